@@ -1,0 +1,126 @@
+"""One way to make an HTTP request: a total deadline, a bounded body, no redirects, typed errors.
+
+A client lives for one request. That costs little (the TLS context is kept) and leaves no connection
+pool behind that belongs to one event loop, so the callers can be used from any thread and loop.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx
+
+from .errors import ProtocolError, RedirectRefused, Unreachable
+
+#: The largest body that is read, in bytes.
+MAX_BODY_BYTES = 1024 * 1024
+
+# A compressed body can unpack to a thousand times its size before anyone can count it.
+_PLAIN = {"Accept-Encoding": "identity"}
+
+#: Makes the client for one request. A lab passes one that leads to its mock.
+ClientFactory = Callable[[], httpx.AsyncClient]
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """A complete response: status, headers and at most `MAX_BODY_BYTES` of body. Its repr shows no content."""
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, in lower case."""
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; what is not UTF-8 becomes U+FFFD."""
+        return self.body.decode("utf-8", "replace")
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {self.content_type}, {len(self.body)} bytes)"
+
+
+def default_client() -> httpx.AsyncClient:
+    """Make a client for the real network."""
+    return httpx.AsyncClient(verify=_tls_context())
+
+
+async def send(
+    factory: ClientFactory,
+    method: str,
+    url: str,
+    *,
+    deadline: float,
+    headers: Mapping[str, str] | None = None,
+    auth: tuple[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+    json: Any = None,
+    refuse_redirects: bool = True,
+) -> Answer:
+    """Send one request and read the whole answer.
+
+    Args:
+        factory: makes the client.
+        deadline: seconds for everything: connect, send, wait and read.
+        auth: user name and password for HTTP Basic.
+        data: form fields.
+        json: a JSON body.
+        refuse_redirects: raise on a redirect instead of returning it. It is never followed here.
+
+    Raises:
+        Unreachable: no connection, or no complete answer within the deadline.
+        RedirectRefused: the server answered 3xx with a Location.
+        ProtocolError: the body is over `MAX_BODY_BYTES`, or not valid HTTP.
+    """
+    place = str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
+    try:
+        with anyio.fail_after(deadline):
+            async with factory() as client:
+                # The deadline above is the only timer, so that it holds whatever the phase.
+                request = client.build_request(
+                    method, url, headers={**_PLAIN, **(headers or {})}, data=data, json=json, timeout=None
+                )
+                response = await client.send(
+                    request, stream=True, follow_redirects=False, auth=auth or httpx.USE_CLIENT_DEFAULT
+                )
+                try:
+                    body = await _read(response, place)
+                finally:
+                    await response.aclose()
+    except TimeoutError as error:
+        raise Unreachable(f"{place} gave no complete answer within {deadline:g} seconds.") from error
+    except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
+        raise ProtocolError(f"{place} sent an answer that is not valid HTTP ({type(error).__name__}).") from None
+    except httpx.TransportError as error:
+        raise Unreachable(f"{place} cannot be reached ({type(error).__name__}).") from error
+    if refuse_redirects and response.has_redirect_location:
+        raise RedirectRefused(f"{place} answered {response.status_code} with a redirect, which is not followed.")
+    return Answer(place, response.status_code, response.headers, body)
+
+
+async def _read(response: httpx.Response, place: str) -> bytes:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProtocolError(
+            f"{place} sent a compressed body although none was accepted.", reference="RFC 9110 section 12.5.3"
+        )
+    body = bytearray()
+    async for chunk in response.aiter_bytes(64 * 1024):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise ProtocolError(f"{place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
+    return bytes(body)
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()

@@ -1,0 +1,133 @@
+"""How secrets are shown: masked, but recognisable, so that one token can be followed through a trace.
+
+The mask keeps identity, not content: `gho_****3f2a` is the public prefix and 16 bits of a hash. The
+same secret has the same mask on every run, which keeps notebooks byte-identical; 16 bits tell nothing
+about a value of 80 random bits or more, and anything short enough to be guessed gets no suffix at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+_HASH_KEY = b"mcp_oauth_nb mask v1"
+_SHORTEST_WITH_SUFFIX = 20
+# Shorter values are not remembered: masking every "repo" in a text would hide more than it protects.
+_SHORTEST_REMEMBERED = 12
+_MOST_REMEMBERED = 10_000
+
+_PREFIX = re.compile(r"(?:gh[opusr]_|github_pat_|mcp_)")
+
+#: Names whose values are secret in OAuth: in forms, JSON, query strings, headers.
+SECRET_NAMES = frozenset(
+    "access_token refresh_token client_secret code code_verifier device_code state id_token assertion "
+    "client_assertion registration_access_token password token authorization cookie set-cookie "
+    "proxy-authorization x-csrf-token".split()
+)
+#: The same for JSON-RPC, where `code` is an error number, or source code that a tool is to analyse.
+JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"} | {"requeststate"}
+
+# What a token looks like in free text, for texts that nobody handed to us field by field.
+_SHAPES = re.compile(
+    r"\b(?:gh[opusr]_[A-Za-z0-9]{16,}|github_pat_\w{16,})"
+    r"|(?<=[Bb]earer )[A-Za-z0-9\-._~+/]{12,}=*"
+    r"|(?<=code_verifier=)[\w\-.~%]+|(?<=client_secret=)[\w\-.~%]+|(?<=_token=)[\w\-.~%]+|(?<=[?&]code=)[\w\-.~%]+"
+)
+
+_lock = threading.Lock()
+# secret -> the same as it looks in a URL
+_known: OrderedDict[str, str] = OrderedDict()
+
+
+def mask(secret: str) -> str:
+    """Return the form in which a secret may be shown."""
+    if not secret:
+        return ""
+    prefix = match.group() if (match := _PREFIX.match(secret)) else ""
+    if len(secret) < _SHORTEST_WITH_SUFFIX:
+        return f"{prefix}****"
+    digest = hashlib.blake2b(secret.encode("utf-8", "surrogatepass"), key=_HASH_KEY, digest_size=2)
+    return f"{prefix}****{digest.hexdigest()}"
+
+
+def remember(secret: str | None) -> None:
+    """Note a secret, so that `scrub` finds it in any text. The newest 10,000 are kept, in memory only."""
+    if secret is None or len(secret) < _SHORTEST_REMEMBERED:
+        return
+    with _lock:
+        _known[secret] = quote(secret, safe="")
+        _known.move_to_end(secret)
+        if len(_known) > _MOST_REMEMBERED:
+            _known.popitem(last=False)
+
+
+def scrub(text: str) -> str:
+    """Mask every remembered secret in a text, and everything that has the shape of a token."""
+    with _lock:
+        found = [pair for pair in _known.items() if pair[0] in text or pair[1] in text]
+    # The longest first, in case one secret contains another.
+    for secret, quoted in sorted(found, key=lambda pair: -len(pair[0])):
+        text = text.replace(secret, mask(secret)).replace(quoted, mask(secret))
+    return _SHAPES.sub(lambda match: mask(match.group()), text)
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a field, parameter or header of this name holds a secret."""
+    return name.lower() in SECRET_NAMES
+
+
+def mask_fields(value: Any, names: frozenset[str] = SECRET_NAMES) -> Any:
+    """Copy a JSON value with every secret field masked.
+
+    Args:
+        value: what `json.loads` returns.
+        names: the names of secret fields, in lower case.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: _mask_leaf(item) if isinstance(item, str) and str(key).lower() in names else mask_fields(item, names)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [mask_fields(item, names) for item in value]
+    if isinstance(value, str):
+        return scrub(value)
+    return value
+
+
+def mask_form(text: str) -> str:
+    """Mask the secret parameters of a query string or form body; the others stay as they were."""
+    pairs = parse_qsl(text, keep_blank_values=True)
+    return urlencode(
+        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs], safe="*:/@,"
+    )
+
+
+def mask_url(url: str) -> str:
+    """Mask a URL's user information, and the secret parameters of its query and fragment."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"****@{host}" if "@" in parts.netloc else host
+    fragment = mask_form(parts.fragment) if "=" in parts.fragment else parts.fragment
+    return urlunsplit((parts.scheme, netloc, scrub(parts.path), mask_form(parts.query), fragment))
+
+
+def mask_header(name: str, value: str) -> str:
+    """Mask a header's value: a scheme such as `Bearer` stays readable, a URL keeps its address."""
+    lowered = name.lower()
+    if lowered in ("authorization", "proxy-authorization"):
+        scheme, space, credentials = value.partition(" ")
+        return f"{scheme} {mask(credentials)}" if space else mask(value)
+    if lowered in ("location", "referer"):
+        return mask_url(value)
+    return mask(value) if is_secret_name(name) else scrub(value)
+
+
+def _mask_leaf(value: str) -> str:
+    remember(value)
+    return mask(value)

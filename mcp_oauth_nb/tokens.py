@@ -1,0 +1,177 @@
+"""An access token with everything that is known about it, masked wherever it is shown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .clock import iso
+from .errors import ProtocolError
+from .redaction import mask, remember
+
+#: Refresh this many seconds before expiry, so that a token does not die on its way to the server.
+EARLY_REFRESH_SECONDS = 60.0
+
+# A lifetime above this is a mistake of the server; ten years do no harm.
+_LONGEST_LIFETIME = 10 * 365 * 24 * 3600
+
+# RFC 6750 section 2.1: the alphabet of a bearer token. Anything else could break out of a header.
+_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+
+
+@dataclass(frozen=True, repr=False)
+class Token:
+    """What the token endpoint granted. Times are absolute, in seconds since the epoch.
+
+    `token["access_token"]` reads the fields of the response it came from.
+    """
+
+    access_token: str
+    token_type: str = "bearer"
+    scopes: tuple[str, ...] = ()
+    expires_at: float | None = None
+    refresh_token: str | None = None
+    refresh_token_expires_at: float | None = None
+    resource: str | None = None
+    _response: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        remember(self.access_token)
+        remember(self.refresh_token)
+
+    @classmethod
+    def from_response(
+        cls, body: Mapping[str, Any], *, now: float, requested_scopes: tuple[str, ...] = (), resource: str | None = None
+    ) -> Token:
+        """Read a successful token response (RFC 6749 section 5.1).
+
+        Args:
+            body: the parsed JSON or form body.
+            now: when the answer arrived, in seconds since the epoch; lifetimes count from here.
+            requested_scopes: granted when the response names no scope.
+            resource: the resource indicator that was sent (RFC 8707).
+
+        Raises:
+            ProtocolError: a field is missing, or has a type or value that the RFC does not allow.
+        """
+        token_type = body.get("token_type")
+        # RFC 6749 section 5.1: the type is required, its case does not matter.
+        if not isinstance(token_type, str) or token_type.lower() != "bearer":
+            raise _invalid("token_type", "is not 'bearer'")
+        scope = body.get("scope")
+        if scope is not None and not isinstance(scope, str):
+            raise _invalid("scope", "is not a string")
+        return cls(
+            access_token=_secret(body, "access_token"),
+            token_type=token_type,
+            # RFC 6749 section 5.1: an omitted scope is the requested one. GitHub separates by commas.
+            scopes=tuple(requested_scopes if scope is None else split_scopes(scope)),
+            expires_at=_deadline(body, "expires_in", now),
+            refresh_token=None if body.get("refresh_token") is None else _secret(body, "refresh_token"),
+            refresh_token_expires_at=_deadline(body, "refresh_token_expires_in", now),
+            resource=resource,
+            _response=dict(body),
+        )
+
+    def succeeded_by(self, newer: Token) -> Token:
+        """Return the newer token, with this one's refresh token where the answer to a refresh gave none."""
+        if newer.refresh_token is not None:
+            return newer
+        return replace(
+            newer, refresh_token=self.refresh_token, refresh_token_expires_at=self.refresh_token_expires_at
+        )  # RFC 6749 section 6: the old refresh token stays in use.
+
+    def is_expired(self, now: float, *, margin: float = 0.0) -> bool:
+        """Say whether the token is past its lifetime. Without one it is used until a server says 401.
+
+        Args:
+            now: the time in seconds since the epoch.
+            margin: count as expired this many seconds early.
+        """
+        return self.expires_at is not None and now >= self.expires_at - margin
+
+    def __getitem__(self, name: str) -> Any:
+        fields = {"access_token": self.access_token, "refresh_token": self.refresh_token, "token_type": self.token_type}
+        return self._response[name] if name in self._response else fields[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the stored form. It contains the secrets in clear: for a token store only."""
+        return {
+            "access_token": self.access_token,
+            "token_type": self.token_type,
+            "scopes": list(self.scopes),
+            "expires_at": self.expires_at,
+            "refresh_token": self.refresh_token,
+            "refresh_token_expires_at": self.refresh_token_expires_at,
+            "resource": self.resource,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Token:
+        """Read the stored form.
+
+        Raises:
+            ProtocolError: it is not one.
+        """
+        scopes = stored.get("scopes", [])
+        if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
+            raise _invalid("scopes", "is not a list of strings")
+        return cls(
+            access_token=_secret(stored, "access_token"),
+            token_type=str(stored.get("token_type", "bearer")),
+            scopes=tuple(scopes),
+            expires_at=_stored_time(stored, "expires_at"),
+            refresh_token=None if stored.get("refresh_token") is None else _secret(stored, "refresh_token"),
+            refresh_token_expires_at=_stored_time(stored, "refresh_token_expires_at"),
+            resource=stored.get("resource"),
+        )
+
+    def __repr__(self) -> str:
+        parts = [mask(self.access_token), f"scopes={','.join(self.scopes) or 'none'}"]
+        parts.append(f"expires {iso(self.expires_at)}" if self.expires_at is not None else "no expiry")
+        if self.refresh_token:
+            parts.append(f"refresh_token={mask(self.refresh_token)}")
+        return f"Token({', '.join(parts)})"
+
+
+def split_scopes(text: str) -> tuple[str, ...]:
+    """Split scopes that are separated by spaces (RFC 6749 section 3.3) or, as GitHub does, by commas."""
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _secret(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not _B64TOKEN.fullmatch(value):
+        raise _invalid(name, "is missing or has characters that RFC 6750 does not allow")
+    return value
+
+
+def _deadline(body: Mapping[str, Any], name: str, now: float) -> float | None:
+    """Turn a relative lifetime into an absolute time; a string of digits is accepted, as servers send it."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
+        value = int(value)
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _invalid(name, "is not a whole number of seconds")
+    if value <= 0:
+        # "Expired on arrival" would refresh without end; use it until a server answers 401.
+        return None
+    return now + min(value, _LONGEST_LIFETIME)
+
+
+def _stored_time(stored: Mapping[str, Any], name: str) -> float | None:
+    value = stored.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise _invalid(name, "is not a number")
+    return value
+
+
+def _invalid(name: str, why: str) -> ProtocolError:
+    return ProtocolError(f"The token response's {name} {why}.", reference="RFC 6749 section 5.1")

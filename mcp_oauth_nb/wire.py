@@ -1,0 +1,76 @@
+"""What crossed the wire, as values: messages (arrows) and exchanges (a request with its answer).
+
+Separate from the recorder (`trace`), so that `diagram` can draw a sequence without knowing who recorded it
+and the recorder can offer `trace.diagram()`: both build on this module, and no import points upwards.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: The four parties of the flow.
+BROWSER, CLIENT, SERVER, GITHUB = "Browser", "MCP client", "MCP server", "GitHub"
+
+Kind = Literal["request", "response", "error", "notification"]
+
+# Sent with every message and never the point; the recording has them, the rendering leaves them out.
+_QUIET_HEADERS = frozenset(
+    "host user-agent connection accept-encoding content-length date server transfer-encoding vary".split()
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One arrow, already masked.
+
+    A request and its answer share `exchange`. `at` is in seconds since the epoch. `body` is a JSON value,
+    a mapping of form fields, a text, or None.
+    """
+
+    number: int
+    exchange: int
+    at: float
+    sender: str
+    receiver: str
+    protocol: Literal["http", "jsonrpc"]
+    kind: Kind
+    title: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.sender} -> {self.receiver}   {self.title}"]
+        lines += [f"    {name}: {value}" for name, value in self.headers.items() if name not in _QUIET_HEADERS]
+        if self.body is not None:
+            text = self.body if isinstance(self.body, str) else json.dumps(self.body, indent=2, ensure_ascii=False)
+            lines += [f"    {line}" for line in text.splitlines()]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<{self.number}. {self.sender} -> {self.receiver}: {self.title}>"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request with its answer. There is none while it is under way, and never for a notification."""
+
+    request: Message
+    response: Message | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(str(message) for message in (self.request, self.response) if message is not None)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return "".join(_as_html(message) for message in (self.request, self.response) if message is not None)
+
+
+def _as_html(message: Message) -> str:
+    first, *rest = str(message).split("\n")
+    block = f"<pre style='margin:0 0 .6em 1.2em'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
+    return f"<div><b>{html.escape(first)}</b>{block}</div>"
