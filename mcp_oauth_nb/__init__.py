@@ -1,5 +1,116 @@
-"""Learn, prototype and verify MCP authorization in Jupyter."""
+"""Learn, prototype and verify MCP authorization in Jupyter.
+
+    from mcp_oauth_nb import Lab
+
+    lab = await Lab.open()
+    await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+    lab.trace.diagram()
+
+The names below are imported when they are first used, so that `import mcp_oauth_nb` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .challenge import AuthChallenge
+    from .clock import ManualClock, SystemClock
+    from .config import Settings
+    from .discovery import discover_authorization_server, discover_resource
+    from .errors import AuthenticationRequired, McpOAuthError
+    from .lab import Lab
+    from .login import login
+    from .loops import allow_asyncio_run, run
+    from .mock_github import MockGitHub
+    from .oauth_handler import OAuthHandler
+    from .pkce import PKCE, generate_pkce_pair
+    from .server import build_server
+    from .session import Session
+    from .store import FileTokenStore, MemoryTokenStore
+    from .tokens import Token
+    from .trace import Trace
+
+_HOMES = {
+    "AuthChallenge": "challenge",
+    "AuthenticationRequired": "errors",
+    "FileTokenStore": "store",
+    "Lab": "lab",
+    "ManualClock": "clock",
+    "McpOAuthError": "errors",
+    "MemoryTokenStore": "store",
+    "MockGitHub": "mock_github",
+    "OAuthHandler": "oauth_handler",
+    "PKCE": "pkce",
+    "Session": "session",
+    "Settings": "config",
+    "SystemClock": "clock",
+    "Token": "tokens",
+    "Trace": "trace",
+    "allow_asyncio_run": "loops",
+    "build_server": "server",
+    "discover_authorization_server": "discovery",
+    "discover_resource": "discovery",
+    "generate_pkce_pair": "pkce",
+    "login": "login",
+    "run": "loops",
+}
+
+__all__ = [
+    "AuthChallenge",
+    "AuthenticationRequired",
+    "FileTokenStore",
+    "Lab",
+    "ManualClock",
+    "McpOAuthError",
+    "MemoryTokenStore",
+    "MockGitHub",
+    "OAuthHandler",
+    "PKCE",
+    "Session",
+    "Settings",
+    "SystemClock",
+    "Token",
+    "Trace",
+    "__version__",
+    "allow_asyncio_run",
+    "build_server",
+    "discover_authorization_server",
+    "discover_resource",
+    "generate_pkce_pair",
+    "load_ipython_extension",
+    "login",
+    "run",
+    "unload_ipython_extension",
+]
+
+# A library stays silent unless the program, or the kernel, gives it a handler.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Make the kernel honest: `%load_ext mcp_oauth_nb`. See `kernel` for what it does."""
+    from .kernel import load_ipython_extension as load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Undo it: `%unload_ext mcp_oauth_nb`."""
+    from .kernel import unload_ipython_extension as unload
+
+    unload(shell)

@@ -1,0 +1,151 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._version import __version__
+from .errors import McpOAuthError
+
+
+class _Commands(click.Group):
+    """Shows an error of this package as its message and hint, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except McpOAuthError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__, prog_name="mcp-oauth-nb")
+def main() -> None:
+    """Learn, prototype and verify MCP authorization."""
+
+
+@main.command()
+@click.option("--seed", default=7, show_default=True, help="Decides every random value.")
+@click.option("--mode", type=click.Choice(["auto", "legacy"]), default="auto", show_default=True, help="Protocol era.")
+def demo(seed: int, mode: str) -> None:
+    """Run the whole guided flow here, offline, with every exchange."""
+    from .demo import demo as run_demo
+    from .lab import Lab
+
+    async def run() -> None:
+        async with Lab.open(seed, mode="legacy" if mode == "legacy" else "auto") as lab:
+            await run_demo(lab, click.echo)
+
+    asyncio.run(run())
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("notebooks"))
+def lab(directory: Path) -> None:
+    """Open JupyterLab on the guided notebooks in DIRECTORY; they are copied there if it does not exist."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise click.ClickException("JupyterLab is not installed.\nWhat to do: pip install 'mcp-oauth-nb[lab]'")
+    if not directory.exists():
+        shutil.copytree(_packaged_notebooks(), directory)
+        click.echo(f"The notebooks were copied to {directory}.")
+    command = [sys.executable, "-m", "jupyterlab", str(directory / "00-start-here.ipynb")]
+    if not _has_browser():
+        command.append("--no-browser")
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(subprocess.call(command))
+
+
+@main.command()
+def serve() -> None:
+    """Serve the MCP server over stdio, for an MCP host to start."""
+    from .config import Settings
+    from .serve import serve_stdio
+
+    with contextlib.suppress(KeyboardInterrupt):
+        serve_stdio(Settings())
+
+
+@main.command()
+@click.option("--paste", is_flag=True, help="Paste the redirected URL, where the browser is on another machine.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for the browser.")
+def login(paste: bool, timeout: float) -> None:
+    """Sign in with the browser and store the token, so that `serve` has it."""
+    from .login import login as run_login
+    from .oauth_handler import OAuthHandler
+    from .store import FileTokenStore
+
+    store = FileTokenStore()
+    oauth = OAuthHandler(store=store)
+
+    async def run() -> None:
+        if not paste:
+            await run_login(oauth, show=click.echo, timeout=timeout)
+            return
+        request = oauth.get_authorization_url()
+        click.echo(f"Open this address in a browser:\n\n  {request.url}\n")
+        click.echo("After you have authorized, the browser may show an error page: copy its address here.")
+        await oauth.complete_authorization(click.prompt("Redirected URL", hide_input=True))
+
+    asyncio.run(run())
+    click.echo(f"Signed in: {oauth.token!r}\nStored in {store.path}")
+
+
+@main.command()
+def logout() -> None:
+    """Revoke the stored token at the provider and forget it."""
+    from .oauth_handler import OAuthHandler
+    from .store import FileTokenStore
+
+    oauth = OAuthHandler(store=FileTokenStore())
+    if oauth.token is None:
+        click.echo("There is no stored token.")
+        return
+    told = asyncio.run(oauth.revoke())
+    click.echo("Revoked and forgotten." if told else "Forgotten; the provider was not told.")
+
+
+@main.command()
+def doctor() -> None:
+    """Check the configuration, the stored token and the installation. Exits with 1 if something is wrong."""
+    from .doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(str(finding))
+    if not all(finding.ok for finding in findings):
+        sys.exit(1)
+
+
+@main.command("mock-github")
+@click.option("--port", default=9000, show_default=True, help="0 takes a free one.")
+@click.option("--seed", default=7, show_default=True, help="Decides users, repositories, credentials and tokens.")
+def mock_github(port: int, seed: int) -> None:
+    """Run the mocked GitHub alone on 127.0.0.1, for any OAuth client."""
+    from .mock_server import serve_mock_github
+
+    serve_mock_github(port, seed, click.echo)
+
+
+def _packaged_notebooks() -> Path:
+    """Return where the notebooks are: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    for place in (here / "notebooks", here.parent / "notebooks"):
+        if (place / "00-start-here.ipynb").exists():
+            return place
+    raise click.ClickException("This installation has no notebooks.\nWhat to do: install the package from its sources.")
+
+
+def _has_browser() -> bool:
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or os.environ.get("BROWSER"))

@@ -7,9 +7,11 @@ pool behind that belongs to one event loop, so the callers can be used from any 
 from __future__ import annotations
 
 import functools
+import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anyio
@@ -19,6 +21,8 @@ from .errors import ProtocolError, RedirectRefused, Unreachable
 
 #: The largest body that is read, in bytes.
 MAX_BODY_BYTES = 1024 * 1024
+
+_LONGEST_WAIT_SECONDS = 24 * 3600
 
 # A compressed body can unpack to a thousand times its size before anyone can count it.
 _PLAIN = {"Accept-Encoding": "identity"}
@@ -46,6 +50,36 @@ class Answer:
         """The body as UTF-8; what is not UTF-8 becomes U+FFFD."""
         return self.body.decode("utf-8", "replace")
 
+    def json_object(self) -> dict[str, Any]:
+        """Parse the body as one JSON object.
+
+        Raises:
+            ProtocolError: it is not one, nests too deep, repeats a key or has a number that JSON lacks.
+        """
+        try:
+            value = json.loads(self.body.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise ProtocolError(f"{self.url} sent a body that is not valid JSON.", reference="RFC 8259") from None
+        if not isinstance(value, dict):
+            raise ProtocolError(f"{self.url} sent JSON that is not an object.")
+        return value
+
+    def retry_at(self, now: float) -> float | None:
+        """Return when to come back, in seconds since the epoch: what Retry-After says, at most a day away.
+
+        Args:
+            now: the time in seconds since the epoch.
+        """
+        # RFC 9110 section 10.2.3: seconds, or a date.
+        value = self.headers.get("retry-after", "").strip()
+        if value.isascii() and value.isdigit():
+            return now + min(int(value[:9]), _LONGEST_WAIT_SECONDS)
+        try:
+            at = parsedate_to_datetime(value).timestamp()
+        except ValueError:
+            return None
+        return min(max(at, now), now + _LONGEST_WAIT_SECONDS)
+
     def __repr__(self) -> str:
         return f"Answer({self.status}, {self.content_type}, {len(self.body)} bytes)"
 
@@ -64,7 +98,7 @@ async def send(
     headers: Mapping[str, str] | None = None,
     auth: tuple[str, str] | None = None,
     data: Mapping[str, str] | None = None,
-    json: Any = None,
+    json_body: Any = None,
     refuse_redirects: bool = True,
 ) -> Answer:
     """Send one request and read the whole answer.
@@ -74,7 +108,7 @@ async def send(
         deadline: seconds for everything: connect, send, wait and read.
         auth: user name and password for HTTP Basic.
         data: form fields.
-        json: a JSON body.
+        json_body: a JSON value to send.
         refuse_redirects: raise on a redirect instead of returning it. It is never followed here.
 
     Raises:
@@ -88,7 +122,7 @@ async def send(
             async with factory() as client:
                 # The deadline above is the only timer, so that it holds whatever the phase.
                 request = client.build_request(
-                    method, url, headers={**_PLAIN, **(headers or {})}, data=data, json=json, timeout=None
+                    method, url, headers={**_PLAIN, **(headers or {})}, data=data, json=json_body, timeout=None
                 )
                 response = await client.send(
                     request, stream=True, follow_redirects=False, auth=auth or httpx.USE_CLIENT_DEFAULT
@@ -124,3 +158,14 @@ async def _read(response: httpx.Response, place: str) -> bytes:
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is repeated")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl
@@ -20,6 +21,9 @@ from .clock import Clock, SystemClock
 from .diagram import Diagram
 from .redaction import JSONRPC_SECRET_NAMES, mask_fields, mask_header, mask_url, scrub
 from .wire import CLIENT, GITHUB, SERVER, Exchange, Kind, Message
+
+# Who acts, where one HTTP client serves two parties: the handler works for the client, and for the server's tools.
+_actor: ContextVar[str | None] = ContextVar("actor", default=None)
 
 # Of a longer body only the length is recorded.
 _MAX_RECORDED_BYTES = 256 * 1024
@@ -130,6 +134,16 @@ class Trace:
         return _recorded_frames(self, transport, client, server)
 
 
+@contextmanager
+def acting_as(party: str) -> Iterator[None]:
+    """Record the HTTP requests made inside as this party's, whoever owns the HTTP client."""
+    token = _actor.set(party)
+    try:
+        yield
+    finally:
+        _actor.reset(token)
+
+
 def pair(messages: tuple[Message, ...]) -> tuple[Exchange, ...]:
     """Put requests and answers together; an answer whose request is not among the messages is left out."""
     answers = {message.exchange: message for message in messages if message.kind in ("response", "error")}
@@ -152,8 +166,9 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
+        sender = _actor.get() or self._sender
         exchange = self._trace.record(
-            sender=self._sender,
+            sender=sender,
             receiver=self._receiver,
             protocol="http",
             kind="request",
@@ -164,22 +179,22 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
         try:
             response = await self._inner.handle_async_request(request)
         except httpx.TransportError as error:
-            self._answer(exchange, "error", f"no answer: {type(error).__name__}")
+            self._answer(exchange, sender, "error", f"no answer: {type(error).__name__}")
             raise
 
         def finished(content: bytes) -> None:
             masked = _masked_body(response.headers, content)
-            self._answer(exchange, "response", _status_line(response, masked), response.headers, masked)
+            self._answer(exchange, sender, "response", _status_line(response, masked), response.headers, masked)
 
         response.stream = _Tee(cast(httpx.AsyncByteStream, response.stream), finished)
         return response
 
     def _answer(
-        self, exchange: int, kind: Kind, title: str, headers: httpx.Headers | None = None, body: Any = None
+        self, exchange: int, to: str, kind: Kind, title: str, headers: httpx.Headers | None = None, body: Any = None
     ) -> None:
         self._trace.record(
             sender=self._receiver,
-            receiver=self._sender,
+            receiver=to,
             protocol="http",
             kind=kind,
             title=title,

@@ -1,0 +1,46 @@
+# The commands of this project. `make help` lists them.
+# Two environments: .venv with JupyterLab for people, .venv-test without it for the tests (it doubles their time).
+
+PYTHON ?= python3
+VENV := .venv
+TEST_VENV := .venv-test
+BIN := bin
+TEST := $(TEST_VENV)/$(BIN)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab demo test check notebooks bench coverage clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+lab: $(VENV)/.ready ## open JupyterLab on the guided notebooks
+	@$(VENV)/$(BIN)/mcp-oauth-nb lab notebooks
+
+demo: $(VENV)/.ready ## run the whole guided flow in the terminal
+	@$(VENV)/$(BIN)/mcp-oauth-nb demo
+
+test: $(TEST_VENV)/.ready ## run all tests, the notebooks included
+	$(TEST)/python -m pytest
+
+check: $(TEST_VENV)/.ready ## lint, check the format and the types
+	$(TEST)/ruff check .
+	$(TEST)/ruff format --check .
+	$(TEST)/mypy
+
+notebooks: $(TEST_VENV)/.ready ## execute the notebooks again and keep their outputs
+	$(TEST)/python notebooks/refresh.py
+
+coverage: $(TEST_VENV)/.ready ## measure the branch coverage of the unit tests
+	$(TEST)/python -m pytest tests --cov --cov-report=term --cov-fail-under=95
+
+bench: $(TEST_VENV)/.ready ## measure the ratios in benchmarks/
+	$(TEST)/python benchmarks/run.py
+
+clean: ## remove both environments and all caches
+	rm -rf $(VENV) $(TEST_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) .ci/make_venv.py $(VENV) lab
+
+$(TEST_VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) .ci/make_venv.py $(TEST_VENV) test

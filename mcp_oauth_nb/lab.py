@@ -1,0 +1,159 @@
+"""The whole world in one object: the mocked GitHub, the MCP server, a connected session, the recorder, the clock.
+
+    async with Lab.open(seed=7) as lab:
+        await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+        print(lab.trace.diagram())
+
+Real URLs, no network: requests to github.com and api.github.com are answered in this process, any other host is
+refused. The same seed gives the same bytes on every run.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Literal
+
+import httpx
+from mcp import CreateMessageResult
+from mcp.client import ClientRequestContext
+from mcp.server import MCPServer
+from mcp_types import CreateMessageRequestParams, TextContent
+
+from .challenge import AuthChallenge
+from .clock import ManualClock
+from .config import IsolatedSettings, Settings
+from .http import ClientFactory
+from .mock_github import Autopilot, MockGitHub
+from .oauth_handler import OAuthHandler
+from .opening import Opening
+from .server import build_server
+from .session import Sampling, Session
+from .tokens import Token
+from .trace import Trace
+from .wire import BROWSER, CLIENT, SERVER
+
+#: Labs begin at this moment: 2026-01-01T00:00:00Z.
+LAB_EPOCH = 1767225600.0
+
+
+class Lab:
+    """An authorization world of one's own. Make it with `Lab.open()`.
+
+    Attributes:
+        session: the MCP client's connection to `server`.
+        server: the SDK's `MCPServer` with the guide's tools.
+        oauth: the `OAuthHandler` that client and server share, as in the guide.
+        github: the mocked GitHub, with its users, apps and fault knobs.
+        browser: the autopilot that acts as the user's browser.
+        trace: everything that crossed the wire.
+        clock: stands still until advanced: `lab.clock.advance(hours=8)`.
+        settings: what the server is configured with.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        user: str,
+        mode: Literal["auto", "legacy"],
+        sampling: Sampling | None,
+        settings: dict[str, Any],
+    ):
+        self.seed = seed
+        self.clock = ManualClock(LAB_EPOCH)
+        self.trace = Trace(self.clock)
+        self.github = MockGitHub(seed=seed, clock=self.clock)
+        self.settings = self._settings(settings)
+        self.oauth = OAuthHandler(
+            settings=self.settings,
+            client=self.http_client(CLIENT),
+            clock=self.clock,
+            # A stream of its own, so that GitHub's codes and tokens do not depend on what the client draws.
+            token_bytes=random.Random(f"{seed} client").randbytes,
+        )
+        self.server: MCPServer = build_server(self.oauth, client=self.http_client(SERVER))
+        self.browser = Autopilot(self.trace.http(self.github.transport(), sender=BROWSER), user=user)
+        self._session: Session | None = None
+        self._mode = mode
+        self._sampling = sampling or stand_in_model
+
+    @classmethod
+    def open(
+        cls,
+        seed: int = 7,
+        *,
+        user: str = "octocat",
+        mode: Literal["auto", "legacy"] = "auto",
+        sampling: Sampling | None = None,
+        **settings: Any,
+    ) -> Opening[Lab]:
+        """Open a lab: `lab = await Lab.open()`, or `async with Lab.open() as lab:`.
+
+        Args:
+            seed: decides every random value in it.
+            user: who sits at the browser.
+            mode: `auto` speaks MCP 2026-07-28, `legacy` 2025-11-25.
+            sampling: the client's model; a stand-in that says what it was asked, if not given.
+            settings: fields of `Settings` to set otherwise, such as `oauth_scopes=("read:user", "repo")`.
+        """
+        lab = cls(seed, user=user, mode=mode, sampling=sampling, settings=settings)
+        return Opening(lab._open, Lab.aclose)
+
+    async def _open(self) -> Lab:
+        self._session = await Session.open(self.server, mode=self._mode, sampling=self._sampling, trace=self.trace)
+        return self
+
+    @property
+    def session(self) -> Session:
+        """The MCP client's connection to the server."""
+        assert self._session is not None, "a lab that was opened has a session"
+        return self._session
+
+    async def authorize(
+        self, challenge: AuthChallenge | None = None, *, scopes: tuple[str, ...] | None = None, allow: bool = True
+    ) -> Token:
+        """Run the whole flow with the autopilot as the browser: URL, consent, callback, exchange.
+
+        It fits `call_tool(..., authorize=lab.authorize)`.
+
+        Args:
+            challenge: what the server asked for; its scopes are used.
+            scopes: ask for these instead.
+            allow: False presses "Cancel" on the consent page.
+
+        Raises:
+            AccessDenied: with `allow=False`.
+        """
+        wanted = scopes or (challenge.scopes if challenge is not None else ()) or None
+        request = self.oauth.get_authorization_url(scopes=wanted)
+        callback = await self.browser.authorize(request.url, allow=allow)
+        return await self.oauth.complete_authorization(callback)
+
+    async def aclose(self) -> None:
+        """Close the session. The trace, the clock and the mock can still be looked at."""
+        if self._session is not None:
+            await self._session.aclose()
+
+    def http_client(self, party: str = CLIENT) -> ClientFactory:
+        """Return a maker of HTTP clients that reach only the mock, and are recorded as this party's."""
+        transport = self.trace.http(self.github.transport(), sender=party)
+        return lambda: httpx.AsyncClient(transport=transport)
+
+    def _settings(self, changes: dict[str, Any]) -> Settings:
+        given: dict[str, Any] = {
+            "oauth_client_id": self.github.client_id,
+            "oauth_client_secret": self.github.client_secret,
+            **changes,
+        }
+        return IsolatedSettings(**given)
+
+    def __repr__(self) -> str:
+        return f"Lab(seed={self.seed}, {self.clock!r}, {len(self.trace)} messages recorded)"
+
+
+async def stand_in_model(context: ClientRequestContext, params: CreateMessageRequestParams) -> CreateMessageResult:
+    """Answer a sampling request without a model, truthfully: say what a model would have been asked."""
+    content = params.messages[-1].content
+    asked = content.text.splitlines()[0] if isinstance(content, TextContent) else "something that is not text"
+    text = f'(No model here.) I was asked: "{asked}" and may use {params.max_tokens} tokens.'
+    return CreateMessageResult(role="assistant", content=TextContent(type="text", text=text), model="stand-in")

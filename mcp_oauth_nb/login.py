@@ -1,0 +1,59 @@
+"""Sign a person in with their own browser: send them away, catch the redirect, exchange the code."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from .callback import CallbackListener
+from .errors import SecurityError
+from .oauth_handler import OAuthHandler
+from .tokens import Token
+
+#: Shows a URL to the person; returns whether a browser was opened.
+Opener = Callable[[str], bool]
+
+
+async def login(
+    oauth: OAuthHandler,
+    *,
+    show: Callable[[str], None] = print,
+    open_browser: Opener | None = None,
+    timeout: float = 300.0,
+    scopes: tuple[str, ...] | None = None,
+) -> Token:
+    """Run the flow with a listener on 127.0.0.1, and keep the token in the handler's store.
+
+    Args:
+        oauth: the handler; its `OAUTH_REDIRECT_URI` must be a loopback URI.
+        show: tells the person what to do, with the URL.
+        open_browser: opens the URL; `webbrowser.open` if not given.
+        timeout: seconds to wait for the person.
+        scopes: what to ask for; the settings' scopes if not given.
+
+    Raises:
+        ConfigurationError: nobody can listen at the redirect URI.
+        ReauthorizeError: the person declined, or did not come back in time.
+        SecurityError: the authorization URL is not one for a browser.
+    """
+    async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback) as listener:
+        request = oauth.get_authorization_url(scopes=scopes, redirect_uri=listener.redirect_uri)
+        show(f"Open this address in a browser on this machine:\n\n  {request.url}\n")
+        open_url(request.url, open_browser or webbrowser.open)
+        response = await listener.wait(timeout)
+    return await oauth.exchange_code_for_token(response.code, response.flow.pkce.code_verifier)
+
+
+def open_url(url: str, opener: Opener) -> bool:
+    """Hand a URL to the browser, if it is one for a browser.
+
+    Raises:
+        SecurityError: any scheme but http(s) could start a program (CVE-2025-6514).
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SecurityError(
+            "The authorization URL is not an http(s) address, and is not opened.",
+            hint="Check OAUTH_AUTHORIZATION_URL; a server that sends such a URL is not to be trusted.",
+        )
+    return opener(url)

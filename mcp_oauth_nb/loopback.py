@@ -1,0 +1,30 @@
+"""Sockets on the loopback interface."""
+
+from __future__ import annotations
+
+import socket
+
+from .errors import ConfigurationError
+
+
+def listen(port: int, *, variable: str | None = None) -> socket.socket:
+    """Bind a port of 127.0.0.1; 0 takes a free one.
+
+    Args:
+        variable: the environment variable that named the port.
+
+    Raises:
+        ConfigurationError: the port is taken, or not allowed.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # The literal address, so that no name lookup can point it elsewhere (RFC 8252 section 8.3).
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Port {port} of 127.0.0.1 cannot be listened on: {error.strerror}.",
+            variables=(variable,) if variable else (),
+            hint="End the program that uses it, or choose another port; without one, a free one is taken.",
+        ) from error
+    return listener

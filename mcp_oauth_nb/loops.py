@@ -1,0 +1,222 @@
+"""One event-loop thread per process, and the doors to it: `on()` for code that awaits, `run()` for code that cannot.
+
+A connection that outlives a cell needs a loop that nobody else stops, blocks or nests. The kernel's own is not
+such a loop: Stop does not wake it, a button callback may run on another one, and `nest_asyncio` re-enters it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import importlib
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from .errors import ConfigurationError, SessionError
+
+T = TypeVar("T")
+
+THREAD_NAME = "mcp-oauth-nb loop"
+
+# A lock that waits without end cannot be interrupted on Windows, and elsewhere not if another thread got the signal.
+_SLICE_SECONDS = 0.2
+# For what is still open at exit. Stopping a stdio server takes up to two seconds if it ignores the end of its input.
+_EXIT_SECONDS = 3.0
+
+
+class LoopThread:
+    """An event loop in a daemon thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs. After a fork it does not: a child process has only the thread that forked."""
+        return self._thread.is_alive() and not self._stopping
+
+    def stop(self, seconds: float = _EXIT_SECONDS) -> bool:
+        """Cancel all tasks and wait for them, and for the thread, to end.
+
+        Returns:
+            Whether they did; otherwise they are left to end with the process.
+        """
+        if self.alive:
+            self._stopping = True
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        while not self._stopping:
+            # One task that calls sys.exit() takes run_forever() with it, but must not take the other sessions.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
+        self.loop.run_until_complete(_cancel_all_tasks())
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    # Not asyncio.new_event_loop(): on Windows ipykernel sets a policy whose loops cannot start a process.
+    return asyncio.ProactorEventLoop() if sys.platform == "win32" else asyncio.SelectorEventLoop()
+
+
+async def _cancel_all_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    # Their errors are for those who await them, not for the log.
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- the one of this process -----------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_current: LoopThread | None = None
+# A parent's loop shares its file descriptors with the child: collecting it there would disturb the parent.
+_left_to_the_parent: list[LoopThread] = []
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """Return the thread's loop. The thread is started if there is none, or none any more."""
+    global _current
+    with _lock:
+        if _current is None or not _current.alive:
+            _current = LoopThread()
+        return _current.loop
+
+
+def stop() -> bool:
+    """End the thread, if there is one, as at exit. The next use starts another.
+
+    Returns:
+        Whether all that ran on it has ended.
+    """
+    global _current
+    with _lock:
+        stopped, _current = _current, None
+    return stopped is None or stopped.stop()
+
+
+def _forget_after_fork() -> None:
+    global _current, _lock
+    _lock = threading.Lock()
+    if _current is not None:
+        _left_to_the_parent.append(_current)
+    _current = None
+
+
+atexit.register(stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+# -- the doors -------------------------------------------------------------------------------------------------
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that the calling code runs on, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def on(target: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine as a task of a loop, and wait for its result here, whichever loop this is.
+
+    If the wait is cancelled, so is the task. Context variables go along.
+    """
+    if target is asyncio.get_running_loop():
+        return await target.create_task(coroutine)
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, target))
+
+
+def run(awaitable: Awaitable[T]) -> T:
+    """Run a coroutine on the loop thread and return its result: for cells without `await`, callbacks and scripts.
+
+    It blocks the calling thread. `KeyboardInterrupt` (Ctrl-C, the Stop button) ends the wait and cancels the coroutine.
+
+    Args:
+        awaitable: a coroutine, or what `Session.open()` and `Lab.open()` return.
+
+    Raises:
+        SessionError: called on the loop thread itself, where waiting would stop what it waits for.
+    """
+    coroutine = awaitable if inspect.iscoroutine(awaitable) else _wait_for(awaitable)
+    target = loop()
+    if running_loop() is target:
+        coroutine.close()
+        raise SessionError(
+            "run() was called on the event loop that would have to do the work.",
+            hint="In a tool, a sampling callback or any other coroutine, write `await` in place of `run(...)`.",
+        )
+    future = asyncio.run_coroutine_threadsafe(coroutine, target)
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    try:
+        with _keyboard_interrupts():
+            while not done.wait(_SLICE_SECONDS):
+                pass
+    except BaseException:
+        future.cancel()
+        raise
+    return future.result()
+
+
+async def _wait_for(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+@contextmanager
+def _keyboard_interrupts() -> Iterator[None]:
+    """Let SIGINT raise `KeyboardInterrupt` although an event loop of this thread has taken it over.
+
+    ipykernel, in a cell that contains an `await`, and `asyncio.run` answer SIGINT with a callback on that loop, which
+    the wait keeps from running.
+    """
+    blocks_a_loop = running_loop() is not None
+    if not (blocks_a_loop and threading.current_thread() is threading.main_thread()):
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    # Not callable: SIG_IGN, by which ipykernel protects itself between cells.
+    if callable(before):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
+
+
+def allow_asyncio_run() -> None:
+    """Let the code of a cell call `asyncio.run(main())` although the kernel's loop is running.
+
+    For scripts that are pasted as they are; new code uses `await`. It patches asyncio for the whole process
+    (nest-asyncio; nest-asyncio2 on Python 3.14), which cannot be undone. Where no loop is running it does nothing.
+
+    Raises:
+        ConfigurationError: the running loop cannot be patched, such as uvloop's.
+    """
+    running = running_loop()
+    if running is None:
+        return
+    if not isinstance(running, asyncio.BaseEventLoop):
+        raise ConfigurationError(
+            f"{type(running).__module__}.{type(running).__qualname__} cannot be made re-entrant.",
+            hint="Use `await main()` in place of `asyncio.run(main())`, or run the kernel on asyncio's own event loop.",
+        )
+    # nest-asyncio is no longer maintained, and breaks anyio on Python 3.14.
+    name = "nest_asyncio2" if sys.version_info >= (3, 14) else "nest_asyncio"
+    importlib.import_module(name).apply(running)

@@ -1,0 +1,6 @@
+"""`python -m mcp_oauth_nb.main`: the guide's way to start the server, the same as `python -m mcp_oauth_nb serve`."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main(["serve"])

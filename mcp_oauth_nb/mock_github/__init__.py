@@ -1,0 +1,12 @@
+"""A faithful GitHub for learning and tests: authorization server, REST API and the pages for people.
+
+It never imports the OAuth handler, so each checks the other independently.
+"""
+
+from .autopilot import Autopilot
+from .faults import Faults
+from .knobs import Knobs
+from .mock import MockGitHub
+from .model import IssuedToken, OAuthApp, RedirectUri, Repository, User
+
+__all__ = ["Autopilot", "Faults", "IssuedToken", "Knobs", "MockGitHub", "OAuthApp", "RedirectUri", "Repository", "User"]

@@ -1,0 +1,89 @@
+"""How the OAuth endpoints read and write: three input formats, three output formats, errors with status 200."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus, urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .ledger import Refused
+
+TROUBLESHOOTING = "https://docs.github.com/apps/managing-oauth-apps/"
+_NO_STORE = {"Cache-Control": "no-store"}  # RFC 6749 section 5.1
+
+
+async def read_parameters(request: Request) -> dict[str, str]:
+    """Read the query, and over it the body: a form, or a JSON object of strings."""
+    found = dict(request.query_params)
+    body = (await request.body()).decode("utf-8", "replace")
+    if media_type(request) == "application/json":
+        return found | _json_fields(body)
+    return found | dict(parse_qsl(body, keep_blank_values=True))
+
+
+def basic_credentials(request: Request, *, form_encoded: bool) -> tuple[str, str] | None:
+    """Return user name and password of HTTP Basic, if that is what the request carries.
+
+    Args:
+        form_encoded: undo the encoding that RFC 6749 section 2.3.1 puts on top.
+    """
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    if not colon:
+        return None
+    return (unquote_plus(name), unquote_plus(password)) if form_encoded else (name, password)
+
+
+def answer(request: Request, body: Mapping[str, Any]) -> Response:
+    """Write an answer as `Accept` asks: JSON, XML, or a form, which is also what anything else gets."""
+    accepted = {part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")}
+    if "application/json" in accepted:
+        return JSONResponse(dict(body), headers=_NO_STORE)
+    if "application/xml" in accepted:
+        fields = "".join(f"<{name}>{escape(str(value), quote=False)}</{name}>" for name, value in body.items())
+        xml = f'<?xml version="1.0" encoding="UTF-8"?>\n<OAuth>{fields}</OAuth>'
+        return Response(xml, media_type="application/xml", headers=_NO_STORE)
+    return Response(urlencode(body), media_type="application/x-www-form-urlencoded", headers=_NO_STORE)
+
+
+def refusal(request: Request, refused: Refused) -> Response:
+    """Write an OAuth error. The status is 200, where RFC 6749 section 5.2 asks for 400."""
+    return answer(request, error_fields(refused) | refused.fields)
+
+
+def error_fields(refused: Refused) -> dict[str, Any]:
+    """Return `error`, `error_description` and `error_uri`."""
+    page = {"access_denied", "redirect_uri_mismatch", "application_suspended"}
+    kind = "authorization-request" if refused.code in page else "oauth-app-access-token-request"
+    return {
+        "error": refused.code,
+        "error_description": refused.description,
+        "error_uri": f"{TROUBLESHOOTING}troubleshooting-{kind}-errors/#{refused.code.replace('_', '-')}",
+    }
+
+
+def media_type(request: Request) -> str:
+    """Return the request's media type without parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _json_fields(body: str) -> dict[str, str]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {name: value for name, value in fields.items() if isinstance(value, str)}

@@ -1,0 +1,84 @@
+"""The token endpoint: `/login/oauth/access_token`."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .device import GRANT_TYPE as DEVICE
+from .device import Device
+from .formats import answer, basic_credentials, read_parameters, refusal
+from .ledger import Refused, bad_code, bad_refresh_token
+from .model import IssuedToken, OAuthApp
+from .state import State
+
+PATH = "/login/oauth/access_token"
+
+
+class TokenEndpoint:
+    """Exchanges codes, refresh tokens and device codes for access tokens."""
+
+    def __init__(self, state: State, device: Device):
+        self._state = state
+        self._grants: dict[str, Callable[[Mapping[str, str]], IssuedToken]] = {
+            "authorization_code": self._exchange,
+            "refresh_token": self._refresh,
+            DEVICE: device.poll,
+        }
+
+    def routes(self) -> list[Route]:
+        """Return what to mount."""
+        return [Route(PATH, self._serve, methods=["POST"])]
+
+    async def _serve(self, request: Request) -> Response:
+        parameters = await read_parameters(request)
+        if self._state.knobs.basic_auth and (basic := basic_credentials(request, form_encoded=True)):
+            parameters = {"client_id": basic[0], "client_secret": basic[1]} | parameters
+        try:
+            # GitHub's documentation leaves grant_type out of the exchange, where RFC 6749 section 4.1.3 requires it.
+            grant = self._grants.get(parameters.get("grant_type") or "authorization_code")
+            if grant is None:
+                raise Refused("unsupported_grant_type", "The grant_type passed is not supported.")
+            with self._state.lock:
+                issued = grant(parameters)
+        except Refused as refused:
+            return refusal(request, refused)
+        return answer(request, issued.response())
+
+    def _exchange(self, parameters: Mapping[str, str]) -> IssuedToken:
+        state, app = self._state, self._client(parameters)
+        code = state.ledger.redeem(
+            app,
+            parameters.get("code") or _missing_code(),
+            redirect_uri=parameters.get("redirect_uri"),
+            code_verifier=parameters.get("code_verifier"),
+            now=state.now(),
+        )
+        if not state.users[code.user].email_verified:
+            raise Refused("unverified_user_email", "The primary email of the user must be verified.")
+        expiring = app.expiring_tokens or code.offline_access
+        return state.ledger.issue(app, code.user, code.scopes, expiring=expiring, now=state.now())
+
+    def _refresh(self, parameters: Mapping[str, str]) -> IssuedToken:
+        app = self._client(parameters)
+        refresh_token = parameters.get("refresh_token")
+        if not refresh_token:
+            raise bad_refresh_token()
+        # A scope parameter is not read: a refresh cannot change what was granted.
+        return self._state.ledger.refresh(app, refresh_token, self._state.now())
+
+    def _client(self, parameters: Mapping[str, str]) -> OAuthApp:
+        """Authenticate the client. PKCE does not stand in for the secret: GitHub has no public clients."""
+        app = self._state.apps.get(parameters.get("client_id", ""))
+        secret = parameters.get("client_secret", "")
+        if app is None or not hmac.compare_digest(secret.encode(), app.client_secret.encode()):
+            raise Refused("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
+        return app
+
+
+def _missing_code() -> str:
+    raise bad_code()

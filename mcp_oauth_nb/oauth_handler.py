@@ -1,0 +1,386 @@
+"""The OAuth client that speaks to the upstream provider, GitHub unless configured otherwise.
+
+    handler = OAuthHandler()
+    url, state, code_verifier = handler.get_authorization_url()
+    ...                                             # the user authorizes, the browser comes back with a code
+    token = await handler.exchange_code_for_token(code, code_verifier)
+
+Over HTTP the MCP server's own authorization server is another matter, and the SDK's `OAuthClientProvider`
+the client for it. A handler can be used from any thread and any event loop: it holds no asyncio lock and no
+connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import token_endpoint
+from .authorization import (
+    AuthorizationRequest,
+    AuthorizationResponse,
+    PendingFlow,
+    PendingFlows,
+    build_url,
+    read_callback,
+)
+from .challenge import AuthChallenge
+from .clock import Clock, SystemClock
+from .config import GITHUB_TOKEN_URL, Settings, current_settings
+from .errors import (
+    AuthenticationRequired,
+    InvalidAuthorizationCode,
+    InvalidCodeVerifier,
+    RefreshRejected,
+    TokenRejected,
+    TransientError,
+)
+from .github import revoke_token
+from .http import ClientFactory, default_client
+from .pkce import PKCE, check_verifier
+from .redaction import mask, remember
+from .single_flight import SingleFlight
+from .store import MemoryTokenStore, TokenKey, TokenStore
+from .token_endpoint import Grant
+from .tokens import EARLY_REFRESH_SECONDS, Token
+
+log = logging.getLogger(__name__)
+
+#: The issuer in GitHub's metadata document and in its callbacks; the default of OAUTH_ISSUER is another value.
+GITHUB_ISSUER = "https://github.com/login/oauth"
+
+
+class AuthHeaders(dict[str, str]):
+    """Request headers whose repr masks the token."""
+
+    def __repr__(self) -> str:
+        return repr({name: f"Bearer {mask(value.removeprefix('Bearer '))}" for name, value in self.items()})
+
+
+class OAuthHandler:
+    """Gets, keeps, refreshes and revokes one user's token.
+
+    Args:
+        resource_uri: the API that tokens are for (RFC 8707); the settings' API base URL if not given.
+        settings: where the provider is; from the environment if not given.
+        client: makes the HTTP client for one request.
+        clock: tells when a token expires.
+        store: keeps the token; in memory if not given.
+        issuer: what `iss` in a callback must be (RFC 9207). For GitHub's endpoints it is known, for others it is
+            the settings' issuer; pass the `issuer` of the metadata document after `discovery`.
+        iss_required: the metadata says `authorization_response_iss_parameter_supported`.
+        revocation_url: the provider's RFC 7009 endpoint. GitHub's own way is known.
+        token_bytes: the source of randomness for `state` and the code verifier.
+
+    Every method that talks to the provider may raise `NotConfigured`, and `Unreachable`, `ServerUnavailable` or
+    `RateLimited` with all tokens kept.
+    """
+
+    def __init__(
+        self,
+        resource_uri: str | None = None,
+        *,
+        settings: Settings | None = None,
+        client: ClientFactory = default_client,
+        clock: Clock | None = None,
+        store: TokenStore | None = None,
+        issuer: str | None = None,
+        iss_required: bool = False,
+        revocation_url: str | None = None,
+        token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ):
+        self.settings = settings or current_settings()
+        self.resource_uri = resource_uri or self.settings.api_base_url
+        self.clock = clock or SystemClock()
+        self.store = store or MemoryTokenStore()
+        self.issuer = issuer or known_issuer(self.settings)
+        self._iss_required = iss_required
+        self._client = client
+        self._revocation_url = revocation_url
+        self._token_bytes = token_bytes
+        self._flows = PendingFlows(self.clock)
+        # A refresh token that was given without an access token waits here for its first refresh.
+        self._lone_refresh_token: str | None = None
+        self._refresh = SingleFlight[Token]()
+
+    # -- the token -------------------------------------------------------------------------------------------------
+
+    @property
+    def token(self) -> Token | None:
+        """The stored token with all that is known about it, or None."""
+        return self.store.load(self._key)
+
+    @token.setter
+    def token(self, token: Token | None) -> None:
+        self._lone_refresh_token = None
+        if token is None:
+            self.store.delete(self._key)
+        else:
+            self.store.save(self._key, token)
+
+    @property
+    def access_token(self) -> str | None:
+        """The access token, in clear. Assign one that you got elsewhere; its lifetime is then unknown."""
+        token = self.token
+        return token.access_token if token else None
+
+    @access_token.setter
+    def access_token(self, value: str | None) -> None:
+        refresh_token = self.refresh_token
+        self.token = Token(value, refresh_token=refresh_token, resource=self.resource_uri) if value else None
+
+    @property
+    def refresh_token(self) -> str | None:
+        """The refresh token, in clear. Assign one to begin with `refresh_access_token()`."""
+        token = self.token
+        return token.refresh_token if token else self._lone_refresh_token
+
+    @refresh_token.setter
+    def refresh_token(self, value: str | None) -> None:
+        remember(value)
+        token = self.token
+        if token is None:
+            self._lone_refresh_token = value
+        else:
+            self.token = replace(token, refresh_token=value, refresh_token_expires_at=None)
+
+    def is_authenticated(self) -> bool:
+        """Say whether there is an access token whose lifetime is not over."""
+        token = self.token
+        return token is not None and not token.is_expired(self.clock.now())
+
+    def get_auth_headers(self) -> dict[str, str]:
+        """Return the `Authorization` header for the resource server (RFC 6750 section 2.1).
+
+        Raises:
+            AuthenticationRequired: there is no access token.
+        """
+        token = self.token
+        if token is None:
+            raise self._authentication_required("There is no access token yet.")
+        return AuthHeaders(Authorization=f"Bearer {token.access_token}")
+
+    async def access_token_for_request(self, *, rejected: str | None = None) -> str:
+        """Return an access token that should work now, refreshed a minute before it expires.
+
+        Args:
+            rejected: the token that the resource server has just answered with 401: one refresh, then stop.
+
+        Raises:
+            AuthenticationRequired: there is no token, or it expired and cannot be refreshed.
+            TokenRejected: the rejected token cannot be refreshed.
+        """
+        token = self.token
+        if token is None:
+            raise self._authentication_required("There is no access token.")
+        if rejected == token.access_token:
+            return await self._replace_rejected(token)
+        now = self.clock.now()
+        if not token.is_expired(now, margin=EARLY_REFRESH_SECONDS):
+            return token.access_token
+        if token.refresh_token is not None:
+            try:
+                return (await self.refresh_access_token()).access_token
+            except TransientError:
+                # Refreshing early is a courtesy: what is still valid is still used.
+                if token.is_expired(now):
+                    raise
+        if token.is_expired(now):
+            raise self._authentication_required("The access token has expired and there is no refresh token.")
+        return token.access_token
+
+    async def _replace_rejected(self, token: Token) -> str:
+        if token.refresh_token is not None:
+            return (await self.refresh_access_token()).access_token
+        self._forget(token)
+        raise TokenRejected("The resource server answered 401: the access token was revoked or has expired.")
+
+    # -- the front channel -----------------------------------------------------------------------------------------
+
+    def get_authorization_url(
+        self, *, scopes: tuple[str, ...] | None = None, redirect_uri: str | None = None
+    ) -> AuthorizationRequest:
+        """Start a flow: return the URL to open in a browser, with its state and code verifier.
+
+        Args:
+            scopes: what to ask for; the settings' scopes if not given.
+            redirect_uri: where the browser comes back to; the settings' if not given.
+        """
+        client_id, _ = self.settings.credentials()
+        flow = PendingFlow(
+            state=secrets_token(self._token_bytes),
+            pkce=PKCE.generate(self._token_bytes),
+            redirect_uri=redirect_uri or self.settings.oauth_redirect_uri,
+            issuer=self.issuer,
+            scopes=scopes or self.settings.oauth_scopes,
+            started_at=self.clock.now(),
+        )
+        remember(flow.state)
+        self._flows.add(flow)
+        url = build_url(
+            self.settings.oauth_authorization_url, client_id=client_id, flow=flow, resource=self.resource_uri
+        )
+        log.debug("Authorization request: scopes %s, state %s", " ".join(flow.scopes), mask(flow.state))
+        return AuthorizationRequest(url, flow.state, flow.pkce.code_verifier)
+
+    def read_callback(self, url: str) -> AuthorizationResponse:
+        """Verify the URL that the browser came back to; see `authorization.read_callback` for the errors."""
+        return read_callback(url, self._flows, iss_required=self._iss_required)
+
+    async def complete_authorization(self, callback_url: str) -> Token:
+        """Verify the callback and exchange its code with the verifier of the same flow."""
+        response = self.read_callback(callback_url)
+        return await self.exchange_code_for_token(response.code, response.flow.pkce.code_verifier)
+
+    # -- the back channel ------------------------------------------------------------------------------------------
+
+    async def exchange_code_for_token(self, code: str, code_verifier: str) -> Token:
+        """Exchange an authorization code for a token (RFC 6749 section 4.1.3, RFC 7636 section 4.5), and keep it.
+
+        Args:
+            code: from the callback.
+            code_verifier: the one that came with the authorization URL.
+
+        Raises:
+            InvalidCodeVerifier: malformed, or the verifier of another flow.
+            InvalidAuthorizationCode: wrong, used or expired.
+            OAuthErrorResponse, ProtocolError: see `token_endpoint.read`.
+        """
+        remember(code)
+        flow = self._flows.find(code, check_verifier(code_verifier))
+        fields = {
+            "code": code,
+            "redirect_uri": flow.redirect_uri if flow else self.settings.oauth_redirect_uri,
+            "code_verifier": code_verifier,
+            "resource": self.resource_uri,  # RFC 8707 section 2.2
+        }
+        try:
+            token = await self._request_token(
+                "authorization_code", fields, flow.scopes if flow else self.settings.oauth_scopes
+            )
+        except InvalidAuthorizationCode as error:
+            if flow is not None and flow.pkce.code_verifier != code_verifier:
+                # GitHub has one answer for a bad code and a bad verifier; what was sent tells them apart.
+                raise InvalidCodeVerifier(
+                    f"{error.message} The code verifier is not the one that this code's flow began with."
+                ) from error
+            raise
+        self.token = token
+        if flow is not None:
+            self._flows.finish(flow)
+        log.info("Authorization code exchanged: scopes %s", ",".join(token.scopes) or "none")
+        return token
+
+    async def refresh_access_token(self) -> Token:
+        """Exchange the refresh token for a new token (RFC 6749 section 6), and keep it.
+
+        Any number of callers at once make one request. The old token stays where the answer is a 5xx or none.
+
+        Raises:
+            RefreshRejected: the provider refuses the refresh token, or there is none.
+        """
+        return await self._refresh.run(self._refresh_once)
+
+    async def _refresh_once(self) -> Token:
+        before = self.token
+        refresh_token = self.refresh_token
+        if refresh_token is None:
+            raise RefreshRejected("There is no refresh token.")
+        fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
+        try:
+            token = await self._request_token("refresh_token", fields, before.scopes if before else ())
+        except RefreshRejected:
+            after = self.token
+            if after is not None and after != before:
+                # Another process was quicker and has stored its answer: use that, and never delete it.
+                return after
+            self._forget(before)
+            raise
+        token = before.succeeded_by(token) if before else token
+        if token.refresh_token is None:
+            token = replace(token, refresh_token=refresh_token)
+        self.token = token
+        log.info("Access token refreshed: scopes %s", ",".join(token.scopes) or "none")
+        return token
+
+    async def revoke(self) -> bool:
+        """Revoke the token at the provider and forget it.
+
+        Returns:
+            Whether the provider was told. One without a known revocation endpoint keeps the token until it expires.
+        """
+        token = self.token
+        if token is None:
+            return False
+        if self._revocation_url is not None:
+            told = await token_endpoint.revoke(self.settings, self._client, self._revocation_url, token)
+        elif self.is_github():
+            client_id, client_secret = self.settings.credentials()
+            told = await revoke_token(
+                client_id,
+                client_secret,
+                token.access_token,
+                base_url=self.settings.api_base_url,
+                timeout=self.settings.api_timeout,
+                client=self._client,
+                clock=self.clock,
+            )
+        else:
+            told = False
+        self.token = None
+        log.info("Token revoked" if told else "Token forgotten; the provider was not told")
+        return told
+
+    def get_authorization_error_response(self) -> dict[str, Any]:
+        """Return the -32001 error object that leads a client to this handler's provider."""
+        return self.challenge().to_jsonrpc()
+
+    def challenge(self) -> AuthChallenge:
+        """Return the same as a value."""
+        return AuthChallenge.from_settings(self.settings, resource=self.resource_uri)
+
+    def __repr__(self) -> str:
+        return f"OAuthHandler(resource_uri={self.resource_uri!r}, token={self.token!r})"
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _key(self) -> TokenKey:
+        return TokenKey(self.issuer, self.settings.oauth_client_id or "", self.resource_uri)
+
+    def _forget(self, token: Token | None) -> None:
+        self._lone_refresh_token = None
+        if token is not None and self.token == token:
+            self.store.delete(self._key)
+
+    def _authentication_required(self, message: str) -> AuthenticationRequired:
+        return AuthenticationRequired(message, challenge=self.challenge())
+
+    def is_github(self) -> bool:
+        """Say whether the provider is GitHub, or a GitHub Enterprise with the same paths."""
+        return urlsplit(self.settings.oauth_token_url).path == urlsplit(GITHUB_TOKEN_URL).path
+
+    async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
+        answer = await token_endpoint.post(
+            self.settings, self._client, self.settings.oauth_token_url, {"grant_type": grant, **fields}
+        )
+        now = self.clock.now()
+        log.debug("Token endpoint: %s answered %d", grant, answer.status)
+        body = token_endpoint.read(answer, grant=grant, now=now)
+        return Token.from_response(body, now=now, requested_scopes=scopes, resource=self.resource_uri)
+
+
+def known_issuer(settings: Settings) -> str:
+    """Return the issuer that callbacks must name: GitHub's own for its endpoints, else the configured one."""
+    parts = urlsplit(settings.oauth_token_url)
+    return GITHUB_ISSUER if parts.hostname == "github.com" else settings.oauth_issuer
+
+
+def secrets_token(token_bytes: Callable[[int], bytes]) -> str:
+    """Return 32 random bytes as 43 URL-safe characters."""
+    return base64.urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode("ascii")

@@ -1,0 +1,45 @@
+"""What `open()` returns: `x = await X.open()` for a value that outlives the cell, `async with X.open() as x:` for a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Generic, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+class Opening(Generic[T]):
+    """Something that is about to be opened. Nothing happens before it is awaited or entered.
+
+    Args:
+        opened: opens it.
+        closed: closes what `opened` returned.
+    """
+
+    def __init__(
+        self, opened: Callable[[], Coroutine[Any, Any, T]], closed: Callable[[T], Coroutine[Any, Any, object]]
+    ):
+        self._open = opened
+        self._close = closed
+        self._entered: list[T] = []
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> T:
+        value = await self._open()
+        self._entered.append(value)
+        return value
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._close(self._entered.pop())
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Only asked for names that do not exist: the `await` was forgotten.
+        raise AttributeError(f"It is not open yet, so it has no {name!r}: write `x = await ....open(...)`.")
+
+    def __repr__(self) -> str:
+        return "<not open yet: write `x = await ....open(...)` or `async with ....open(...) as x:`>"

@@ -1,0 +1,154 @@
+"""The check in front of protected tools, as an SDK extension: no valid token, no call.
+
+It also advertises the authorization metadata when a client connects: as the extension's settings on
+`server/discover` (2026-07-28), and in `capabilities.experimental` on `initialize` (earlier versions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from typing import Any
+
+from mcp import MCPError
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import Extension
+from mcp_types import INTERNAL_ERROR, CallToolRequestParams
+
+from .challenge import NOT_CONFIGURED, OAUTH_EXTENSION
+from .clock import iso
+from .errors import NotConfigured, ReauthorizeError, TransientError
+from .github import GitHubClient, check_token
+from .http import ClientFactory
+from .oauth_handler import OAuthHandler
+from .tools import PROTECTED_TOOLS, authentication_required
+from .trace import acting_as
+from .wire import SERVER
+
+log = logging.getLogger(__name__)
+
+#: For this many seconds a token that GitHub vouched for is not checked again.
+CHECK_LIFETIME_SECONDS = 60.0
+
+_MOST_REMEMBERED = 100
+
+
+class TokenCheck:
+    """Asks the provider whether a token is good, and remembers a yes for a minute.
+
+    GitHub's tokens are opaque and carry no audience; its check endpoint says whether a token was issued to
+    *this* app, which stands in for the audience check. A provider without one is asked for the user instead.
+    """
+
+    def __init__(self, oauth: OAuthHandler, github: GitHubClient, client: ClientFactory):
+        self._oauth = oauth
+        self._github = github
+        self._client = client
+        # Hashes, so that no token stays in memory longer than it is used.
+        self._good_until: OrderedDict[str, float] = OrderedDict()
+
+    async def passes(self, access_token: str) -> bool:
+        """Say whether the token grants access.
+
+        Raises:
+            TransientError: the provider cannot tell now; nobody is let in on a guess.
+        """
+        key = hashlib.sha256(access_token.encode()).hexdigest()
+        now = self._oauth.clock.now()
+        if self._good_until.get(key, now) > now:
+            return True
+        self._good_until.pop(key, None)
+        if not await self._ask(access_token):
+            return False
+        self._good_until[key] = now + CHECK_LIFETIME_SECONDS
+        while len(self._good_until) > _MOST_REMEMBERED:
+            self._good_until.popitem(last=False)
+        return True
+
+    async def _ask(self, access_token: str) -> bool:
+        settings = self._oauth.settings
+        if self._oauth.is_github():
+            client_id, client_secret = settings.credentials()
+            return await check_token(
+                client_id,
+                client_secret,
+                access_token,
+                base_url=settings.api_base_url,
+                timeout=settings.api_timeout,
+                client=self._client,
+                clock=self._oauth.clock,
+            )
+        try:
+            await self._github.user()
+        except ReauthorizeError:
+            return False
+        return True
+
+
+class ProtectTools(Extension):
+    """Lets a call to a protected tool through only with a token that the provider vouches for.
+
+    Args:
+        oauth: keeps the token and knows where to get one.
+        check: asks the provider.
+    """
+
+    identifier = OAUTH_EXTENSION
+
+    def __init__(self, oauth: OAuthHandler, check: TokenCheck):
+        self._oauth = oauth
+        self._check = check
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is advertised to clients: the authorization metadata, or nothing if OAuth is not configured."""
+        settings = self._oauth.settings
+        return settings.get_authorization_metadata() if settings.is_oauth_configured() else {}
+
+    async def advertise(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: put the same into the answer to `initialize`, which has no place for extensions."""
+        result = await call_next(ctx)
+        if ctx.method == "initialize" and isinstance(result, dict) and (metadata := self.settings()):
+            capabilities = result.setdefault("capabilities", {})
+            capabilities["experimental"] = {**(capabilities.get("experimental") or {}), OAUTH_EXTENSION: metadata}
+        return result
+
+    async def intercept_tool_call(
+        self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """Check the token before a protected tool runs."""
+        if params.name in PROTECTED_TOOLS:
+            with acting_as(SERVER):
+                await self._require_token(params.name)
+        return await call_next(ctx)
+
+    async def _require_token(self, tool: str) -> None:
+        try:
+            self._oauth.settings.credentials()
+            access_token = await self._oauth.access_token_for_request()
+            if await self._check.passes(access_token):
+                return
+            access_token = await self._oauth.access_token_for_request(rejected=access_token)
+            if await self._check.passes(access_token):
+                return
+        except NotConfigured as error:
+            log.error("%s", error.message)
+            raise _not_configured(error) from error
+        except ReauthorizeError as error:
+            log.warning("Authentication required: %s was called without a valid token", tool)
+            raise authentication_required(self._oauth.challenge()) from error
+        except TransientError as error:
+            log.warning("The token cannot be checked now: %s", error.message)
+            raise _try_again(error) from error
+        log.warning("Authentication required: the token was not issued to this app")
+        raise authentication_required(self._oauth.challenge())
+
+
+def _not_configured(error: NotConfigured) -> MCPError:
+    data = {"type": "configuration", "missing": list(error.variables), "hint": error.hint}
+    return MCPError(NOT_CONFIGURED, "OAuth is not configured", data)
+
+
+def _try_again(error: TransientError) -> MCPError:
+    data = {"type": "transient", "retry_at": iso(error.retry_at) if error.retry_at is not None else None}
+    return MCPError(INTERNAL_ERROR, "The token cannot be checked now; try again later", data)

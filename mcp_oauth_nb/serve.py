@@ -1,0 +1,41 @@
+"""The server as a program over stdio: logs on stderr, the token that `login` has stored."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from .config import Settings
+from .oauth_handler import OAuthHandler
+from .redaction import scrub
+from .server import build_server, log_authorization_metadata
+from .store import FileTokenStore
+
+# Libraries that report every request at INFO. With LOG_LEVEL=DEBUG they may.
+_CHATTY = ("httpx", "httpcore", "mcp")
+
+
+class ScrubbingFormatter(logging.Formatter):
+    """Masks every known secret in the finished line, tracebacks included, whoever logged it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record and mask what must not be read."""
+        return scrub(super().format(record))
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the logs of this process to stderr, at `LOG_LEVEL`: stdout belongs to the protocol."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ScrubbingFormatter("%(levelname)s - %(message)s"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    quiet = logging.NOTSET if settings.log_level == "DEBUG" else logging.WARNING
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(quiet)
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve until the client closes stdin. Without credentials the server runs, and says so when called."""
+    configure_logging(settings)
+    log_authorization_metadata(settings)
+    oauth = OAuthHandler(settings=settings, store=FileTokenStore())
+    build_server(oauth).run("stdio")

@@ -1,0 +1,165 @@
+"""The token endpoint: how a client authenticates there, and what each answer means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qsl, quote
+
+from .authorization import describe, printable
+from .config import Settings
+from .errors import (
+    AccessDenied,
+    ConfigurationError,
+    InvalidAuthorizationCode,
+    InvalidCodeVerifier,
+    McpOAuthError,
+    OAuthErrorResponse,
+    ProtocolError,
+    RateLimited,
+    RefreshRejected,
+    ServerUnavailable,
+)
+from .http import Answer, ClientFactory, send
+from .tokens import Token
+
+Grant = Literal["authorization_code", "refresh_token"]
+
+# The standard's codes (RFC 6749 section 5.2) beside GitHub's own.
+_BAD_GRANT = frozenset({"invalid_grant", "bad_verification_code", "bad_refresh_token"})
+_BAD_CLIENT = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
+
+
+async def post(settings: Settings, client: ClientFactory, url: str, fields: Mapping[str, str]) -> Answer:
+    """Send a form to the token or revocation endpoint, authenticated as the configured client.
+
+    Raises:
+        NotConfigured: the client id or secret is missing.
+        Unreachable, RedirectRefused, ProtocolError: see `http.send`.
+    """
+    auth, credentials = client_authentication(settings)
+    return await send(
+        client,
+        "POST",
+        url,
+        deadline=settings.api_timeout,
+        # GitHub answers form-encoded unless asked for JSON.
+        headers={"Accept": "application/json"},
+        auth=auth,
+        data={**fields, **credentials},
+    )
+
+
+def client_authentication(settings: Settings) -> tuple[tuple[str, str] | None, dict[str, str]]:
+    """Return HTTP Basic credentials or form fields, by the first configured method that is known here.
+
+    Raises:
+        ConfigurationError: no method is known.
+    """
+    client_id, client_secret = settings.credentials()
+    for method in settings.oauth_token_endpoint_auth_methods:
+        if method == "client_secret_post":
+            return None, {"client_id": client_id, "client_secret": client_secret}
+        if method == "client_secret_basic":
+            # RFC 6749 section 2.3.1: form-encoded before they become user name and password.
+            return (quote(client_id, safe=""), quote(client_secret, safe="")), {}
+    raise ConfigurationError(
+        "OAUTH_TOKEN_ENDPOINT_AUTH_METHODS names no method that this client speaks.",
+        variables=("OAUTH_TOKEN_ENDPOINT_AUTH_METHODS",),
+        hint="Use client_secret_post or client_secret_basic.",
+    )
+
+
+async def revoke(settings: Settings, client: ClientFactory, url: str, token: Token) -> bool:
+    """Revoke a token at an RFC 7009 endpoint.
+
+    Raises:
+        ServerUnavailable, ProtocolError: it did not answer 200.
+    """
+    # RFC 7009 section 2.1: the refresh token first; where supported it takes its access tokens along.
+    for hint, value in (("refresh_token", token.refresh_token), ("access_token", token.access_token)):
+        if value is None:
+            continue
+        answer = await post(settings, client, url, {"token": value, "token_type_hint": hint})
+        if answer.status >= 500:
+            raise ServerUnavailable(f"{answer.url} answered {answer.status}; the token is kept.")
+        if answer.status != 200:
+            raise ProtocolError(f"{answer.url} answered {answer.status}.", reference="RFC 7009 section 2.2")
+    return True
+
+
+def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
+    """Return the fields of a successful token answer, JSON or form-encoded.
+
+    Args:
+        answer: what the endpoint sent.
+        grant: what was asked for; it decides what a refusal means.
+        now: the time in seconds since the epoch.
+
+    Raises:
+        ServerUnavailable, RateLimited: try again later.
+        InvalidAuthorizationCode, InvalidCodeVerifier, RefreshRejected, AccessDenied: authorize again.
+        ConfigurationError: the provider does not know these credentials or this redirect URI.
+        OAuthErrorResponse: any other OAuth error.
+        ProtocolError: the answer is neither a token nor an error.
+    """
+    if answer.status >= 500:
+        raise ServerUnavailable(f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(now))
+    if answer.status == 429:
+        raise RateLimited(f"{answer.url} answered 429 Too Many Requests.", retry_at=answer.retry_at(now))
+    body = _fields(answer)
+    if body.get("error") is not None:
+        if "access_token" in body:
+            raise ProtocolError(f"{answer.url} answered with both an error and a token; neither is used.")
+        # RFC 6749 section 5.2 says 400; GitHub says 200.
+        raise error_for(body, grant)
+    if not 200 <= answer.status < 300:
+        raise ProtocolError(f"{answer.url} answered {answer.status} without an OAuth error.")
+    return body
+
+
+def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
+    """Type an OAuth error answer by what the caller can do about it."""
+    code, description = body.get("error"), body.get("error_description")
+    text = f"The token endpoint answered {describe(code, description)}."
+    if not isinstance(code, str):
+        return ProtocolError(text)
+    if code in _BAD_GRANT:
+        if grant == "refresh_token":
+            return RefreshRejected(text)
+        return InvalidCodeVerifier(text) if _speaks_of_pkce(description) else InvalidAuthorizationCode(text)
+    if code in _BAD_CLIENT:
+        return ConfigurationError(text, variables=("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"), hint=_CREDENTIALS_HINT)
+    if code == "redirect_uri_mismatch":
+        return ConfigurationError(text, variables=("OAUTH_REDIRECT_URI",), hint=_REDIRECT_HINT)
+    if code == "access_denied":
+        return AccessDenied(text)
+    return OAuthErrorResponse(text, code=printable(code))
+
+
+_CREDENTIALS_HINT = "Check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET against the provider's page of your OAuth app."
+_REDIRECT_HINT = "Register the redirect URI with your OAuth app, or set OAUTH_REDIRECT_URI to one that is registered."
+
+
+def _speaks_of_pkce(description: Any) -> bool:
+    # Providers that tell the two apart do it in the description only: the code is invalid_grant for both.
+    words = description.lower() if isinstance(description, str) else ""
+    return any(word in words for word in ("verifier", "pkce", "code_challenge"))
+
+
+def _fields(answer: Answer) -> dict[str, Any]:
+    if answer.content_type == "application/json":
+        return answer.json_object()
+    # GitHub's default. Parsed only if labelled: a login page or a proxy's error must not pass for a token.
+    if answer.content_type == "application/x-www-form-urlencoded":
+        return _form(answer)
+    media = printable(answer.content_type) or "no content type"
+    raise ProtocolError(f"{answer.url} answered {answer.status} with {media}, not with JSON.")
+
+
+def _form(answer: Answer) -> dict[str, Any]:
+    pairs = parse_qsl(answer.text, keep_blank_values=True)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ProtocolError(f"{answer.url} repeated a field in its form-encoded answer.")
+    return fields

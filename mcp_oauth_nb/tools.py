@@ -1,0 +1,121 @@
+"""The server's two tools and its prompt."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from mcp import CreateMessageResult, MCPError, SamplingMessage
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Resolve, Sample
+from mcp_types import TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+
+from .challenge import AuthChallenge
+from .errors import InsufficientScope, McpOAuthError, ReauthorizeError
+from .github import GitHubClient, GitHubUser, Repository
+
+#: The tools that need a token.
+PROTECTED_TOOLS = frozenset({"get_github_user_info"})
+
+AnalysisType = Literal["explain", "review", "suggest_improvements", "find_bugs", "security_review"]
+
+_INSTRUCTIONS: dict[AnalysisType, str] = {
+    "explain": "Explain what this code does, step by step, to someone who has not seen it.",
+    "review": "Review this code: correctness, clarity, structure. Name what is good, too.",
+    "suggest_improvements": "Suggest concrete improvements to this code, the most valuable first.",
+    "find_bugs": "Find the bugs in this code. For each, give the input that triggers it.",
+    "security_review": "Review the security of this code: what an attacker could do, and how to prevent it.",
+}
+
+
+class GitHubUserInfo(BaseModel):
+    """What `get_github_user_info` returns."""
+
+    user: GitHubUser
+    repositories: list[Repository] = Field(default_factory=list, description="The most recently updated first")
+
+
+class CodeAnalysis(BaseModel):
+    """What `analyze_code_with_llm` returns."""
+
+    analysis_type: AnalysisType
+    analysis: str
+    model: str = Field(description="The model that the client used")
+
+
+Code = Annotated[str, Field(min_length=1, description="The code to analyse")]
+MaxTokens = Annotated[int, Field(ge=1, le=100_000, description="The most tokens that the model may answer with")]
+
+
+def ask_the_model(code: Code, analysis_type: AnalysisType = "explain", max_tokens: MaxTokens = 500) -> Sample:
+    """Ask the client's own model: the server has none (MCP sampling)."""
+    # The fence is longer than any run of backticks inside, so that the code cannot end it.
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    text = f"{_INSTRUCTIONS[analysis_type]}\n\n{fence}\n{code}\n{fence}"
+    message = SamplingMessage(role="user", content=TextContent(type="text", text=text))
+    return Sample([message], max_tokens=max_tokens)
+
+
+def add_tools(server: MCPServer, github: GitHubClient, challenge: AuthChallenge) -> None:
+    """Register the tools and the prompt.
+
+    Args:
+        server: where they go.
+        github: calls the API with the user's token.
+        challenge: what the client is told when GitHub no longer accepts the token in the middle of a call.
+    """
+
+    @server.tool(
+        title="GitHub user information",
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
+    )
+    async def get_github_user_info(
+        include_repos: Annotated[bool, Field(description="Include repository data")] = True,
+        repo_limit: Annotated[int, Field(ge=1, le=100, description="The most repositories to return")] = 10,
+    ) -> GitHubUserInfo:
+        """Fetch the authenticated GitHub user and their repositories. Needs authorization."""
+        try:
+            user = await github.user()
+            repositories = await github.repositories(repo_limit) if include_repos else []
+        except InsufficientScope as error:
+            raise authentication_required(challenge, also=error.required) from error
+        except ReauthorizeError as error:
+            raise authentication_required(challenge) from error
+        except McpOAuthError as error:
+            # The model reads this one, and can tell the user or try again.
+            raise ToolError(str(error)) from error
+        return GitHubUserInfo(user=user, repositories=repositories)
+
+    @server.tool(title="Analyse code", annotations=ToolAnnotations(read_only_hint=True))
+    def analyze_code_with_llm(
+        code: Code,
+        answer: Annotated[CreateMessageResult, Resolve(ask_the_model)],
+        analysis_type: AnalysisType = "explain",
+        max_tokens: MaxTokens = 500,
+    ) -> CodeAnalysis:
+        """Analyse code with the client's own model, by MCP sampling. Needs no authorization."""
+        if not isinstance(answer.content, TextContent):
+            raise ToolError(f"The client's model answered with {answer.content.type}, not with text.")
+        return CodeAnalysis(analysis_type=analysis_type, analysis=answer.content.text, model=answer.model)
+
+    @server.prompt(title="Summarise a GitHub user")
+    def github_user_summary(focus: str = "what they work on") -> str:
+        """Ask for a summary of the authenticated GitHub user."""
+        return (
+            "Call the tool get_github_user_info with include_repos=true, then summarise this GitHub user "
+            f"in one paragraph, with a focus on {focus}. Mention only what the tool returned."
+        )
+
+
+def authentication_required(challenge: AuthChallenge, *, also: tuple[str, ...] = ()) -> MCPError:
+    """Make the -32001 error that leads the client through the challenge.
+
+    Args:
+        also: scopes to ask for beside the challenge's own.
+    """
+    scopes = tuple(dict.fromkeys((*challenge.scopes, *also)))
+    error = replace(challenge, scopes=scopes).to_jsonrpc()
+    return MCPError(error["code"], error["message"], error["data"])
