@@ -1,3 +1,4 @@
+# ruff: noqa: UP031, RUF005, PTH110, PTH118, PTH123 - it must be readable to a Python that is too old
 """Make a virtual environment with this package and one of its extras: `make_venv.py DIRECTORY EXTRA`.
 
 Runs on any Python 3, so that one that is too old can say so.

@@ -21,6 +21,7 @@ from .errors import (
     StateMismatch,
 )
 from .pkce import PKCE
+from .pretty import url_lines
 from .redaction import mask, mask_url, remember
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
@@ -40,10 +41,12 @@ class AuthorizationRequest(NamedTuple):
     code_verifier: str
 
     def __repr__(self) -> str:
-        return (
-            f"AuthorizationRequest(url={mask_url(self.url)!r}, state={mask(self.state)}, "
-            f"code_verifier={mask(self.code_verifier)})"
-        )
+        lines = [
+            *url_lines(mask_url(self.url)),
+            f"state {mask(self.state)}",
+            f"code_verifier {mask(self.code_verifier)}",
+        ]
+        return "AuthorizationRequest(\n    " + "\n    ".join(lines) + "\n)"
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +72,7 @@ class AuthorizationResponse:
     flow: PendingFlow
 
     def __repr__(self) -> str:
-        return f"AuthorizationResponse(code={mask(self.code)}, {self.flow!r})"
+        return f"AuthorizationResponse(code={mask(self.code)}, state={mask(self.flow.state)} verified)"
 
 
 class PendingFlows:

@@ -10,7 +10,7 @@ recognised by `data["type"] == "oauth2"`, never by the number alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ OAUTH_EXTENSION = "io.github.mcp-oauth-nb/oauth"
 _MESSAGE = "Authentication required"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuthChallenge:
     """Where and how to authorize. The -32001 error fills the upper fields, `WWW-Authenticate` the lower ones."""
 
@@ -64,12 +64,20 @@ class AuthChallenge:
 
     @classmethod
     def from_mcp_error(cls, error: Exception) -> AuthChallenge | None:
-        """Read an `MCPError`; None if it is any other error, a timeout with the same code included."""
+        """Read an `MCPError`; None if it is any other error, a timeout with the same code included.
+
+        Raises:
+            ProtocolError: a field of the challenge has the wrong type.
+        """
         return cls._from_parts(getattr(error, "message", None), getattr(error, "data", None))
 
     @classmethod
     def from_jsonrpc(cls, error: Mapping[str, Any]) -> AuthChallenge | None:
-        """Read a JSON-RPC error object, or the whole response around it; None if it is any other error."""
+        """Read a JSON-RPC error object, or the whole response around it; None if it is any other error.
+
+        Raises:
+            ProtocolError: a field of the challenge has the wrong type.
+        """
         inner = error.get("error", error)
         return cls._from_parts(inner.get("message"), inner.get("data")) if isinstance(inner, Mapping) else None
 
@@ -107,6 +115,10 @@ class AuthChallenge:
                 )
         return None
 
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in vars(self).items() if value not in (None, ())]
+        return "AuthChallenge(\n    " + ",\n    ".join(given) + "\n)"
+
     def to_data(self) -> dict[str, Any]:
         """Return the `data` member of the -32001 error."""
         return {
@@ -124,7 +136,11 @@ class AuthChallenge:
         return {"code": AUTHENTICATION_REQUIRED, "message": self.message, "data": self.to_data()}
 
     def to_www_authenticate(self) -> str:
-        """Return the header's value, for the `401` (or `403`) of an HTTP server."""
+        """Return the header's value, for the `401` (or `403`) of an HTTP server.
+
+        Raises:
+            ValueError: a field has characters that a header cannot carry.
+        """
         parameters = {
             "error": self.error,
             "error_description": self.error_description,
@@ -143,8 +159,8 @@ _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=[ \t]*(?:,|$))")
 _COMMA = re.compile(r"[ \t]*(?:,[ \t]*)+|[ \t]*$")
 
 
-def parse_challenges(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield each challenge of a `WWW-Authenticate` value: its scheme and its parameters, names in lower case.
+def parse_challenges(header: str) -> list[tuple[str, dict[str, str]]]:
+    """Return each challenge of a `WWW-Authenticate` value: its scheme and its parameters, names in lower case.
 
     Raises:
         ProtocolError: the header does not follow RFC 9110 section 11.6.1, or repeats a parameter.
@@ -172,7 +188,7 @@ def parse_challenges(header: str) -> Iterator[tuple[str, dict[str, str]]]:
         if separator is None:
             raise _malformed("is malformed")
         position = separator.end()
-    yield from challenges
+    return challenges
 
 
 def _malformed(why: str) -> ProtocolError:
@@ -180,8 +196,9 @@ def _malformed(why: str) -> ProtocolError:
 
 
 def _quoted(value: str) -> str:
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in value):
-        raise ValueError("a header value cannot contain control characters")
+    # RFC 6750 section 3 allows no more, and what is beyond it cannot be sent by every server.
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("a challenge in a header is made of printable ASCII only")
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

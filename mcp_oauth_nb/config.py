@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import find_dotenv
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -40,7 +40,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         alias_generator=str.upper,
         case_sensitive=True,
-        populate_by_name=True,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         extra="ignore",
@@ -74,11 +73,18 @@ class Settings(BaseSettings):
     )
 
     def __init__(self, **values: Any):
+        options: dict[str, Any] = {"_env_file": find_dotenv(usecwd=True) or None}
+        for name, value in values.items():
+            # Fields are known by the names of their variables only: with `populate_by_name` the environment's
+            # lower-case names would count too, and the guide says that names are case-sensitive.
+            options[name if name.startswith("_") else name.upper()] = value
         try:
-            super().__init__(**{"_env_file": find_dotenv(usecwd=True) or None, **values})
+            super().__init__(**options)
         except ValidationError as error:
-            # `from None`: pydantic's error holds the input, which may be the secret.
+            # `from None`: pydantic's error holds the input, which may be the secret. So does the next one.
             raise _explained(error) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{options['_env_file']} is not UTF-8 text.", hint="Save it as UTF-8.") from None
         if self.oauth_client_secret is not None:
             remember(self.oauth_client_secret.get_secret_value())
 
@@ -91,15 +97,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, the environment over `.env`; `_isolated` leaves only arguments."""
+        """Arguments win over the environment, the environment over `.env`; nothing else is asked."""
         return init_settings, env_settings, dotenv_settings
+
+    @field_validator("oauth_client_id", "oauth_client_secret", mode="before")
+    @classmethod
+    def _without_blanks(cls, value: Any) -> Any:
+        return value.strip() or None if isinstance(value, str) else value
 
     @field_validator(*_lists, mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(item for item in (part.strip() for part in value.split(",")) if item)
-        return value
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator(*_lists)
     @classmethod
@@ -119,8 +128,11 @@ class Settings(BaseSettings):
     @field_validator("oauth_authorization_url", "oauth_token_url", "oauth_issuer", "oauth_redirect_uri", "api_base_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if not parts.hostname or parts.scheme not in ("http", "https"):
+        # urlsplit drops tabs and line ends in silence, a client does not.
+        if not value.isprintable() or " " in value:
+            raise ValueError("must have no white space and no control characters")
+        parts = _web_parts(value)
+        if parts is None:
             raise ValueError("must be an http(s) URL such as https://example.com/path")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
             raise ValueError("must use https, except on 127.0.0.1, [::1] or localhost")
@@ -171,6 +183,9 @@ class Settings(BaseSettings):
 class IsolatedSettings(Settings):
     """Settings from arguments alone: a lab behaves the same whatever the environment and `.env` hold."""
 
+    def __init__(self, **values: Any):
+        super().__init__(**values, _env_file=None)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -182,6 +197,16 @@ class IsolatedSettings(Settings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Leave out every source but the arguments."""
         return (init_settings,)
+
+
+def _web_parts(url: str) -> SplitResult | None:
+    """Split an http(s) URL that has a host; None for all else, since urlsplit's own errors quote the value."""
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_web else None
 
 
 def _explained(error: ValidationError) -> ConfigurationError:

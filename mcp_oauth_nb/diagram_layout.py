@@ -6,15 +6,15 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from .wire import BROWSER, CLIENT, GITHUB, SERVER, Message
 
-#: The width that a diagram keeps to, in columns, for up to six participants.
+#: The width that a diagram keeps to, in columns, for up to five participants.
 WIDTH = 110
 
 _ORDER = (BROWSER, CLIENT, SERVER, GITHUB)
-_LONGEST_NAME = 20
+_LONGEST_NAME = 16
 
 # A title names the place by its path; which host it is, the arrow shows.
 _URL = re.compile(r"(?<!\S)(?:[a-z][a-z0-9+.\-]*://[^\s/?#]*(/[^\s?#]*)?|(/[^\s?#]*))(?:[?#]\S*)?", re.IGNORECASE)
@@ -46,8 +46,8 @@ def lay_out(messages: Sequence[Message]) -> Layout:
     names = participants(messages)
     index = {name: place for place, name in enumerate(names)}
     boxes = [cells(name_of(name)) + 4 for name in names]
-    # Half of each box and a space between them; after the last, its other half.
-    least = [(left + 1) // 2 + 1 + right // 2 for left, right in pairwise(boxes)] + [(boxes[-1] + 1) // 2]
+    # Half of each box and two spaces between them; after the last, its other half.
+    least = [(left + 1) // 2 + 2 + right // 2 for left, right in pairwise(boxes)] + [(boxes[-1] + 1) // 2]
     wanted = list(least)
     for message in messages:
         first, last = sorted((index[message.sender], index[message.receiver]))
@@ -121,10 +121,4 @@ def shorten(text: str, room: int) -> str:
 
 
 def _prefix(text: str, room: int) -> str:
-    end = 0
-    for char in text:
-        room -= cell(char)
-        if room < 0:
-            break
-        end += 1
-    return text[:end]
+    return text[: sum(columns <= room for columns in accumulate(map(cell, text)))]

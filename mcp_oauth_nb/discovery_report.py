@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -26,8 +26,8 @@ class Probe:
 class Report(ABC):
     """A value whose repr is its report, as text and as HTML; the same on every run."""
 
-    probes: Sequence[Probe]
-    findings: Sequence[str]
+    probes: tuple[Probe, ...]
+    findings: tuple[str, ...]
 
     @abstractmethod
     def _title(self) -> str:
@@ -66,6 +66,6 @@ def _shown(rows: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _table(rows: Any) -> str:
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
     cells = ("".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) for row in rows)
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

@@ -1,4 +1,6 @@
-"""What an IPython kernel needs to be honest. On by `%load_ext mcp_oauth_nb` or the first `open()`, off by `%unload_ext`.
+"""What an IPython kernel needs to be honest.
+
+On by `%load_ext mcp_oauth_nb` or the first `open()` in a kernel, off by `%unload_ext mcp_oauth_nb`:
 
 - Exception groups are reported as errors. IPython only prints them, so that "Run all" goes on and nbval passes.
 - Stop reaches an `await` that nothing else would wake.
@@ -28,9 +30,14 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
+    # IPython is typed in part only.
+    AnyShell = Any
+
+Undo = Callable[[], None]
+
 # Once for each shell: whoever unloads the extension does not want the next open() to load it again.
 _installed: weakref.WeakSet[InteractiveShell] = weakref.WeakSet()
-_active: dict[int, list[Callable[[], None]]] = {}
+_active: dict[int, list[Undo]] = {}
 
 
 def install(shell: InteractiveShell | None = None) -> None:
@@ -41,12 +48,13 @@ def install(shell: InteractiveShell | None = None) -> None:
     """
     shell = shell or _running_shell()
     if shell is not None and shell not in _installed:
-        shell.extension_manager.load_extension(__package__)
+        manager: Any = shell.extension_manager
+        manager.load_extension(__package__)
 
 
 def _running_shell() -> InteractiveShell | None:
     ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
+    return ipython.get_ipython() if ipython is not None else None
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -54,7 +62,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if id(shell) in _active:
         return
     _installed.add(shell)
-    _active[id(shell)] = [_report_groups(shell), _mask_tracebacks(shell), _wake_for_signals(shell)]
+    _active[id(shell)] = [_report_groups(shell), _mask_errors(shell), _wake_for_signals(shell)]
     _import_slow_modules()
 
 
@@ -65,22 +73,221 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def _import_slow_modules() -> None:
-    # The SDK imports it in the first `call_tool`. Beside JupyterLab, whose optional packages it looks for, it takes
+    # The SDK imports it in the first `call_tool`. Beside JupyterLab, whose optional packages it looks for, that takes
     # 1.5 seconds: begin now.
     threading.Thread(target=importlib.import_module, args=("jsonschema",), daemon=True).start()
 
 
-def _replace(shell: InteractiveShell, name: str, replacement: Callable[..., None]) -> Callable[[], None]:
-    """Shadow a method of one shell; return what takes the shadow away, unless somebody else shadowed it since."""
+def _shadow(shell: AnyShell, name: str, replacement: Callable[..., None]) -> Undo:
+    """Put a function in front of a method of one shell."""
     before = vars(shell).get(name)
-    setattr(shell, name, replacement)
+    target: Callable[..., None] = replacement
+    original: Callable[..., None] = getattr(shell, name)
+
+    def shadow(*args: Any, **options: Any) -> None:
+        target(*args, **options)
 
     def undo() -> None:
-        if vars(shell).get(name) is not replacement:
-            return
-        if before is None:
+        nonlocal target
+        # If somebody else came in front of us since, theirs stays, and still calls here.
+        target = original
+        if vars(shell).get(name) is shadow:
             delattr(shell, name)
-        else:
-            setattr(shell, name, before)
+            if before is not None:
+                setattr(shell, name, before)
+
+    setattr(shell, name, shadow)
+    return undo
+
+
+def _on_events(shell: AnyShell, callbacks: dict[str, Callable[[], None]]) -> Undo:
+    for event, callback in callbacks.items():
+        shell.events.register(event, callback)
+
+    def undo() -> None:
+        for event, callback in callbacks.items():
+            shell.events.unregister(event, callback)
 
     return undo
+
+
+# -- exception groups ------------------------------------------------------------------------------------------
+
+
+def _report_groups(shell: AnyShell) -> Undo:
+    """Show an error with a group in its chain by the way of all errors.
+
+    IPython writes it to stderr and sends no error message. In front of `showtraceback`, because `set_custom_exc` would
+    take the place of the user's handler, and would get syntax errors too.
+    """
+    from IPython.core.error import UsageError
+
+    show = shell.showtraceback
+    if not hasattr(shell, "_last_traceback"):
+        # ipykernel reads it after a failed cell, and does not answer at all if no cell ever set it.
+        shell._last_traceback = None
+
+    def showtraceback(exc_tuple: Any = None, *args: Any, **options: Any) -> None:
+        error = exc_tuple[1] if exc_tuple else sys.exc_info()[1] or getattr(sys, "last_value", None)
+        shown_well = isinstance(error, SyntaxError | UsageError) or options.get("exception_only", False)
+        if shown_well or not _has_group(error):
+            show(exc_tuple, *args, **options)
+            return
+        # This also notes the error for %debug and %tb, as `showtraceback` does.
+        kind, error, trace = shell._get_exc_info(exc_tuple)
+        shell._showtraceback(kind, error, _format(shell, error, trace))
+        if shell.call_pdb:
+            shell.debugger(force=True)
+
+    return _shadow(shell, "showtraceback", showtraceback)
+
+
+def _has_group(error: BaseException | None) -> bool:
+    # The condition under which IPython gives up.
+    while error is not None and not isinstance(error, BaseExceptionGroup):
+        error = error.__context__
+    return error is not None
+
+
+_FILE = re.compile(r'File "([^"]+)", (?=line \d)')
+
+
+def _format(shell: AnyShell, error: BaseException, trace: TracebackType | None) -> list[str]:
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("IPython."):
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(error), error, trace)).rstrip("\n")
+
+    def cell(match: re.Match[str]) -> str:
+        found = shell.compile.format_code_name(match[1])
+        return match[0] if found is None else f"{found[0]} {found[1]}, "
+
+    return _FILE.sub(cell, text).split("\n")
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------
+
+
+def _mask_errors(shell: AnyShell) -> Undo:
+    """Mask secrets where errors leave the kernel: the message on the screen, the reply, and what `%notebook` saves."""
+    show = shell._showtraceback
+
+    def _showtraceback(kind: type[BaseException], error: BaseException, lines: list[str]) -> None:
+        show(kind, _masked_error(error), _masked_lines(lines))
+
+    def post_execute() -> None:
+        result = shell.last_execution_result
+        if result is not None and not result.success:
+            _mask_result(shell, result)
+
+    undo_events = _on_events(shell, {"post_execute": post_execute})
+    undo_shadow = _shadow(shell, "_showtraceback", _showtraceback)
+
+    def undo() -> None:
+        undo_shadow()
+        undo_events()
+
+    return undo
+
+
+def _mask_result(shell: AnyShell, result: ExecutionResult) -> None:
+    # ipykernel makes the reply's `evalue` of these.
+    for name in ("error_before_exec", "error_in_exec"):
+        error = getattr(result, name)
+        if error is not None:
+            setattr(result, name, _masked_error(error))
+    stored = getattr(shell.history_manager, "exceptions", {}).get(result.execution_count)
+    if stored is not None:
+        stored.update(evalue=scrub(stored["evalue"]), traceback=_masked_lines(stored["traceback"]))
+
+
+def _masked_error(error: BaseException) -> BaseException:
+    """Return the error, or in its place one of the same name if its text holds a secret."""
+    # Not str(error), which may itself fail.
+    text = "".join(traceback.format_exception_only(error))
+    return error if scrub(text) == text else type(type(error).__name__, (Exception,), {})(scrub(str(error)))
+
+
+# A colour change after `=` is kept as a space: `client_secret=secret` in the source is a variable, not a secret.
+_COLOURS = re.compile(r"(=?)(?:\x1b\[[0-9;]*m)+")
+
+
+def _masked_lines(blocks: list[str]) -> list[str]:
+    return ["\n".join(map(_masked_line, block.split("\n"))) for block in blocks]
+
+
+def _masked_line(line: str) -> str:
+    masked = scrub(line)
+    # Highlighting may have cut a secret in pieces; then it is shown without colours.
+    plain = _COLOURS.sub(lambda match: f"{match[1]} " if match[1] else "", masked)
+    plain_masked = scrub(plain)
+    return masked if plain_masked == plain else plain_masked
+
+
+# -- Stop ------------------------------------------------------------------------------------------------------
+
+
+def _wake_for_signals(shell: AnyShell) -> Undo:
+    waker = _Waker()
+    undo_events = _on_events(shell, {"pre_execute": waker.cell_begins, "post_execute": waker.cell_ends})
+    # The cell that loads the extension may be about to await.
+    waker.cell_begins()
+
+    def undo() -> None:
+        undo_events()
+        waker.close()
+
+    return undo
+
+
+class _Waker:
+    """Lets a signal wake the kernel's event loop while a cell awaits.
+
+    ipykernel answers SIGINT by `IOLoop.add_callback`, which on the loop's own thread takes the loop to be awake. But
+    it sleeps, until something else happens: Stop came 10 seconds late. With a wakeup file descriptor the signal is
+    itself something that happens, and nothing runs until then.
+    """
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._planned: asyncio.Handle | None = None
+
+    def cell_begins(self) -> None:
+        """Plan to be there when the loop gets its turn, that is, when the cell awaits. In other cells it never does."""
+        loop = running_loop()
+        if loop is not None and threading.current_thread() is threading.main_thread():
+            self._planned = loop.call_soon(self._arm, loop)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        if before not in (-1, self._sender.fileno()):
+            # Somebody else's, which wakes the loop as well: asyncio's own, for loop.add_signal_handler().
+            signal.set_wakeup_fd(before)
+            return
+        self._loop = loop
+        loop.add_reader(self._receiver, self._drain)
+
+    def _drain(self) -> None:
+        with suppress(BlockingIOError):
+            self._receiver.recv(4096)
+
+    def cell_ends(self) -> None:
+        """Leave the signals as they were."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._planned is not None:
+            self._planned.cancel()
+        if self._loop is not None:
+            self._loop.remove_reader(self._receiver)
+            self._loop = None
+            current = signal.set_wakeup_fd(-1)
+            if current != self._sender.fileno():
+                signal.set_wakeup_fd(current)
+
+    def close(self) -> None:
+        """Leave the signals as they were, for good."""
+        self.cell_ends()
+        self._receiver.close()
+        self._sender.close()

@@ -68,7 +68,9 @@ class LoopThread:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     # Not asyncio.new_event_loop(): on Windows ipykernel sets a policy whose loops cannot start a process.
-    return asyncio.ProactorEventLoop() if sys.platform == "win32" else asyncio.SelectorEventLoop()
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop()
 
 
 async def _cancel_all_tasks() -> None:
@@ -153,7 +155,7 @@ def run(awaitable: Awaitable[T]) -> T:
     Raises:
         SessionError: called on the loop thread itself, where waiting would stop what it waits for.
     """
-    coroutine = awaitable if inspect.iscoroutine(awaitable) else _wait_for(awaitable)
+    coroutine: Coroutine[Any, Any, T] = awaitable if inspect.iscoroutine(awaitable) else _wait_for(awaitable)
     target = loop()
     if running_loop() is target:
         coroutine.close()

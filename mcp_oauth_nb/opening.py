@@ -1,4 +1,8 @@
-"""What `open()` returns: `x = await X.open()` for a value that outlives the cell, `async with X.open() as x:` for a block."""
+"""What `open()` returns, for both ways to use it.
+
+x = await X.open()              # outlives the cell; x.aclose() when done
+async with X.open() as x: ...   # closed at the end of the block
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,10 @@ import json
 import logging
 import os
 import stat
+import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +22,9 @@ from platformdirs import user_data_path
 
 from .errors import ConfigurationError, ProtocolError
 from .tokens import Token
+
+if sys.platform != "win32":
+    import fcntl
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +96,11 @@ class FileTokenStore:
     def load(self, key: TokenKey) -> Token | None:
         """Return the stored token, or None."""
         with self._lock:
-            return self._read().get(key)
+            try:
+                return self._read().get(key)
+            except OSError as error:
+                log.warning("The token store %s cannot be read (%s).", self.path, error.strerror)
+                return self._unwritten.get(key)
 
     def save(self, key: TokenKey, token: Token) -> None:
         """Store the token in place of any other under this key."""
@@ -105,11 +114,26 @@ class FileTokenStore:
         with self._lock:
             self._unwritten[key] = token
             try:
-                self._write(self._read())
+                with self._alone():
+                    self._write(self._read())
             except OSError as error:
-                log.warning("The token store %s cannot be written (%s); tokens are kept in memory.", self.path, error)
+                reason = error.strerror
+                log.warning("The token store %s cannot be written (%s); tokens are kept in memory.", self.path, reason)
             else:
                 self._unwritten.clear()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other stores of this file out, in this process or another, between reading and replacing it."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A file of its own: a lock on the store itself would be on the one that is replaced.
+        descriptor = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            if sys.platform != "win32":
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _read(self) -> dict[TokenKey, Token]:
         tokens: dict[TokenKey, Token] = {}
@@ -118,7 +142,7 @@ class FileTokenStore:
                 self._check_mode(os.fstat(file.fileno()).st_mode)
                 entries = json.loads(file.read())["tokens"]
             for entry in entries:
-                tokens[TokenKey(*entry["key"])] = Token.from_dict(entry["token"])
+                tokens[_key(entry["key"])] = Token.from_dict(entry["token"])
         except FileNotFoundError:
             pass
         except (ValueError, KeyError, TypeError, AttributeError, ProtocolError, RecursionError):
@@ -136,7 +160,6 @@ class FileTokenStore:
         content: dict[str, Any] = {
             "tokens": [{"key": list(key), "token": token.to_dict()} for key, token in sorted(tokens.items())]
         }
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # mkstemp makes the file with mode 0600 before a byte is in it.
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:
@@ -159,6 +182,12 @@ class FileTokenStore:
 
     def __repr__(self) -> str:
         return f"FileTokenStore({str(self.path)!r})"
+
+
+def _key(stored: Any) -> TokenKey:
+    if not isinstance(stored, list) or not all(isinstance(part, str) for part in stored):
+        raise TypeError("a key is a list of strings")
+    return TokenKey(*stored)
 
 
 def default_path() -> Path:

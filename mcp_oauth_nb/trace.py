@@ -64,8 +64,9 @@ class Trace:
         return pair(self.messages[number:])
 
     def find(self, text: str) -> tuple[Exchange, ...]:
-        """Return the exchanges whose request title contains a text, such as `tools/call` or `/login/oauth`."""
-        return tuple(exchange for exchange in self.exchanges if text in exchange.request.title)
+        """Return the exchanges whose request title or URL contains a text, such as `tools/call` or `/login/oauth`."""
+        requests = ((exchange.request, exchange) for exchange in self.exchanges)
+        return tuple(exchange for request, exchange in requests if text in request.title or text in request.url)
 
     def clear(self) -> None:
         """Forget all messages. Numbers go on from where they were."""
@@ -93,6 +94,7 @@ class Trace:
         title: str,
         headers: Mapping[str, str] | None = None,
         body: Any = None,
+        url: str = "",
         answers: int | None = None,
     ) -> int:
         """Append one message, whose content must already be masked.
@@ -110,7 +112,17 @@ class Trace:
             number = self._messages[-1].number + 1 if self._messages else 1
             self._messages.append(
                 Message(
-                    number, exchange, self._clock.now(), sender, receiver, protocol, kind, title, headers or {}, body
+                    number,
+                    exchange,
+                    self._clock.now(),
+                    sender,
+                    receiver,
+                    protocol,
+                    kind,
+                    title,
+                    headers or {},
+                    body,
+                    url,
                 )
             )
             return exchange
@@ -167,12 +179,14 @@ class _RecordingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
         sender = _actor.get() or self._sender
+        url = mask_url(str(request.url))
         exchange = self._trace.record(
             sender=sender,
             receiver=self._receiver,
             protocol="http",
             kind="request",
-            title=f"{request.method} {mask_url(str(request.url))}",
+            title=f"{request.method} {url.partition('?')[0]}",
+            url=url,
             headers=_masked_headers(request.headers),
             body=_masked_body(request.headers, body),
         )
@@ -257,7 +271,7 @@ def _status_line(response: httpx.Response, body: Any) -> str:
     if isinstance(body, dict) and isinstance(body.get("error"), str):
         return f"{title} (error={body['error']})"
     if response.has_redirect_location:
-        return f"{title} -> {mask_url(response.headers['location'])}"
+        return f"{title} -> {mask_url(response.headers['location']).partition('?')[0]}"
     return title
 
 

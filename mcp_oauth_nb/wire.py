@@ -7,28 +7,34 @@ and the recorder can offer `trace.diagram()`: both build on this module, and no 
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from .pretty import json_text, url_lines
 
 #: The four parties of the flow.
 BROWSER, CLIENT, SERVER, GITHUB = "Browser", "MCP client", "MCP server", "GitHub"
 
 Kind = Literal["request", "response", "error", "notification"]
 
-# Sent with every message and never the point; the recording has them, the rendering leaves them out.
+# Sent with every message or page and never the point; the recording has them, the rendering leaves them out.
 _QUIET_HEADERS = frozenset(
-    "host user-agent connection accept-encoding content-length date server transfer-encoding vary".split()
+    "host user-agent connection accept-encoding content-length date server transfer-encoding vary "
+    "content-security-policy x-frame-options x-content-type-options referrer-policy".split()
 )
+
+
+# A tool list with its schemas is hundreds of lines long, and hides what stands before and after it.
+_MOST_BODY_LINES = 60
 
 
 @dataclass(frozen=True)
 class Message:
     """One arrow, already masked.
 
-    A request and its answer share `exchange`. `at` is in seconds since the epoch. `body` is a JSON value,
-    a mapping of form fields, a text, or None.
+    A request and its answer share `exchange`. `at` is in seconds since the epoch. `url` is an HTTP request's whole
+    address; `title` leaves the query out. `body` is a JSON value, a mapping of form fields, a text, or None.
     """
 
     number: int
@@ -41,14 +47,25 @@ class Message:
     title: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
+    url: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.sender} -> {self.receiver}   {self.title}"]
-        lines += [f"    {name}: {value}" for name, value in self.headers.items() if name not in _QUIET_HEADERS]
+        lines += [f"    {line}" for line in url_lines(self.url)[1:]]
+        for name, value in self.headers.items():
+            if name not in _QUIET_HEADERS:
+                first, *others = url_lines(value) if name == "location" else [value]
+                lines += [f"    {name}: {first}", *(f"        {line}" for line in others)]
         if self.body is not None:
-            text = self.body if isinstance(self.body, str) else json.dumps(self.body, indent=2, ensure_ascii=False)
-            lines += [f"    {line}" for line in text.splitlines()]
+            lines += [f"    {line}" for line in self._body_lines()]
         return "\n".join(lines)
+
+    def _body_lines(self) -> list[str]:
+        text = self.body if isinstance(self.body, str) else json_text(self.body)
+        lines = text.splitlines()
+        if len(lines) <= _MOST_BODY_LINES:
+            return lines
+        return [*lines[:_MOST_BODY_LINES], f"... {len(lines) - _MOST_BODY_LINES} more lines; `.body` has them all"]
 
     def __repr__(self) -> str:
         return f"<{self.number}. {self.sender} -> {self.receiver}: {self.title}>"

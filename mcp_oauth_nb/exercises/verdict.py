@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import html
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ..redaction import scrub
 
@@ -36,16 +37,40 @@ def not_yet(text: str) -> Verdict:
     return Verdict(False, text)
 
 
-def checked(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
-    """Decorate a check: an answer that is still `...` or makes the check stumble is "not yet", never an error."""
+Check = TypeVar("Check", bound=Callable[..., Any])
+
+
+def checked(check: Check) -> Check:
+    """Decorate a check, sync or async: an answer that makes it stumble is "not yet", never an error.
+
+    The same goes for an answer that is still `...`.
+    """
 
     @functools.wraps(check)
-    def wrapper(answer: Any, *others: Any) -> Verdict:
+    def wrapper(answer: Any, *others: Any) -> Any:
+        if inspect.iscoroutinefunction(check):
+            return _awaited(check, answer, others)
         if answer is ...:
-            return not_yet("replace the three dots by your answer, then run the cell again.")
+            return _UNANSWERED
         try:
             return check(answer, *others)
         except Exception as error:  # noqa: BLE001 - the answer may be anything, and its failure is the news
-            return not_yet(f"your answer raised {type(error).__name__}: {scrub(str(error))}")
+            return _stumbled(error)
 
-    return wrapper
+    return cast(Check, wrapper)
+
+
+async def _awaited(check: Callable[..., Any], answer: Any, others: tuple[Any, ...]) -> Verdict:
+    if answer is ...:
+        return _UNANSWERED
+    try:
+        return cast(Verdict, await check(answer, *others))
+    except Exception as error:  # noqa: BLE001 - as above
+        return _stumbled(error)
+
+
+def _stumbled(error: Exception) -> Verdict:
+    return not_yet(f"your answer raised {type(error).__name__}: {scrub(str(error))}")
+
+
+_UNANSWERED = not_yet("replace the three dots by your answer, then run the cell again.")

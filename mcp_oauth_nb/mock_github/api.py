@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .limits import Limits, Quota
+from .limits import Limits
 from .listing import Unprocessable, paginate, select
+from .manage import Manage
 from .model import IssuedToken
 from .payloads import repository_json, user_json
+from .rest import Endpoint, json_response, problem_response, unless_unchanged
 from .state import State
 
-_DOCUMENTATION = "https://docs.github.com/rest"
 _VERSIONS = ("2022-11-28", "2026-03-10")
-_DEFAULT_VERSION = _VERSIONS[0]
+_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_COMMON_HEADERS = {
+    "X-GitHub-Media-Type": "github.v3; format=json",
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "ETag, Link, Retry-After, X-RateLimit-Remaining, X-RateLimit-Reset",
+}
 
-Handler = Callable[[Request, IssuedToken], Awaitable[Response]]
+Resource = Callable[[Request, IssuedToken], Response]
 
 
 class Api:
-    """`/user`, `/user/repos` and `/rate_limit`, behind the checks that all calls go through."""
+    """`/user`, `/user/repos`, `/rate_limit` and an app's own tokens, behind the checks that all calls go through."""
 
     def __init__(self, state: State):
         self._state = state
@@ -34,80 +37,86 @@ class Api:
     def routes(self) -> list[Route]:
         """Return what to mount."""
         return [
-            Route("/user", self._guarded(self._user)),
-            Route("/user/repos", self._guarded(self._repositories)),
-            Route("/rate_limit", self._rate_limit),
-            Route("/{path:path}", self._not_found),
+            Route("/user", self._checked(self._limited(self._user))),
+            Route("/user/repos", self._checked(self._limited(self._repositories))),
+            Route("/rate_limit", self._checked(self._rate_limit)),
+            *Manage(self._state, self._checked).routes(),
+            Route("/{path:path}", self._checked(_nothing_here), methods=_ALL_METHODS),
         ]
 
     # -- the resources -----------------------------------------------------------------------------------------
 
-    async def _user(self, request: Request, token: IssuedToken) -> Response:
-        private = bool({"user", "read:user"} & set(token.scopes))
+    def _user(self, request: Request, token: IssuedToken) -> Response:
+        private = not {"user", "read:user"}.isdisjoint(token.scopes)
         return json_response(user_json(self._state, self._state.users[token.user], private=private))
 
-    async def _repositories(self, request: Request, token: IssuedToken) -> Response:
+    def _repositories(self, request: Request, token: IssuedToken) -> Response:
         query = dict(request.query_params)
         page = paginate(select(self._state.repositories, token, query), query)
         response = json_response([repository_json(self._state, item, token.user) for item in page.items])
-        # The base is the configured address, never the Host header: a link must not leave the API.
+        # The configured address, never the Host header: a link must not lead elsewhere.
         if link := page.link(f"{self._state.api_url}/user/repos", query):
             response.headers["Link"] = link
         response.headers["X-Accepted-OAuth-Scopes"] = "repo"
         return response
 
     async def _rate_limit(self, request: Request) -> Response:
-        if problem := self._bad_request(request):
-            return problem
-        quota = self._limits.quota(_caller(self._token(request)))
+        quota = self._limits.quota(self._caller(self._token(request)))
         core = quota.body()
-        return self._finish(request, json_response({"resources": {"core": core}, "rate": core}), None, quota)
-
-    async def _not_found(self, request: Request) -> Response:
-        return self._finish(request, problem_response(404, "Not Found"), None, None)
+        response = json_response({"resources": {"core": core}, "rate": core})
+        response.headers.update(quota.headers())
+        return response
 
     # -- the checks --------------------------------------------------------------------------------------------
 
-    def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def _checked(self, endpoint: Endpoint) -> Endpoint:
+        """Refuse what no endpoint accepts, and add the headers that every answer carries."""
+
         async def serve(request: Request) -> Response:
-            if problem := self._bad_request(request):
-                return self._finish(request, problem, None, None)
-            token = self._token(request)
-            caller = _caller(token)
-            if refused := self._over_limit(caller):
-                return self._finish(request, refused, token, self._limits.quota(caller))
-            if token is None:
-                self._limits.count(None)
-                sent = "authorization" in request.headers
-                message = "Bad credentials" if sent else "Requires authentication"
-                return self._finish(request, problem_response(401, message), None, self._limits.quota(None))
-            try:
-                response = await handler(request, token)
-            except Unprocessable as problem_:
-                response = problem_response(422, problem_.message, errors=problem_.errors)
-            response = _unless_changed(request, response)
-            if response.status_code != 304:
-                self._limits.count(caller)
-            return self._finish(request, response, token, self._limits.quota(caller))
+            response = _refusal(request) or await endpoint(request)
+            response.headers["X-GitHub-Request-Id"] = self._state.mint.request_id()
+            response.headers.update(_COMMON_HEADERS)
+            return response
 
         return serve
 
-    def _bad_request(self, request: Request) -> Response | None:
-        if not request.headers.get("user-agent"):
-            text = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header."
-            return Response(text, 403, media_type="text/plain")
-        version = request.headers.get("x-github-api-version", _DEFAULT_VERSION)
-        if version not in _VERSIONS:
-            return problem_response(400, f"The API version is not supported. Known are {', '.join(_VERSIONS)}.")
-        return None
+    def _limited(self, resource: Resource) -> Endpoint:
+        """Find out who is calling, and count the call."""
+
+        async def serve(request: Request) -> Response:
+            token = self._token(request)
+            caller = self._caller(token)
+            response = self._over_limit(caller) or self._answer(request, resource, token)
+            if response.status_code != 304:
+                self._limits.count(caller)
+            response.headers.update(self._limits.quota(caller).headers())
+            # A GitHub App's tokens have no scopes to tell.
+            if token is not None and token.access_token.startswith("gho_"):
+                response.headers["X-OAuth-Scopes"] = ", ".join(token.scopes)
+                response.headers.setdefault("X-Accepted-OAuth-Scopes", "")
+            return response
+
+        return serve
+
+    def _answer(self, request: Request, resource: Resource, token: IssuedToken | None) -> Response:
+        if token is None:
+            sent = "authorization" in request.headers
+            return problem_response(401, "Bad credentials" if sent else "Requires authentication")
+        try:
+            return unless_unchanged(request, resource(request, token))
+        except Unprocessable as problem:
+            return problem_response(422, problem.message, errors=problem.errors)
 
     def _token(self, request: Request) -> IssuedToken | None:
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        # GitHub's own scheme `token` means the same as RFC 6750's.
+        # GitHub's own scheme `token` means the same as the one of RFC 6750 section 2.1.
         if scheme.lower() not in ("bearer", "token"):
             return None
         with self._state.lock:
             return self._state.ledger.find(value.strip(), self._state.now())
+
+    def _caller(self, token: IssuedToken | None) -> str | None:
+        return None if token is None else f"user ID {self._state.users[token.user].id}"
 
     def _over_limit(self, caller: str | None) -> Response | None:
         knobs = self._state.knobs
@@ -120,47 +129,15 @@ class Api:
             return problem_response(knobs.rate_limit_status, f"API rate limit exceeded for {caller or '127.0.0.1'}.")
         return None
 
-    def _finish(self, request: Request, response: Response, token: IssuedToken | None, quota: Quota | None) -> Response:
-        headers = {
-            "X-GitHub-Request-Id": self._state.mint.request_id(),
-            "X-GitHub-Media-Type": "github.v3; format=json",
-            "X-GitHub-Api-Version-Selected": request.headers.get("x-github-api-version", _DEFAULT_VERSION),
-            "Access-Control-Allow-Origin": "*",
-            "Access-Control-Expose-Headers": "ETag, Link, Retry-After, X-RateLimit-Remaining, X-RateLimit-Reset",
-        }
-        if token is not None and token.access_token.startswith("gho_"):
-            headers["X-OAuth-Scopes"] = ", ".join(token.scopes)
-            headers["X-Accepted-OAuth-Scopes"] = response.headers.get("x-accepted-oauth-scopes", "")
-        response.headers.update(headers | (quota.headers() if quota else {}))
-        return response
+
+def _refusal(request: Request) -> Response | None:
+    if not request.headers.get("user-agent"):
+        text = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header."
+        return Response(text, 403, media_type="text/plain")
+    if request.headers.get("x-github-api-version", _VERSIONS[0]) not in _VERSIONS:
+        return problem_response(400, f"This API version is not supported. Known are {', '.join(_VERSIONS)}.")
+    return None
 
 
-def json_response(content: Any, status: int = 200) -> Response:
-    """Write JSON as the API does."""
-    return Response(json.dumps(content), status, media_type="application/json; charset=utf-8")
-
-
-def problem_response(status: int, message: str, *, errors: list[dict[str, str]] | None = None) -> Response:
-    """Write an error: the status is in the body too, as a string. No `WWW-Authenticate`, even with 401."""
-    body: dict[str, Any] = {"message": message}
-    if errors:
-        body["errors"] = errors
-    return json_response(body | {"documentation_url": _DOCUMENTATION, "status": str(status)}, status)
-
-
-def _unless_changed(request: Request, response: Response) -> Response:
-    """Add an ETag, or answer 304 where the caller has this very content (RFC 9110 section 13.1.2)."""
-    if response.status_code != 200:
-        return response
-    content = bytes(response.body) + response.headers.get("link", "").encode()
-    etag = f'W/"{hashlib.sha256(content).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=60, s-maxage=60", "Vary": "Accept, Authorization"}
-    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
-    if etag.removeprefix("W/") in known:
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return response
-
-
-def _caller(token: IssuedToken | None) -> str | None:
-    return None if token is None else f"user ID {token.user}"
+async def _nothing_here(_: Request) -> Response:
+    return problem_response(404, "Not Found")

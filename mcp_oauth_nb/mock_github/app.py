@@ -29,6 +29,8 @@ def build_app(state: State) -> ASGIApp:
     api_routes = _spoilable(Api(state).routes(), state.faults, "api")
     mounted = Mount(api.path, routes=api_routes)
     if netloc(web.scheme, web.netloc) == netloc(api.scheme, api.netloc):
+        if not api.path:
+            raise ValueError("where web_url and api_url share a host, api_url needs a path of its own")
         return _Hosts({netloc(web.scheme, web.netloc): Starlette(routes=[mounted, *_web_routes(state)])})
     return _Hosts(
         {

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from ..redaction import remember
 from . import pages, redirects, scopes
 from .formats import error_fields
 from .ledger import Refused
@@ -23,6 +24,10 @@ PATH = "/login/oauth/authorize"
 # RFC 7636 section 4.2: what S256 makes is always 43 characters of base64url.
 _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
 
+# What the consent form carries on. `response_type` and `resource` (RFC 8707) are undocumented and ignored:
+# there is no implicit grant, and GitHub's opaque tokens are bound to no resource.
+_CARRIED = ("client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
+
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
@@ -31,13 +36,8 @@ class AuthorizationRequest:
     app: OAuthApp
     redirect_uri: str
     parameters: Mapping[str, str]
-    scopes: tuple[str, ...] | None
-    offline_access: bool
-
-    @property
-    def query(self) -> str:
-        """The request as it came, for the form that carries it on."""
-        return urlencode(self.parameters)
+    scopes: tuple[str, ...] | None = None
+    offline_access: bool = False
 
 
 class Authorize:
@@ -51,17 +51,20 @@ class Authorize:
         return [Route(PATH, self._ask), Route(PATH, self._decide, methods=["POST"])]
 
     async def _ask(self, request: Request) -> Response:
-        parameters = dict(parse_qsl(request.url.query, keep_blank_values=True))
+        # RFC 6749 section 3.1: a parameter without a value counts as left out.
+        parameters = dict(parse_qsl(request.url.query))
         checked = self._check(parameters)
         if isinstance(checked, Response):
             return checked
         browser = current_browser(self._state, request)
-        if browser is None or browser.user is None or _another_account(parameters, browser.user):
+        if browser is None or browser.user is None or _wants_another_account(parameters, browser.user):
             return _choose_account(parameters)
         with self._state.lock:
             wanted = self._wanted(checked, browser.user)
-            if self._may_skip_consent(checked, browser.user, wanted):
-                return self._allowed(checked, browser.user, wanted)
+            if self._was_granted(checked, browser.user, wanted):
+                if not self._too_often(checked, browser.user, wanted):
+                    return self._allowed(checked, browser.user, wanted)
+                return self._consent(checked, browser, wanted, unusual=True)
         return self._consent(checked, browser, wanted)
 
     async def _decide(self, request: Request) -> Response:
@@ -70,19 +73,21 @@ class Authorize:
         browser = submitting_browser(self._state, request, form)
         if browser is None or browser.user is None:
             return stale_form()
-        checked = self._check(dict(parse_qsl(form.get("request", ""), keep_blank_values=True)))
+        # Nothing that the page checked is taken on trust when its form comes back.
+        checked = self._check({name: form[name] for name in _CARRIED if form.get(name)})
         if isinstance(checked, Response):
             return checked
         if form.get("authorize") != "1":
             return self._failed(checked, "access_denied", "The user has denied your application access.")
         ticked = {value for name, value in pairs if name == "granted_scope"}
         with self._state.lock:
-            wanted = tuple(scope for scope in self._wanted(checked, browser.user) if scope in ticked)
-            return self._allowed(checked, browser.user, wanted)
+            granted = tuple(scope for scope in self._wanted(checked, browser.user) if scope in ticked)
+            return self._allowed(checked, browser.user, granted)
 
     # -- the request -------------------------------------------------------------------------------------------
 
     def _check(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
+        remember(parameters.get("state"))
         app = self._state.apps.get(parameters.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: without a known client and a registered URI nothing may be redirected.
         if app is None:
@@ -90,27 +95,22 @@ class Authorize:
         uri = redirect_target(app, parameters)
         if not redirects.matches(uri, app.redirect_uris):
             return self._mismatch(app, parameters)
+        if app.suspended:
+            text = "Your application has been suspended."
+            return self._failed(_to_callback(app, parameters), "application_suspended", text)
         asked = scopes.split(parameters.get("scope", ""))
         checked = AuthorizationRequest(
-            app,
-            uri,
-            parameters,
-            scopes.normalise(asked) if asked else None,
-            scopes.OFFLINE_ACCESS in asked,
+            app, uri, parameters, app.scopes(asked) if asked else None, scopes.OFFLINE_ACCESS in asked
         )
-        if app.suspended:
-            registered = AuthorizationRequest(app, app.callback, parameters, (), False)
-            return self._failed(registered, "application_suspended", "Your application has been suspended.")
         problem = _pkce_problem(parameters)
         return checked if problem is None else self._bad_pkce(checked, problem)
 
     def _mismatch(self, app: OAuthApp, parameters: Mapping[str, str]) -> Response:
+        text = "The redirect_uri MUST match the registered callback URL for this application."
         if self._state.knobs.redirect_mismatch == "redirect":
-            registered = AuthorizationRequest(app, app.callback, parameters, (), False)
-            text = "The redirect_uri MUST match the registered callback URL for this application."
-            return self._failed(registered, "redirect_uri_mismatch", text)
-        text = "The redirect_uri is not associated with this application. The app is misconfigured, or somebody is after your account."
-        return pages.error_page("Be careful!", text, status=400)
+            return self._failed(_to_callback(app, parameters), "redirect_uri_mismatch", text)
+        # Which status the live page has is unverified.
+        return pages.error_page("Be careful!", f"{text} Continue only if you trust whoever sent you.", status=400)
 
     def _bad_pkce(self, checked: AuthorizationRequest, problem: str) -> Response:
         if self._state.knobs.pkce_error == "page":
@@ -126,34 +126,37 @@ class Authorize:
         grant = self._state.ledger.grant(user, checked.app.client_id)
         return grant.scopes if grant else ()
 
-    def _may_skip_consent(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
-        ledger, client_id = self._state.ledger, checked.app.client_id
-        grant = ledger.grant(user, client_id)
-        if grant is None or not scopes.covers(grant.scopes, wanted):
-            return False
-        return not ledger.too_many_created(user, client_id, wanted, self._state.now())
+    def _was_granted(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
+        grant = self._state.ledger.grant(user, checked.app.client_id)
+        return grant is not None and scopes.covers(grant.scopes, wanted)
 
-    def _consent(self, checked: AuthorizationRequest, browser: Browser, wanted: tuple[str, ...]) -> Response:
+    def _too_often(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
+        return self._state.ledger.too_many_created(user, checked.app.client_id, wanted, self._state.now())
+
+    def _consent(
+        self, checked: AuthorizationRequest, browser: Browser, wanted: tuple[str, ...], *, unusual: bool = False
+    ) -> Response:
         return pages.consent_page(
             checked.app,
             browser,
             wanted,
             action=PATH,
-            fields={"request": checked.query},
+            fields={name: checked.parameters[name] for name in _CARRIED if name in checked.parameters},
             leads_to=checked.redirect_uri,
+            unusual=unusual,
         )
 
     def _allowed(self, checked: AuthorizationRequest, user: str, granted: tuple[str, ...]) -> Response:
-        state = self._state
-        state.ledger.allow(user, checked.app.client_id, granted)
-        code = state.ledger.add_code(
+        ledger, now = self._state.ledger, self._state.now()
+        ledger.allow(user, checked.app.client_id, granted)
+        code = ledger.add_code(
             checked.app,
             user,
             granted,
             redirect_uri=checked.redirect_uri,
             code_challenge=checked.parameters.get("code_challenge"),
             offline_access=checked.offline_access,
-            now=state.now(),
+            now=now,
         )
         return self._back(checked, {"code": code.code})
 
@@ -163,15 +166,17 @@ class Authorize:
     def _back(self, checked: AuthorizationRequest, answer: dict[str, str]) -> Response:
         if "state" in checked.parameters:
             answer["state"] = checked.parameters["state"]
-        # RFC 9207 section 2: on errors too.
-        if self._state.knobs.iss is not False:
-            answer["iss"] = self._state.issuer if self._state.knobs.iss is True else self._state.knobs.iss
+        # RFC 9207 section 2: in error responses too.
+        if (iss := self._state.knobs.iss) is not False:
+            answer["iss"] = self._state.issuer if iss is True else iss
         joint = "&" if urlsplit(checked.redirect_uri).query else "?"
-        return RedirectResponse(
-            checked.redirect_uri + joint + urlencode(answer),
-            302,
-            headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"},
-        )
+        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        return RedirectResponse(checked.redirect_uri + joint + urlencode(answer), 302, headers=headers)
+
+
+def _to_callback(app: OAuthApp, parameters: Mapping[str, str]) -> AuthorizationRequest:
+    """Make a request that ends at the registered callback, whatever redirect URI was asked for."""
+    return AuthorizationRequest(app, app.callback, parameters)
 
 
 def _pkce_problem(parameters: Mapping[str, str]) -> str | None:
@@ -185,7 +190,7 @@ def _pkce_problem(parameters: Mapping[str, str]) -> str | None:
     return None if _CHALLENGE.fullmatch(challenge) else "code_challenge must be 43 characters of base64url."
 
 
-def _another_account(parameters: Mapping[str, str], user: str) -> bool:
+def _wants_another_account(parameters: Mapping[str, str], user: str) -> bool:
     return parameters.get("prompt") == "select_account" or parameters.get("login", user) != user
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
 
 import httpx
 
@@ -25,9 +25,11 @@ class Autopilot:
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, user: str = "octocat"):
+        #: Takes effect at the next sign-in.
         self.user = user
         self._transport = transport
-        self._cookies = httpx.Cookies()
+        #: The browser's cookies; clear them, and the next visit begins with the sign-in page.
+        self.cookies = httpx.Cookies()
 
     async def authorize(self, url: str, *, allow: bool = True, scopes: Collection[str] | None = None) -> str:
         """Open an authorization URL and go through with it.
@@ -42,7 +44,7 @@ class Autopilot:
         Raises:
             ProtocolError: the server shows an error page, or leads nowhere.
         """
-        end = await self._walk("GET", url, [], allow, scopes)
+        end = await self._walk(url, _Walk(self.user, allow, scopes))
         if isinstance(end, str):
             return end
         raise ProtocolError(
@@ -50,22 +52,41 @@ class Autopilot:
             hint="Check that the authorization URL is the right endpoint.",
         )
 
-    async def approve_device(self, user_code: str, *, verification_uri: str, allow: bool = True) -> None:
+    async def approve_device(
+        self,
+        user_code: str,
+        *,
+        allow: bool = True,
+        scopes: Collection[str] | None = None,
+        verification_uri: str = "https://github.com" + DEVICE_PAGE,
+    ) -> None:
         """Type the code that a device shows, and decide.
+
+        Args:
+            allow: click "Authorize", or "Cancel".
+            scopes: grant only these of the scopes that are asked for; None grants all.
+            verification_uri: the address that the device shows with the code.
 
         Raises:
             ProtocolError: the server does not know the code, or shows an error page.
         """
-        raise NotImplementedError
+        walk = _Walk(self.user, allow, scopes, user_code)
+        await self._walk(verification_uri, walk)
+        if not walk.decided:
+            raise ProtocolError(
+                "The authorization server did not accept the user code.",
+                hint="Ask for a new code: it is typed within 15 minutes, and works once.",
+                reference="RFC 8628 section 3.3",
+            )
 
-    async def _walk(
-        self, method: str, url: str, fields: Fields, allow: bool, scopes: Collection[str] | None
-    ) -> str | _Page:
+    async def _walk(self, url: str, walk: _Walk) -> str | _Page:
+        """Follow redirects and submit forms, until a redirect leaves the server or a page asks nothing."""
         origin = _origin(url)
+        method, fields = "GET", Fields()
         for _ in range(_MOST_STEPS):
             response = await self._request(method, url, fields)
             if response.has_redirect_location:
-                method, url, fields = "GET", urljoin(url, response.headers["location"]), []
+                method, url, fields = "GET", urljoin(url, response.headers["location"]), Fields()
                 if _origin(url) != origin:
                     return url
                 continue
@@ -76,33 +97,38 @@ class Autopilot:
                     hint="Check client_id and redirect_uri against what is registered with the app.",
                     reference="RFC 6749 section 4.1.2.1",
                 )
-            if not page.fields:
+            if not page.controls or walk.is_stuck(page):
                 return page
-            method, url, fields = "POST", urljoin(url, page.action), page.filled(self.user, allow, scopes)
+            method, url, fields = "POST", urljoin(url, page.action), walk.fill(page)
         raise ProtocolError(f"The authorization server did not come to an end within {_MOST_STEPS} steps.")
 
     async def _request(self, method: str, url: str, fields: Fields) -> httpx.Response:
         # One client per request leaves no connection behind that belongs to this event loop.
-        async with httpx.AsyncClient(transport=self._transport, cookies=self._cookies) as client:
+        async with httpx.AsyncClient(transport=self._transport, cookies=self.cookies) as client:
             headers = {"User-Agent": "mock-github-autopilot", "Accept": "text/html"}
-            content = httpx.QueryParams(fields)
+            content = None
             if method == "POST":
-                headers["Origin"] = _origin(url)
-                headers["Content-Type"] = "application/x-www-form-urlencoded"
-            response = await client.request(
-                method, url, headers=headers, content=str(content) if method == "POST" else None
-            )
-            self._cookies.update(client.cookies)
+                headers |= {"Origin": _origin(url), "Content-Type": "application/x-www-form-urlencoded"}
+                content = urlencode(fields)
+            response = await client.request(method, url, headers=headers, content=content)
+            self.cookies.update(client.cookies)
             return response
+
+
+@dataclass(frozen=True)
+class _Control:
+    kind: str
+    name: str
+    value: str
 
 
 @dataclass
 class _Page:
-    """What a browser's user sees of a page: its title, and one form."""
+    """What a person sees of a page: its title, and one form."""
 
     title: str = ""
     action: str = ""
-    fields: list[dict[str, str]] = field(default_factory=list)
+    controls: list[_Control] = field(default_factory=list)
 
     @classmethod
     def read(cls, html: str) -> _Page:
@@ -110,21 +136,45 @@ class _Page:
         reader.feed(html)
         return reader.page
 
-    def filled(self, user: str, allow: bool, scopes: Collection[str] | None) -> Fields:
-        pairs = [(item["name"], self._value(item, user)) for item in self.fields if self._is_sent(item, user, scopes)]
-        if any(item["kind"] == "button" and item["name"] == "authorize" for item in self.fields):
-            pairs.append(("authorize", "1" if allow else "0"))
-        return pairs
 
-    def _value(self, item: dict[str, str], user: str) -> str:
-        return item["value"]
+@dataclass
+class _Walk:
+    """What the person has in mind on the way through the pages."""
 
-    def _is_sent(self, item: dict[str, str], user: str, scopes: Collection[str] | None) -> bool:
-        if item["kind"] == "radio":
-            return item["value"] == user
-        if item["kind"] == "checkbox":
-            return scopes is None or item["value"] in scopes
-        return item["kind"] in ("hidden", "text")
+    user: str
+    allow: bool
+    scopes: Collection[str] | None
+    user_code: str = ""
+    typed: bool = False
+    decided: bool = False
+
+    def is_stuck(self, page: _Page) -> bool:
+        """Say whether the page asks again for the code that was typed already."""
+        return self.typed and any(control.name == "user_code" and control.kind == "text" for control in page.controls)
+
+    def fill(self, page: _Page) -> Fields:
+        """Answer what the page asks."""
+        fields = [(control.name, control.value) for control in page.controls if self._is_chosen(control)]
+        if any(control.kind == "text" for control in page.controls):
+            fields.append(("user_code", self.user_code))
+            self.typed = True
+        if any(control.name == "authorize" for control in page.controls):
+            fields.append(("authorize", "1" if self.allow else "0"))
+            self.decided = True
+        accounts = [control.value for control in page.controls if control.kind == "radio"]
+        if accounts and self.user not in accounts:
+            raise ProtocolError(
+                f"The authorization server has no account {self.user!r}.",
+                hint=f"Choose one of {', '.join(accounts)}, or add_user() one.",
+            )
+        return fields
+
+    def _is_chosen(self, control: _Control) -> bool:
+        if control.kind == "radio":
+            return control.value == self.user
+        if control.kind == "checkbox":
+            return self.scopes is None or control.value in self.scopes
+        return control.kind == "hidden"
 
 
 class _Reader(HTMLParser):
@@ -140,7 +190,7 @@ class _Reader(HTMLParser):
             self.page.action = found.get("action", "")
         if tag in ("input", "button") and found.get("name"):
             kind = found.get("type", "text") if tag == "input" else "button"
-            self.page.fields.append({"kind": kind, "name": found["name"], "value": found.get("value", "")})
+            self.page.controls.append(_Control(kind, found["name"], found.get("value", "")))
 
     def handle_endtag(self, tag: str) -> None:
         self._in_heading = False

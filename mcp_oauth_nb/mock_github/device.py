@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from starlette.routing import Route
 from . import pages, scopes
 from .formats import answer, read_parameters, refusal
 from .ledger import Refused
-from .model import Browser, DeviceRequest, IssuedToken, OAuthApp
+from .model import DeviceRequest, IssuedToken, OAuthApp
 from .signin import current_browser, read_pairs, sign_in_first, stale_form, submitting_browser
 from .state import State
 
@@ -71,7 +70,7 @@ class Device:
             state.mint.device_code(),
             state.mint.user_code(),
             app.client_id,
-            scopes.normalise(asked),
+            app.scopes(asked),
             scopes.OFFLINE_ACCESS in asked,
             expires_at=state.now() + state.knobs.device_code_lifetime,
             interval=state.knobs.device_interval,
@@ -97,7 +96,7 @@ class Device:
         if waiting.user is None:
             raise Refused("authorization_pending", "The authorization request is still pending.")
         waiting.decision = "used"
-        expiring = app.expiring_tokens or waiting.offline_access
+        expiring = app.gets_refresh_token(waiting.offline_access)
         return state.ledger.issue(app, waiting.user, waiting.granted, expiring=expiring, now=state.now())
 
     def _pace(self, waiting: DeviceRequest) -> None:
@@ -120,8 +119,8 @@ class Device:
     async def _show(self, request: Request) -> Response:
         browser = current_browser(self._state, request)
         if browser is None or browser.user is None:
-            return sign_in_first(f"{PAGE}?{request.url.query}" if request.url.query else PAGE)
-        return pages.device_page(browser, user_code=request.query_params.get("user_code", ""))
+            return sign_in_first(PAGE)
+        return pages.device_page(browser)
 
     async def _enter(self, request: Request) -> Response:
         form = dict(await read_pairs(request))
@@ -139,20 +138,20 @@ class Device:
         pairs = await read_pairs(request)
         form = dict(pairs)
         browser = submitting_browser(self._state, request, form)
-        waiting = self._waiting(form.get("user_code", ""))
-        if browser is None or browser.user is None or waiting is None:
+        if browser is None or browser.user is None:
             return stale_form()
-        if form.get("authorize") != "1":
-            waiting.decision = "denied"
-            return pages.page("Access denied", "<p>The device was not connected.</p>")
-        self._allow(waiting, browser.user, {value for name, value in pairs if name == "granted_scope"})
-        return pages.page("Congratulations, you're all set!", "<p>Your device is now connected.</p>")
-
-    def _allow(self, waiting: DeviceRequest, user: str, ticked: set[str]) -> None:
         with self._state.lock:
+            waiting = self._waiting(form.get("user_code", ""))
+            if waiting is None:
+                return stale_form()
+            if form.get("authorize") != "1":
+                waiting.decision = "denied"
+                return pages.page("Access denied", "<p>The device was not connected.</p>")
+            ticked = {value for name, value in pairs if name == "granted_scope"}
             waiting.granted = tuple(scope for scope in waiting.scopes if scope in ticked)
-            waiting.user, waiting.decision = user, "allowed"
-            self._state.ledger.allow(user, waiting.client_id, waiting.granted)
+            waiting.user, waiting.decision = browser.user, "allowed"
+            self._state.ledger.allow(browser.user, waiting.client_id, waiting.granted)
+        return pages.page("Congratulations, you're all set!", "<p>Your device is now connected.</p>")
 
     def _waiting(self, typed: str) -> DeviceRequest | None:
         """Find a request by the code that was typed: case, dash and spaces do not matter (RFC 8628 section 6.1)."""

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import authorize, device, token
+from . import authorize, device, pages, token
 from .state import State
 
 # RFC 8414 section 3.1 puts the issuer's path behind the well-known part; OpenID Connect Discovery
@@ -26,12 +26,19 @@ class Discovery:
 
     def routes(self) -> list[Route]:
         """Return what to mount."""
-        return [Route(RFC_8414, self._rfc_8414), Route(OPENID, self._openid), Route(_JWKS, self._jwks)]
+        return [
+            Route(RFC_8414, self._rfc_8414),
+            Route(OPENID, self._openid),
+            Route(_JWKS, self._jwks),
+            Route("/.well-known/{path:path}", _nothing_here),
+            Route("/login/oauth/.well-known/{path:path}", _nothing_here),
+        ]
 
     async def _rfc_8414(self, _: Request) -> Response:
         return JSONResponse(self._metadata())
 
     async def _openid(self, _: Request) -> Response:
+        # That GitHub names all endpoints here too is unverified; a client that reads this document needs them.
         openid = {
             "jwks_uri": self._state.web_url + _JWKS,
             "subject_types_supported": ["public"],
@@ -58,3 +65,7 @@ class Discovery:
         if knobs.iss_advertised:
             metadata["authorization_response_iss_parameter_supported"] = True
         return metadata
+
+
+async def _nothing_here(_: Request) -> Response:
+    return pages.error_page("Page not found", "There is no metadata at this address.", status=404)

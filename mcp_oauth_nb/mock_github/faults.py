@@ -22,8 +22,12 @@ Endpoint = Literal["authorize", "token", "device", "api", "discovery"]
 _NOT_JSON = b"<!doctype html><title>Unicorn!</title><p>This page is taking too long to load."
 
 
+#: An ASGI extension: whoever serves the app in process turns `HungUp` into a broken connection.
+HANG_UP = "mock_github.hang_up"
+
+
 class HungUp(Exception):
-    """The mock ended the connection before its answer was complete, as it was asked to."""
+    """The connection is to end without an answer. Raised only where the scope has the extension `HANG_UP`."""
 
 
 class FaultOptions(TypedDict, total=False):
@@ -156,34 +160,44 @@ class Faulty:
             await self._app(scope, receive, send)
             return
         await anyio.sleep(fault.delay)
-        start, body = (200, []), b""
+        own = _Answer()
         if fault.processed or not (fault.drop or fault.made_up):
-            start, body = await self._collect(scope, receive)
+            await self._app(scope, receive, own.collect)
         if fault.drop:
-            raise HungUp(f"the {self._endpoint} endpoint hung up without an answer")
-        await _answer(fault, start, body, send)
-
-    async def _collect(self, scope: Scope, receive: Receive) -> tuple[tuple[int, list[tuple[bytes, bytes]]], bytes]:
-        messages: list[Message] = []
-
-        async def keep(message: Message) -> None:
-            messages.append(message)
-
-        await self._app(scope, receive, keep)
-        start, *rest = messages
-        return (start["status"], list(start.get("headers", []))), b"".join(part.get("body", b"") for part in rest)
+            await _hang_up(scope, send)
+        else:
+            await _send_spoiled(fault, own, send)
 
 
-async def _answer(fault: Fault, start: tuple[int, list[tuple[bytes, bytes]]], body: bytes, send: Send) -> None:
-    status, own = start
-    headers = dict(own)
+@dataclass
+class _Answer:
+    """The endpoint's own answer, held back."""
+
+    status: int = 200
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    body: bytes = b""
+
+    async def collect(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], dict(message["headers"])
+        self.body += message.get("body", b"")
+
+
+async def _send_spoiled(fault: Fault, own: _Answer, send: Send) -> None:
+    status, headers, body = own.status, own.headers, own.body
     if fault.made_up:
         status, body = fault.status or 200, fault.body or b""
         headers = {b"content-type": (fault.content_type or "application/json").encode()}
     headers[b"content-length"] = str(len(body)).encode()
     headers |= {name.lower().encode(): value.encode("latin-1") for name, value in fault.headers.items()}
     await send({"type": "http.response.start", "status": status, "headers": list(headers.items())})
-    if fault.truncated:
-        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        raise HungUp("the answer was cut off as it was asked to be")
-    await send({"type": "http.response.body", "body": body})
+    # A server closes the connection of an app that returns while there should be more.
+    half = {"body": body[: len(body) // 2], "more_body": True}
+    await send({"type": "http.response.body", **(half if fault.truncated else {"body": body})})
+
+
+async def _hang_up(scope: Scope, send: Send) -> None:
+    if HANG_UP in scope.get("extensions", {}):
+        raise HungUp
+    # ASGI has no message for this. On a socket, a promise that is not kept comes closest.
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})

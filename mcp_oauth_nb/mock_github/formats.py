@@ -15,17 +15,21 @@ from starlette.responses import JSONResponse, Response
 
 from .ledger import Refused
 
-TROUBLESHOOTING = "https://docs.github.com/apps/managing-oauth-apps/"
+_DOCUMENTATION = "https://docs.github.com/apps/"
+_AUTHORIZATION_ERRORS = frozenset("access_denied redirect_uri_mismatch application_suspended".split())
 _NO_STORE = {"Cache-Control": "no-store"}  # RFC 6749 section 5.1
 
 
 async def read_parameters(request: Request) -> dict[str, str]:
-    """Read the query, and over it the body: a form, or a JSON object of strings."""
-    found = dict(request.query_params)
+    """Read the query, and over it the body: a form, or a JSON object of strings.
+
+    RFC 6749 section 3.2: a parameter without a value counts as left out.
+    """
+    found = dict(parse_qsl(request.url.query))
     body = (await request.body()).decode("utf-8", "replace")
     if media_type(request) == "application/json":
         return found | _json_fields(body)
-    return found | dict(parse_qsl(body, keep_blank_values=True))
+    return found | dict(parse_qsl(body))
 
 
 def basic_credentials(request: Request, *, form_encoded: bool) -> tuple[str, str] | None:
@@ -65,12 +69,12 @@ def refusal(request: Request, refused: Refused) -> Response:
 
 def error_fields(refused: Refused) -> dict[str, Any]:
     """Return `error`, `error_description` and `error_uri`."""
-    page = {"access_denied", "redirect_uri_mismatch", "application_suspended"}
-    kind = "authorization-request" if refused.code in page else "oauth-app-access-token-request"
+    kind = "authorization-request" if refused.code in _AUTHORIZATION_ERRORS else "oauth-app-access-token-request"
+    page = f"managing-oauth-apps/troubleshooting-{kind}-errors/#{refused.code.replace('_', '-')}"
     return {
         "error": refused.code,
         "error_description": refused.description,
-        "error_uri": f"{TROUBLESHOOTING}troubleshooting-{kind}-errors/#{refused.code.replace('_', '-')}",
+        "error_uri": _DOCUMENTATION + page,
     }
 
 
@@ -86,4 +90,4 @@ def _json_fields(body: str) -> dict[str, str]:
         return {}
     if not isinstance(fields, dict):
         return {}
-    return {name: value for name, value in fields.items() if isinstance(value, str)}
+    return {name: value for name, value in fields.items() if isinstance(value, str) and value}

@@ -15,6 +15,9 @@ from .model import Grant, IssuedCode, IssuedToken, OAuthApp
 
 _HOUR = 3600
 
+#: User, client id and scopes: tokens with the same of these are counted together.
+Rights = tuple[str, str, tuple[str, ...]]
+
 
 class Refused(Exception):
     """An OAuth error on its way to the wire.
@@ -43,7 +46,8 @@ class Ledger:
         self._tokens: list[IssuedToken] = []
         self._by_access: dict[str, IssuedToken] = {}
         self._by_refresh: dict[str, IssuedToken] = {}
-        self._created: dict[tuple[str, str, tuple[str, ...]], list[float]] = {}
+        self._live: dict[Rights, list[IssuedToken]] = {}
+        self._created: dict[Rights, list[float]] = {}
 
     # -- grants ------------------------------------------------------------------------------------------------
 
@@ -58,8 +62,11 @@ class Ledger:
         return known
 
     def withdraw(self, user: str, client_id: str) -> None:
-        """Forget the grant and revoke every token of the user for the app."""
+        """Forget the grant, and revoke every token and every open code of the user for the app."""
         self._grants.pop((user, client_id), None)
+        for code in self._codes.values():
+            if (code.user, code.client_id) == (user, client_id):
+                code.used = True
         for token in self._tokens:
             if (token.user, token.client_id) == (user, client_id):
                 self._kill(token)
@@ -136,8 +143,7 @@ class Ledger:
             refresh_token=self._mint.token("ghr_", 76) if expiring else None,
             user=user,
             client_id=app.client_id,
-            # A GitHub App's tokens have permissions instead of scopes.
-            scopes=scopes if app.kind == "oauth_app" else (),
+            scopes=scopes,
             created_at=now,
             expires_at=now + knobs.access_token_lifetime if expiring else None,
             refresh_token_expires_at=now + knobs.refresh_token_lifetime if expiring else None,
@@ -146,16 +152,15 @@ class Ledger:
             expires_in=knobs.access_token_lifetime if expiring else None,
             refresh_token_expires_in=knobs.refresh_token_lifetime if expiring else None,
         )
-        self._add(token)
         if family is None:
             self._created.setdefault((user, app.client_id, scopes), []).append(now)
-        self._enforce_limit(token, now)
-        return token
+        return self._add(token, now)
 
     def too_many_created(self, user: str, client_id: str, scopes: tuple[str, ...], now: float) -> bool:
         """Say whether the hour's allowance of new tokens is used up."""
         limit = self._knobs.tokens_per_hour
-        recent = [at for at in self._created.get((user, client_id, scopes), ()) if at > now - _HOUR]
+        recent = [at for at in self._created.get((user, client_id, scopes), []) if at > now - _HOUR]
+        self._created[user, client_id, scopes] = recent
         return limit is not None and len(recent) >= limit
 
     def refresh(self, app: OAuthApp, refresh_token: str, now: float) -> IssuedToken:
@@ -181,7 +186,10 @@ class Ledger:
         return token if token is not None and token.is_live(now) else None
 
     def revoke(self, access_token: str) -> bool:
-        """Revoke an access token and its refresh token; say whether it existed."""
+        """Revoke an access token; say whether it existed.
+
+        Its refresh token goes too, which is unverified but the only reading that ends the access.
+        """
         token = self._by_access.get(access_token)
         if token is None or token.revoked:
             return False
@@ -200,30 +208,26 @@ class Ledger:
             revoked=False,
             refresh_token_spent=False,
         )
-        self._add(fresh)
-        return fresh
+        return self._add(fresh, now)
 
     def tokens(self) -> tuple[IssuedToken, ...]:
         """Return every token ever issued, oldest first."""
         return tuple(self._tokens)
 
-    def _add(self, token: IssuedToken) -> None:
+    def _add(self, token: IssuedToken, now: float) -> IssuedToken:
         self._tokens.append(token)
         self._by_access[token.access_token] = token
         if token.refresh_token is not None:
             self._by_refresh[token.refresh_token] = token
-
-    def _enforce_limit(self, newest: IssuedToken, now: float) -> None:
-        if self._knobs.tokens_per_scope is None:
-            return
-        same = [
-            token
-            for token in self._tokens
-            if (token.user, token.client_id, token.scopes) == (newest.user, newest.client_id, newest.scopes)
-            and token.is_live(now)
-        ]
-        for token in same[: max(0, len(same) - self._knobs.tokens_per_scope)]:
-            self._kill(token)
+        rights = (token.user, token.client_id, token.scopes)
+        live = [known for known in self._live.get(rights, []) if known.is_live(now) or known.can_refresh(now)]
+        live.append(token)
+        limit = self._knobs.tokens_per_scope
+        excess = 0 if limit is None else max(0, len(live) - limit)
+        for oldest in live[:excess]:
+            self._kill(oldest)
+        self._live[rights] = live[excess:]
+        return token
 
     def _kill(self, token: IssuedToken) -> None:
         token.revoked = token.refresh_token_spent = True

@@ -98,7 +98,7 @@ class Page(Generic[Item]):
             url: the address without its query.
             query: the parameters, which the links repeat.
         """
-        targets = {"prev": self.number - 1, "next": self.number + 1, "last": self.last, "first": 1}
+        targets = {"prev": min(self.number - 1, self.last), "next": self.number + 1, "last": self.last, "first": 1}
         if self.number <= 1:
             del targets["prev"], targets["first"]
         if self.number >= self.last:

@@ -11,8 +11,7 @@ from ..clock import Clock, SystemClock
 from .app import build_app
 from .faults import Faults
 from .knobs import Knobs
-from .model import AppKind, IssuedToken, OAuthApp, RedirectUri, User
-from .scopes import normalise
+from .model import Affiliation, AppKind, IssuedToken, OAuthApp, RedirectUri, Repository, User
 from .state import State
 from .transport import MockTransport
 
@@ -43,6 +42,15 @@ class MockGitHub:
         self._default = self.register_app("Mock OAuth App", DEFAULT_REDIRECT_URIS)
         #: The ASGI app that serves both hosts.
         self.app: ASGIApp = build_app(self._state)
+
+    @classmethod
+    def at(cls, base_url: str, *, seed: int | str = 7, clock: Clock | None = None) -> MockGitHub:
+        """Make one for a single address, such as `http://127.0.0.1:9000`.
+
+        The web pages are at `/`, the REST API at `/api/v3`, as in GitHub Enterprise Server.
+        """
+        base = base_url.rstrip("/")
+        return cls(seed, clock, web_url=base, api_url=f"{base}/api/v3")
 
     @property
     def web_url(self) -> str:
@@ -94,6 +102,38 @@ class MockGitHub:
         """The registered apps, by client id."""
         return self._state.apps
 
+    @property
+    def repositories(self) -> list[Repository]:
+        """All repositories."""
+        return self._state.repositories
+
+    def add_user(self, login: str, *, name: str = "", email: str | None = None, email_verified: bool = True) -> User:
+        """Add an account, without repositories.
+
+        Raises:
+            ValueError: the login is taken.
+        """
+        with self._state.lock:
+            if login in self.users:
+                raise ValueError(f"there is an account {login!r} already")
+            number = max(user.id for user in self.users.values()) + 1
+            user = User(login, number, name, email, email_verified=email_verified)
+            self.users[login] = user
+            return user
+
+    def add_repository(self, owner: str, name: str, *, private: bool = False) -> Repository:
+        """Add a repository to a user's own.
+
+        Raises:
+            KeyError: there is no such user.
+        """
+        with self._state.lock:
+            number = max((repository.id for repository in self.repositories), default=0) + 1
+            affiliations: dict[str, Affiliation] = {self.users[owner].login: "owner"}
+            repository = Repository(number, owner, name, private, affiliations=affiliations)
+            self.repositories.append(repository)
+            return repository
+
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return an httpx transport that leads here, in process; any other host raises `httpx.ConnectError`."""
         return MockTransport(self.app, (self.web_url, self.api_url))
@@ -139,7 +179,7 @@ class MockGitHub:
         """
         state, client = self._state, app or self._default
         with state.lock:
-            granted = normalise(scopes)
+            granted = client.scopes(tuple(scopes))
             login = state.users[user].login
             state.ledger.allow(login, client.client_id, granted)
             return state.ledger.issue(client, login, granted, expiring=client.expiring_tokens, now=state.now())
@@ -154,4 +194,4 @@ class MockGitHub:
         return self._state.mint.issued()
 
     def __repr__(self) -> str:
-        return f"MockGitHub(web_url={self.web_url}, api_url={self.api_url}, {len(self.apps)} apps, {len(self.users)} users)"
+        return f"MockGitHub({self.web_url}, {self.api_url}, {len(self.apps)} apps, {len(self.users)} users)"

@@ -1,4 +1,4 @@
-"""The things GitHub knows: users, repositories, apps, and what was issued to whom. Plain values, no behaviour of HTTP."""
+"""The things GitHub knows: users, repositories, apps, and what was issued to whom. Values only, no HTTP."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..clock import iso
 from ..redaction import mask
+from .scopes import normalise
 
 AppKind = Literal["oauth_app", "github_app"]
 Affiliation = Literal["owner", "collaborator", "organization_member"]
@@ -96,6 +97,14 @@ class OAuthApp:
         """The callback that is used when a request names none."""
         return self.redirect_uris[0].url
 
+    def gets_refresh_token(self, offline_access: bool) -> bool:
+        """Say whether its users' tokens expire: the app opted in, or the flow asked for `offline_access`."""
+        return self.expiring_tokens or (offline_access and self.kind == "oauth_app")
+
+    def scopes(self, asked: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what of the asked scopes it can get. A GitHub App has permissions instead: none."""
+        return normalise(asked) if self.kind == "oauth_app" else ()
+
     @property
     def token_prefix(self) -> str:
         """How its users' access tokens begin."""
@@ -152,8 +161,9 @@ class IssuedToken:
 
     def __repr__(self) -> str:
         expiry = f"expires {iso(self.expires_at)}" if self.expires_at is not None else "no expiry"
+        scopes = ",".join(self.scopes) or "none"
         state = ", revoked" if self.revoked else ""
-        return f"IssuedToken({mask(self.access_token)}, user={self.user}, scopes={','.join(self.scopes) or 'none'}, {expiry}{state})"
+        return f"IssuedToken({mask(self.access_token)}, user={self.user}, scopes={scopes}, {expiry}{state})"
 
 
 @dataclass(repr=False)

@@ -91,8 +91,15 @@ def consent_page(
     action: str,
     fields: Mapping[str, str],
     leads_to: str | None,
+    unusual: bool = False,
 ) -> HTMLResponse:
-    """Ask whether the app may have what it asks for, and say where the answer goes."""
+    """Ask whether the app may have what it asks for, and say where the answer goes.
+
+    Args:
+        action: where the form is submitted to.
+        fields: what it carries on.
+        unusual: the question was answered before; say why it comes again.
+    """
     # Attack 18 of the security list: whoever claims to be the app, this is where the code is sent.
     target = urlsplit(leads_to).netloc if leads_to else "the device that shows the code"
     boxes = "".join(
@@ -102,8 +109,9 @@ def consent_page(
         for scope in scopes
     )
     wanted = f"<fieldset><legend>It asks for</legend>{boxes}</fieldset>" if boxes else "<p>It asks for public data.</p>"
+    warning = "<p>This app has asked unusually often. Please authorize it again to continue.</p>" if unusual else ""
     form = (
-        f"<p><strong>{escape(app.name)}</strong> wants to access the account "
+        f"{warning}<p><strong>{escape(app.name)}</strong> wants to access the account "
         f"<strong>{escape(browser.user or '')}</strong>.</p>"
         f'<form method="post" action="{escape(action)}">'
         f"{_hidden({'authenticity_token': browser.form_token, **fields})}{wanted}"
@@ -114,13 +122,20 @@ def consent_page(
     return page(f"Authorize {app.name}", form, leads_to=leads_to)
 
 
-def device_page(browser: Browser, *, problem: str = "", user_code: str = "") -> HTMLResponse:
+def front_page(user: str | None, links: Mapping[str, str]) -> HTMLResponse:
+    """Say what this is to whoever opens the address by hand."""
+    who = f"Signed in as <strong>{escape(user)}</strong>." if user else "Nobody is signed in."
+    items = "".join(f'<li><a href="{escape(url)}">{escape(name)}</a></li>' for name, url in links.items())
+    return page("A GitHub for learning and tests", f"<p>{who}</p><ul>{items}</ul>")
+
+
+def device_page(browser: Browser, *, problem: str = "") -> HTMLResponse:
     """Ask for the code that the device shows."""
     note = f'<p role="alert"><strong>{escape(problem)}</strong></p>' if problem else ""
     form = (
         f'{note}<form method="post" action="/login/device">{_hidden({"authenticity_token": browser.form_token})}'
         '<label for="user_code">The code that your device shows</label>'
-        f'<input type="text" id="user_code" name="user_code" value="{escape(user_code)}" required maxlength="9" '
+        '<input type="text" id="user_code" name="user_code" required maxlength="9" '
         'autocomplete="off" autocapitalize="characters" spellcheck="false"> '
         '<button class="go" type="submit">Continue</button></form>'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -9,6 +10,8 @@ from .model import RedirectUri
 
 _LOOPBACK = frozenset({"127.0.0.1", "[::1]", "localhost"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# A host ends up in a header of the consent page, so it is made of nothing but names and addresses.
+_HOST = re.compile(r"[a-z0-9.\-]*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 
 
 def matches(uri: str, registered: Iterable[RedirectUri]) -> bool:
@@ -23,11 +26,12 @@ def _split(uri: str) -> SplitResult | None:
         return None
     try:
         parts = urlsplit(uri)
-        parts.port  # noqa: B018  raises ValueError for a port that is no number
+        port = parts.port
     except ValueError:
         return None
-    # RFC 6749 section 3.1.2 forbids the fragment; `user@` makes the host hard to see.
-    if not parts.scheme or "#" in uri or "@" in parts.netloc:
+    # RFC 6749 section 3.1.2 forbids the fragment. What is left besides host and port would be `user@`.
+    host = parts.netloc.removesuffix("" if port is None else f":{port}").removesuffix(":")
+    if not parts.scheme or "#" in uri or not _HOST.fullmatch(host):
         return None
     segments = unquote(parts.path).replace("\\", "/").split("/")
     return None if ".." in segments or "." in segments else parts

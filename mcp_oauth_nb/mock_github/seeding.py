@@ -18,20 +18,14 @@ _LANGUAGES = ("Python", "TypeScript", "Rust", "Go", "Shell", "Jupyter Notebook",
 
 def default_users() -> list[User]:
     """Make the three people that everybody can sign in as."""
-    return [
-        User(
-            "octocat", 583_231, "The Octocat", "octocat@example.com", company="@octo-org", location="San Francisco",
-            followers=4242, following=9, public_gists=8, private_gists=3, disk_usage=52_011, plan="pro",
-        ),
-        User(
-            "hubot", 480_938, "Hubot", None, bio="I work at night.", company="@octo-org", created_at="2010-11-17T02:22:58Z",
-            followers=700, following=1, disk_usage=1_204,
-        ),
-        User(
-            "monalisa", 2_500_001, "Mona Lisa", "mona@example.com", location="Paris", created_at="2012-10-08T13:37:00Z",
-            followers=61, following=12, public_gists=1, two_factor_authentication=False,
-        ),
-    ]  # fmt: skip
+    octocat = User("octocat", 583_231, "The Octocat", "octocat@example.com", company="@octo-org")
+    octocat.location, octocat.followers, octocat.following = "San Francisco", 4242, 9
+    octocat.public_gists, octocat.private_gists, octocat.disk_usage, octocat.plan = 8, 3, 52_011, "pro"
+    hubot = User("hubot", 480_938, "Hubot", bio="I work at night.", company="@octo-org", followers=700, following=1)
+    hubot.created_at = "2010-11-17T02:22:58Z"
+    mona = User("monalisa", 2_500_001, "Mona Lisa", "mona@example.com", location="Paris", followers=61, following=12)
+    mona.created_at, mona.two_factor_authentication = "2012-10-08T13:37:00Z", False
+    return [octocat, hubot, mona]
 
 
 def default_repositories(seed: int | str) -> list[Repository]:

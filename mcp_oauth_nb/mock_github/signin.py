@@ -18,20 +18,34 @@ _COOKIE = "user_session"
 
 
 class SignIn:
-    """`/login`: pick one of the seeded accounts."""
+    """`/login`, to pick an account, and the front page, which says who is signed in."""
 
     def __init__(self, state: State):
         self._state = state
 
     def routes(self) -> list[Route]:
         """Return what to mount."""
-        return [Route("/login", self._show), Route("/login", self._submit, methods=["POST"])]
+        return [
+            Route("/", self._front),
+            Route("/login", self._show),
+            Route("/login", self._submit, methods=["POST"]),
+        ]
+
+    async def _front(self, request: Request) -> Response:
+        browser = current_browser(self._state, request)
+        links = {
+            "Sign in as somebody else": "/login",
+            "Connect a device": "/login/device",
+            "Metadata of the authorization server": "/.well-known/oauth-authorization-server/login/oauth",
+            "REST API": f"{self._state.api_url}/rate_limit",
+        }
+        return pages.front_page(browser.user if browser else None, links)
 
     async def _show(self, request: Request) -> Response:
         browser = current_browser(self._state, request) or self._state.new_browser()
         return_to = _local(request.query_params.get("return_to", ""))
         response = pages.sign_in_page(
-            self._state.users.values(),
+            list(self._state.users.values()),
             browser,
             return_to,
             suggested=request.query_params.get("login", ""),

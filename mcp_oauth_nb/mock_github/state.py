@@ -65,7 +65,7 @@ class State:
         uris = tuple(uri if isinstance(uri, RedirectUri) else RedirectUri(uri) for uri in redirect_uris)
         with self.lock:
             app = OAuthApp(
-                self.mint.client_id("Ov23" if kind == "oauth_app" else "Iv23"),
+                self.mint.client_id("Ov23li" if kind == "oauth_app" else "Iv23li"),
                 self.mint.client_secret(),
                 name,
                 uris,

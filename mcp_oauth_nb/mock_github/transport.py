@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 from starlette.types import ASGIApp, Message
 
-from .faults import HungUp
+from .faults import HANG_UP, HungUp
 
 
 class MockTransport(httpx.AsyncBaseTransport):
@@ -30,7 +30,8 @@ class MockTransport(httpx.AsyncBaseTransport):
 
         Raises:
             httpx.ConnectError: the host is not one of the mock's.
-            httpx.RemoteProtocolError: a fault made the mock hang up.
+            httpx.ReadError: a fault made the mock hang up. A body that a fault cut off raises
+                `httpx.RemoteProtocolError` when it is read.
         """
         host = netloc(request.url.scheme, request.url.netloc.decode("ascii"))
         if host not in self._hosts:
@@ -52,18 +53,15 @@ class MockTransport(httpx.AsyncBaseTransport):
         async def send(message: Message) -> None:
             outgoing.append(message)
 
-        complete = True
         try:
             await self._app(_scope(request), receive, send)
         except HungUp:
-            complete = False
-        if not outgoing:
-            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+            raise httpx.ReadError("The connection was closed before an answer came.", request=request) from None
         start, *parts = outgoing
         chunks = [part["body"] for part in parts if part.get("body")]
-        return httpx.Response(
-            start["status"], headers=start["headers"], stream=_Body(chunks, complete), request=request
-        )
+        complete = not parts[-1].get("more_body", False)
+        body_stream = _Body(chunks, complete)
+        return httpx.Response(start["status"], headers=start["headers"], stream=body_stream, request=request)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -98,4 +96,5 @@ def _scope(request: httpx.Request) -> dict[str, object]:
         "server": (request.url.host, request.url.port),
         "client": ("127.0.0.1", 50_000),
         "root_path": "",
+        "extensions": {HANG_UP: {}},
     }

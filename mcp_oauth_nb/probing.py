@@ -1,0 +1,197 @@
+"""Asking for documents where a server says they are: within one deadline, with a report, and only where it is safe.
+
+A discovery follows addresses that others wrote. So every one is checked before it is contacted, redirects stay on
+their host, and an answer of 5xx ends the search.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import re
+from typing import Any
+
+import anyio
+import httpx
+
+from .authorization import printable
+from .challenge import AuthChallenge
+from .clock import Clock, SystemClock
+from .config import LOOPBACK_HOSTS
+from .discovery_report import Probe
+from .errors import (
+    McpOAuthError,
+    NotFound,
+    ProtocolError,
+    RateLimited,
+    RedirectRefused,
+    SecurityError,
+    ServerUnavailable,
+    Unreachable,
+)
+from .http import Answer, ClientFactory, send
+
+_MOST_REDIRECTS = 3
+# A server that could not be reached is asked once more, after this many seconds at most.
+_LONGEST_PAUSE = 0.2
+
+_JSON = {"Accept": "application/json"}
+_MCP = {"Accept": "application/json, text/event-stream"}
+# The cheapest request that a guarded server answers with 401: it opens no session and no stream.
+_PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
+class Prober:
+    """Asks one URL after the other within one deadline, keeps the report, and goes only where it is safe."""
+
+    def __init__(self, start: str, client: ClientFactory, deadline: float, clock: Clock | None):
+        self._client = client
+        self._clock = clock or SystemClock()
+        self._ends = anyio.current_time() + deadline
+        self.probes: list[Probe] = []
+        # Who starts on this machine may be led to this machine.
+        self._internal_allowed = is_internal(parse_url(start).host)
+
+    async def __aenter__(self) -> Prober:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, McpOAuthError) and self.probes:
+            error.add_note("\n".join(["What was tried:", *(f"  {probe}" for probe in self.probes)]))
+
+    async def challenge(self, server_url: str) -> AuthChallenge | None:
+        """Send an unauthenticated request, and return what the server's 401 says."""
+        answer = await self._send("POST", server_url, headers=_MCP, json_body=_PING)
+        if answer.status != 401:
+            self._note(answer, "no challenge")
+            return None
+        try:
+            challenge = AuthChallenge.from_www_authenticate(answer.headers.get("www-authenticate", ""))
+        except ProtocolError:
+            self._note(answer, "a challenge that is malformed")
+            return None
+        pointed = challenge is not None and challenge.resource_metadata is not None
+        self._note(answer, "challenge, names its metadata" if pointed else "challenge, does not name its metadata")
+        return challenge
+
+    async def first_of(self, urls: list[str], what: str) -> tuple[str, Answer]:
+        """Return the first of the URLs that serves a document, and the document.
+
+        Raises:
+            NotFound: none is.
+        """
+        for url in urls:
+            answer = await self._document(url, what)
+            if answer is not None:
+                return url, answer
+        raise NotFound(
+            f"No {what}: none of the {len(urls)} well-known URLs has it, {urls[0]} first.",
+            hint="Check the URL, its path included: the well-known URLs are made from it. Some servers publish none.",
+            reference="RFC 8414 section 3.1; RFC 9728 section 3.1",
+        )
+
+    async def _document(self, url: str, what: str) -> Answer | None:
+        """Return the document at a URL, or None where the next one should be tried."""
+        answer = await self._follow(url)
+        if answer.status == 200 and answer.content_type != "text/html":
+            self._note(answer, what)
+            return answer
+        if answer.status == 429:
+            self._note(answer, "asks for patience")
+            raise RateLimited(f"{answer.url} answered 429.", retry_at=answer.retry_at(self._clock.now()))
+        if answer.status >= 500:
+            # Not "not here": a guess at another endpoint could find the wrong one.
+            self._note(answer, "fails")
+            raise ServerUnavailable(
+                f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(self._clock.now())
+            )
+        # Single-page applications answer any path with their page.
+        self._note(answer, "a web page" if answer.status == 200 else "not here")
+        return None
+
+    async def _follow(self, url: str) -> Answer:
+        """Follow up to three redirects that stay on the host; every hop is checked."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = await self._send("GET", url, headers=_JSON)
+            location = answer.headers.get("location")
+            if not 300 <= answer.status < 400 or location is None:
+                return answer
+            target = parse_url(location, base=url)
+            self._note(answer, "redirects")
+            if origin(target) != origin(httpx.URL(url)):
+                raise RedirectRefused(f"{answer.url} redirects to another host, which is not followed.")
+            url = str(target)
+        raise ProtocolError(f"{answer.url} redirects more than {_MOST_REDIRECTS} times.")
+
+    async def _send(self, method: str, url: str, **content: Any) -> Answer:
+        self.check_place(url)
+        try:
+            return await self._send_once(method, url, **content)
+        except Unreachable:
+            pause = random.uniform(0, _LONGEST_PAUSE)
+            if self._time_left() < pause:
+                raise
+        await anyio.sleep(pause)
+        return await self._send_once(method, url, **content)
+
+    async def _send_once(self, method: str, url: str, **content: Any) -> Answer:
+        return await send(self._client, method, url, deadline=self._time_left(), refuse_redirects=False, **content)
+
+    def _time_left(self) -> float:
+        return max(0.0, self._ends - anyio.current_time())
+
+    def check_place(self, url: str) -> None:
+        """Refuse a URL that could hurt: without TLS, with user information, or inside the network.
+
+        Raises:
+            SecurityError: it is one.
+        """
+        parsed = parse_url(url)
+        if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK_HOSTS):
+            raise _refused(parsed, "does not use https", "RFC 8414 section 6.1")
+        if parsed.userinfo or parsed.fragment:
+            raise _refused(parsed, "has user information or a fragment", "RFC 8414 section 2")
+        # Who starts outside must not be led inside (server-side request forgery).
+        if not self._internal_allowed and is_internal(parsed.host):
+            raise _refused(parsed, "leads to an internal address", "RFC 9728 section 7.7")
+
+    def _note(self, answer: Answer, outcome: str) -> None:
+        self.probes.append(Probe(answer.url, answer.status, outcome))
+
+
+# A host whose last label is a number is an IPv4 address to some resolvers, in one of its many spellings.
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+
+
+def is_internal(host: str) -> bool:
+    """Say whether a host is this machine, or an address that the public internet does not route."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return _NUMERIC.fullmatch(name) is not None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_global
+
+
+def parse_url(url: str, base: str = "") -> httpx.URL:
+    """Parse a URL, relative to a base where there is one.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        return httpx.URL(base).join(url) if base else httpx.URL(url)
+    except httpx.InvalidURL:
+        raise ProtocolError(f"{printable(url)} is not a URL.") from None
+
+
+def origin(url: httpx.URL) -> str:
+    """Return scheme, host and port, with a slash at the end."""
+    return str(url.copy_with(raw_path=b"/", fragment=None, userinfo=b""))
+
+
+def _refused(url: httpx.URL, why: str, reference: str) -> SecurityError:
+    return SecurityError(f"{url.scheme}://{printable(url.host)} {why}; it is not contacted.", reference=reference)

@@ -1,0 +1,82 @@
+"""The notebooks' exercises: every check accepts the solution, and answers a wrong one without ever raising."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import mcp_oauth_nb.exercises
+from mcp_oauth_nb import Lab
+from mcp_oauth_nb.exercises import Verdict
+
+pytestmark = pytest.mark.anyio
+
+SOLUTIONS = Path(__file__).parent.parent / "notebooks" / "solutions"
+WRONG = [..., None, 0, -32001, "", "wrong", b"", (), [], {}, {"error": 1}, object(), ValueError("wrong"), Lab, print]
+
+
+def solutions() -> list[tuple[str, str]]:
+    """Each exercise, as the notebook's module and the name that solution and check share."""
+    return [
+        (path.stem, name)
+        for path in sorted(SOLUTIONS.glob("nb*.py"))
+        for name, member in inspect.getmembers(load(path), inspect.isfunction)
+        if member.__module__ == path.stem and not name.startswith("_")
+    ]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_of(notebook: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"mcp_oauth_nb.exercises.{notebook}"), f"check_{name}")
+
+
+async def verdict(check: Any, answer: Any, lab: Lab) -> Verdict:
+    """Call a check as its notebook does: some look at the lab too, some await."""
+    takes_lab = len(inspect.signature(check).parameters) > 1
+    result = check(answer, lab) if takes_lab else check(answer)
+    return await result if inspect.isawaitable(result) else result
+
+
+@pytest.mark.parametrize(("notebook", "name"), solutions())
+async def test_the_solution_is_right(notebook: str, name: str) -> None:
+    async with Lab.open() as lab:
+        answer = getattr(load(SOLUTIONS / f"{notebook}.py"), name)
+        result = await verdict(check_of(notebook, name), await answer(lab), lab)
+    assert result.right, result
+
+
+@pytest.mark.parametrize(("notebook", "name"), solutions())
+async def test_a_wrong_answer_is_not_yet_right_and_raises_nothing(notebook: str, name: str) -> None:
+    async with Lab.open() as lab:
+        for answer in WRONG:
+            result = await verdict(check_of(notebook, name), answer, lab)
+            assert not result.right, f"{answer!r} was accepted"
+            assert repr(result).startswith("Not yet: ")
+
+
+def test_every_check_has_a_solution() -> None:
+    checks = set()
+    for path in Path(mcp_oauth_nb.exercises.__file__).parent.glob("nb*.py"):
+        module = importlib.import_module(f"mcp_oauth_nb.exercises.{path.stem}")
+        checks |= {(path.stem, name.removeprefix("check_")) for name in vars(module) if name.startswith("check_")}
+    assert checks == set(solutions())
+
+
+def test_every_notebook_has_two_exercises() -> None:
+    counts = dict.fromkeys((path.stem for path in SOLUTIONS.glob("nb*.py")), 0)
+    for notebook, _ in solutions():
+        counts[notebook] += 1
+    assert set(counts.values()) == {2}

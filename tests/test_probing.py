@@ -1,0 +1,228 @@
+"""Asking where a server says: redirects, deadlines, retries, and the places that are not contacted."""
+
+from __future__ import annotations
+
+import itertools
+
+import anyio
+import httpx
+import pytest
+from scripted_server import Script, Site
+from starlette.responses import Response
+
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.errors import (
+    NotFound,
+    ProtocolError,
+    RateLimited,
+    RedirectRefused,
+    SecurityError,
+    ServerUnavailable,
+    Unreachable,
+)
+from mcp_oauth_nb.http import Answer, ClientFactory
+from mcp_oauth_nb.probing import Prober, is_internal
+
+pytestmark = pytest.mark.anyio
+
+START = "https://as.example"
+NOW = 1_800_000_000.0
+
+
+def prober(client: ClientFactory, start: str = START, deadline: float = 5) -> Prober:
+    return Prober(start, client, deadline, ManualClock(NOW))
+
+
+async def first(client: ClientFactory, *paths: str, start: str = START) -> tuple[str, Answer]:
+    return await prober(client, start).first_of([f"{START}{path}" for path in paths or ("/a",)], "document")
+
+
+def redirect(target: str) -> Response:
+    return Response(status_code=302, headers={"Location": target})
+
+
+# -- which answers end the search ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 405, 410])
+async def test_any_other_status_means_the_next_url(status: int) -> None:
+    url, _ = await first(Site({f"{START}/a": Response(status_code=status), f"{START}/b": {}}).client, "/a", "/b")
+    assert url == f"{START}/b"
+
+
+async def test_a_web_page_in_place_of_a_document_means_the_next_url() -> None:
+    site = Site({f"{START}/a": Response(b"<html>", media_type="text/html"), f"{START}/b": {}})
+    asking = prober(site.client)
+    await asking.first_of([f"{START}/a", f"{START}/b"], "document")
+    assert [probe.outcome for probe in asking.probes] == ["a web page", "document"]
+
+
+async def test_no_document_anywhere_is_not_found() -> None:
+    with pytest.raises(NotFound, match="none of the 2 well-known URLs"):
+        await first(Site({}).client, "/a", "/b")
+
+
+@pytest.mark.parametrize(("status", "error"), [(500, ServerUnavailable), (503, ServerUnavailable), (429, RateLimited)])
+async def test_a_server_in_trouble_ends_the_search_and_says_when_to_come_back(
+    status: int, error: type[ServerUnavailable | RateLimited]
+) -> None:
+    site = Site({f"{START}/a": Response(status_code=status, headers={"Retry-After": "7"}), f"{START}/b": {}})
+    with pytest.raises(error) as caught:
+        await first(site.client, "/a", "/b")
+    assert caught.value.retry_at == NOW + 7
+    assert site.urls == [f"{START}/a"]
+
+
+# -- redirects -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_redirect_that_stays_on_the_host_is_followed_and_reported() -> None:
+    site = Site({f"{START}/a": redirect("/b?secret=1"), f"{START}/b?secret=1": {"found": True}})
+    asking = prober(site.client)
+    url, answer = await asking.first_of([f"{START}/a"], "document")
+    assert (url, answer.json_object()) == (f"{START}/a", {"found": True})
+    assert [str(probe) for probe in asking.probes] == [f"302  {START}/a  redirects", f"200  {START}/b  document"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["https://evil.example/a", "http://as.example/a", "https://as.example:8443/a", "//evil.example/a", "file:///etc/x"],
+)
+async def test_a_redirect_to_another_host_or_without_tls_is_refused(target: str) -> None:
+    site = Site({f"{START}/a": redirect(target)})
+    with pytest.raises(RedirectRefused):
+        await first(site.client)
+    assert site.urls == [f"{START}/a"]
+
+
+async def test_three_redirects_are_followed_and_no_more() -> None:
+    chain = {f"{START}/{number}": redirect(f"/{number + 1}") for number in range(4)}
+    assert (await first(Site({**chain, f"{START}/4": {}}).client, "/1"))[1].status == 200
+    with pytest.raises(ProtocolError, match="more than 3 times"):
+        await first(Site({**chain, f"{START}/4": {}}).client, "/0")
+
+
+async def test_a_redirect_to_itself_ends() -> None:
+    site = Site({f"{START}/a": redirect("/a")})
+    with pytest.raises(ProtocolError, match="more than 3 times"):
+        await first(site.client)
+    assert len(site.seen) == 4
+
+
+async def test_a_redirect_to_no_url_is_a_protocol_error() -> None:
+    with pytest.raises(ProtocolError, match="not valid HTTP"):
+        await first(Site({f"{START}/a": redirect("https://as.example:port/")}).client)
+
+
+async def test_a_redirect_to_the_same_host_with_user_information_is_refused() -> None:
+    with pytest.raises(SecurityError, match="user information"):
+        await first(Site({f"{START}/a": redirect("https://user:secret@as.example/b")}).client)
+
+
+# -- places --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://as.example/x",
+        "ftp://as.example/x",
+        "/relative",
+        "https://user@as.example/x",
+        "https://as.example/x#fragment",
+        "http://127.0.0.1/x",
+        "https://127.0.0.1/x",
+        "https://localhost/x",
+        "https://api.localhost/x",
+        "https://10.0.0.1/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/x",
+        "https://[::ffff:127.0.0.1]/x",
+        "https://[fd00::1]/x",
+        "https://2130706433/x",
+        "https://0x7f.1/x",
+        "https://127.1/x",
+        "https://0/x",
+    ],
+)
+async def test_a_place_that_could_hurt_is_not_contacted(url: str) -> None:
+    site = Site({})
+    with pytest.raises(SecurityError):
+        await prober(site.client).first_of([url], "document")
+    assert site.seen == []
+
+
+@pytest.mark.parametrize("url", ["https://as.example/x", "https://8.8.8.8/x", "https://[2606:4700::1111]/x"])
+async def test_a_public_place_is_contacted(url: str) -> None:
+    prober(Site({}).client).check_place(url)
+
+
+@pytest.mark.parametrize("start", ["http://127.0.0.1:8000/mcp", "http://localhost/mcp", "http://[::1]/mcp"])
+async def test_who_starts_on_this_machine_may_be_led_to_this_machine(start: str) -> None:
+    prober(Site({}).client, start).check_place("http://127.0.0.1:9000/.well-known/x")
+
+
+async def test_a_start_that_is_no_url_is_a_protocol_error() -> None:
+    with pytest.raises(ProtocolError):
+        prober(Site({}).client, "https://as.example:port")
+
+
+@pytest.mark.parametrize(("host", "internal"), [("example.com", False), ("1.2.3.example", False), ("LOCALHOST.", True)])
+def test_a_name_is_internal_only_if_it_says_so(host: str, internal: bool) -> None:
+    assert is_internal(host) is internal
+
+
+# -- deadline and retry --------------------------------------------------------------------------------------------
+
+
+class Flaky(httpx.AsyncBaseTransport):
+    """Refuses the connection for the first few requests, then leads to a server."""
+
+    def __init__(self, failures: int, server: Script):
+        self.failures = failures
+        self.requests = 0
+        self._inner = httpx.ASGITransport(server)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        if self.requests <= self.failures:
+            raise httpx.ConnectError("refused", request=request)
+        return await self._inner.handle_async_request(request)
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=self)
+
+
+async def test_a_server_that_cannot_be_reached_is_asked_once_more() -> None:
+    flaky = Flaky(1, Script(Response(b"{}", media_type="application/json")))
+    assert (await first(flaky.client))[1].status == 200
+    assert flaky.requests == 2
+
+
+async def test_and_not_a_third_time() -> None:
+    flaky = Flaky(9, Script(Response(b"{}")))
+    with pytest.raises(Unreachable):
+        await first(flaky.client)
+    assert flaky.requests == 2
+
+
+class Silent(httpx.AsyncBaseTransport):
+    """Never answers."""
+
+    def __init__(self) -> None:
+        self.requests = itertools.count(1)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        next(self.requests)
+        await anyio.sleep_forever()
+        raise AssertionError("woke up")
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=self)
+
+
+async def test_the_deadline_holds_for_all_probes_together() -> None:
+    silent = Silent()
+    with anyio.fail_after(5), pytest.raises(Unreachable, match="within"):
+        await prober(silent.client, deadline=0.05).first_of([f"{START}/a", f"{START}/b"], "document")
+    assert next(silent.requests) == 2, "one request used up the deadline, so there is no second one"

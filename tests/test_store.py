@@ -1,0 +1,340 @@
+"""Token stores: in memory, and in a file that survives restarts, crashes, full disks and curious neighbours."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcp_oauth_nb.errors import ConfigurationError
+from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore, default_path
+from mcp_oauth_nb.tokens import Token
+
+KEY = TokenKey("https://id.example", "an-id", "https://api.example")
+
+
+def token(name: str = "one") -> Token:
+    return Token(
+        f"access-token-{name}",
+        scopes=("read:user", "repo"),
+        expires_at=1_700_000_000.5,
+        refresh_token=f"refresh-token-{name}",
+        refresh_token_expires_at=1_800_000_000.0,
+        resource="https://api.example",
+    )
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tokens.json"
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, path: Path) -> TokenStore:
+    return MemoryTokenStore() if request.param == "memory" else FileTokenStore(path)
+
+
+# -- what both do --------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_token_comes_back_whole(store: TokenStore) -> None:
+    store.save(KEY, token())
+    assert store.load(KEY) == token()
+
+
+def test_an_unknown_key_gives_none(store: TokenStore) -> None:
+    assert store.load(KEY) is None
+    store.delete(KEY)
+    assert store.load(KEY) is None
+
+
+def test_saving_again_replaces_and_deleting_forgets(store: TokenStore) -> None:
+    store.save(KEY, token("one"))
+    store.save(KEY, token("two"))
+    assert store.load(KEY) == token("two")
+    store.delete(KEY)
+    assert store.load(KEY) is None
+
+
+@pytest.mark.parametrize("field", TokenKey._fields)
+def test_a_token_is_bound_to_issuer_client_and_resource(store: TokenStore, field: str) -> None:
+    store.save(KEY, token())
+    other = KEY._replace(**{field: "https://other.example"})
+    assert store.load(other) is None
+    store.delete(other)
+    assert store.load(KEY) == token()
+
+
+def test_no_repr_shows_a_token(store: TokenStore) -> None:
+    store.save(KEY, token())
+    assert "token-one" not in repr(store)
+
+
+def test_many_threads_may_use_one_store(store: TokenStore) -> None:
+    keys = [KEY._replace(client_id=str(number)) for number in range(8)]
+
+    def work(key: TokenKey) -> None:
+        for number in range(10):
+            store.save(key, token(f"{key.client_id}-{number}"))
+
+    run_in_threads([lambda key=key: work(key) for key in keys])
+    assert [store.load(key) for key in keys] == [token(f"{key.client_id}-9") for key in keys]
+
+
+def run_in_threads(calls: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# -- the file ------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_for_its_owner_only(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token())
+    assert mode_of(path) == 0o600
+
+
+def test_missing_directories_are_made_for_the_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "tokens.json"
+    FileTokenStore(path).save(KEY, token())
+    assert mode_of(path.parent) == 0o700
+
+
+def test_looking_for_a_token_makes_no_file(path: Path) -> None:
+    assert FileTokenStore(path).load(KEY) is None
+    assert list(path.parent.iterdir()) == []
+
+
+def test_expiry_is_stored_as_an_absolute_time_and_survives_a_restart(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token())
+    assert json.loads(path.read_text())["tokens"][0]["token"]["expires_at"] == 1_700_000_000.5
+    restored = FileTokenStore(str(path)).load(KEY)
+    assert restored is not None
+    assert not restored.is_expired(1_700_000_000.0)
+    assert restored.is_expired(1_700_000_000.5)
+
+
+def test_two_stores_of_one_file_see_each_other(path: Path) -> None:
+    login, serve = FileTokenStore(path), FileTokenStore(path)
+    assert serve.load(KEY) is None
+    login.save(KEY, token("one"))
+    assert serve.load(KEY) == token("one")
+    serve.save(KEY, token("two"))
+    assert login.load(KEY) == token("two")
+    login.delete(KEY)
+    assert serve.load(KEY) is None
+
+
+def test_stores_of_one_file_do_not_lose_each_others_changes(path: Path) -> None:
+    keys = [KEY._replace(client_id=str(number)) for number in range(8)]
+    stores = [FileTokenStore(path) for _ in keys]
+
+    def work(store: FileTokenStore, key: TokenKey) -> None:
+        for number in range(10):
+            store.save(key, token(f"{key.client_id}-{number}"))
+
+    run_in_threads([lambda store=store, key=key: work(store, key) for store, key in zip(stores, keys, strict=True)])
+    assert [FileTokenStore(path).load(key) for key in keys] == [token(f"{key.client_id}-9") for key in keys]
+
+
+def test_processes_do_not_lose_each_others_changes(path: Path) -> None:
+    work = """
+for number in range(40):
+    FileTokenStore(path).save(KEY._replace(client_id=argument), Token(f"token-{argument}-{number}"))
+"""
+    processes = [start(work, path, str(number)) for number in range(2)]
+    assert [process.communicate() for process in processes] == [("", ""), ("", "")]
+    store = FileTokenStore(path)
+    found = [store.load(KEY._replace(client_id=number)) for number in ("0", "1")]
+    assert found == [Token("token-0-39"), Token("token-1-39")]
+
+
+def test_a_reader_never_sees_half_a_file(path: Path) -> None:
+    store = FileTokenStore(path)
+    store.save(KEY, token("0"))
+    done = threading.Event()
+    seen: list[Token | None] = []
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(FileTokenStore(path).load(KEY))
+
+    def write() -> None:
+        for number in range(50):
+            store.save(KEY, token(str(number)))
+        done.set()
+
+    run_in_threads([read, write])
+    assert seen
+    assert None not in seen
+
+
+# -- crashes and disks ---------------------------------------------------------------------------------------------
+
+PREPARATION = f"""
+import logging, os, resource, sys
+from pathlib import Path
+from mcp_oauth_nb.store import FileTokenStore, TokenKey
+from mcp_oauth_nb.tokens import Token
+KEY = TokenKey{tuple(KEY)!r}
+path, argument = Path(sys.argv[1]), sys.argv[2]
+logging.basicConfig()
+"""
+
+
+def start(work: str, path: Path, argument: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PREPARATION + work, str(path), argument]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("moment", ["tempfile.mkstemp", "os.rename"])
+def test_a_crash_before_the_rename_leaves_the_old_token(path: Path, moment: str) -> None:
+    FileTokenStore(path).save(KEY, token("old"))
+    # An audit hook is called at the moment itself: the process ends there, with no chance to clean up.
+    work = """
+sys.addaudithook(lambda event, _: os._exit(7) if event == argument else None)
+FileTokenStore(path).save(KEY, Token("new-token"))
+"""
+    process = start(work, path, moment)
+    assert process.communicate() == ("", "")
+    assert process.returncode == 7
+    assert FileTokenStore(path).load(KEY) == token("old")
+    assert {mode_of(left) for left in path.parent.iterdir()} == {0o600}
+    FileTokenStore(path).save(KEY, token("next"))
+    assert FileTokenStore(path).load(KEY) == token("next")
+
+
+def test_a_full_disk_costs_a_warning_and_keeps_both_the_old_file_and_the_new_token(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token("old"))
+    work = """
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+store = FileTokenStore(path)
+store.save(KEY, Token("new-access-token"))
+print(store.load(KEY).access_token)
+"""
+    out, err = start(work, path).communicate()
+    assert out == "new-access-token\n"
+    assert "cannot be written (File too large)" in err
+    assert "new-access-token" not in err
+    assert FileTokenStore(path).load(KEY) == token("old")
+    assert [left.name for left in path.parent.iterdir() if left.suffix not in (".json", ".lock")] == []
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> Path:
+    """A path where nothing can be read or written, for root neither: its directory is a file."""
+    (tmp_path / "not-a-directory").write_text("")
+    return tmp_path / "not-a-directory" / "tokens.json"
+
+
+def test_a_directory_that_cannot_be_written_keeps_tokens_in_memory(
+    blocked: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileTokenStore(blocked)
+    store.save(KEY, token())
+    assert store.load(KEY) == token()
+    assert FileTokenStore(blocked).load(KEY) is None
+    store.delete(KEY)
+    assert store.load(KEY) is None
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert "cannot be written" in caplog.text
+    assert "token-one" not in caplog.text
+
+
+def test_what_could_not_be_written_is_written_as_soon_as_it_can(blocked: Path) -> None:
+    store = FileTokenStore(blocked)
+    other = KEY._replace(client_id="other")
+    store.save(KEY, token("one"))
+    blocked.parent.unlink()
+    store.save(other, token("two"))
+    restarted = FileTokenStore(blocked)
+    assert (restarted.load(KEY), restarted.load(other)) == (token("one"), token("two"))
+
+
+def test_a_file_that_cannot_be_read_is_a_warning_and_is_not_replaced(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.mkdir()
+    store = FileTokenStore(path)
+    assert store.load(KEY) is None
+    assert "cannot be read" in caplog.text
+    store.save(KEY, token())
+    assert store.load(KEY) == token()
+    assert path.is_dir()
+
+
+GOOD = token().to_dict()
+DAMAGED = [
+    b"",
+    b'{"tokens": [{"key": ["a", "b", "c"], "tok',
+    b"\xff\xfe\x00canary",
+    b"[]",
+    b'"canary"',
+    b"{}",
+    b'{"tokens": null}',
+    b'{"tokens": 7}',
+    b'{"tokens": "canary"}',
+    b'{"tokens": ["canary"]}',
+    b'{"tokens": [{"key": ["a", "b", "c"]}]}',
+    b'{"tokens": [{"key": ["a", "b", "c"], "token": "canary"}]}',
+    b'{"tokens": [{"key": ["a", "b", "c"], "token": {"access_token": "canary\\r\\n"}}]}',
+    json.dumps({"tokens": [{"key": ["a", "b"], "token": GOOD}]}).encode(),
+    json.dumps({"tokens": [{"key": "abc", "token": GOOD}]}).encode(),
+    json.dumps({"tokens": [{"key": ["a", 7, None], "token": GOOD}]}).encode(),
+    json.dumps({"tokens": [{"key": list(KEY), "token": {**GOOD, "expires_at": "canary"}}]}).encode(),
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_file_counts_as_signed_out_and_its_content_is_not_repeated(
+    path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    path.write_bytes(content)
+    path.chmod(0o600)
+    store = FileTokenStore(path)
+    assert store.load(KEY) is None
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "damaged" in record.getMessage()
+    assert "canary" not in caplog.text
+    store.save(KEY, token())
+    assert FileTokenStore(path).load(KEY) == token()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620])
+def test_a_file_that_others_may_use_is_refused_with_the_way_out(path: Path, mode: int) -> None:
+    store = FileTokenStore(path)
+    store.save(KEY, token("one"))
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"mode {mode:04o}") as caught:
+        store.load(KEY)
+    assert f"chmod 600 {path}" in caught.value.hint
+    assert "token-one" not in str(caught.value)
+    with pytest.raises(ConfigurationError):
+        store.save(KEY, token("two"))
+    # Nothing is lost: once the mode is right, the token that was refused is there.
+    path.chmod(0o600)
+    assert store.load(KEY) == token("two")
+
+
+def test_the_default_file_is_in_the_users_own_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert default_path().name == "tokens.json"
+    assert tmp_path in default_path().parents
+    assert FileTokenStore().path == default_path()
