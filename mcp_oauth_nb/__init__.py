@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .discovery import discover_authorization_server, discover_resource
     from .errors import AuthenticationRequired, McpOAuthError
     from .lab import Lab
-    from .login import login
+    from .browser_login import login
     from .loops import allow_asyncio_run, run
     from .mock_github import MockGitHub
     from .oauth_handler import OAuthHandler
@@ -56,7 +56,7 @@ _HOMES = {
     "discover_authorization_server": "discovery",
     "discover_resource": "discovery",
     "generate_pkce_pair": "pkce",
-    "login": "login",
+    "login": "browser_login",
     "run": "loops",
 }
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from .clock import Clock
 from .errors import (
     AccessDenied,
+    ConfigurationError,
     IssuerMismatch,
     McpOAuthError,
     OAuthErrorResponse,
@@ -22,7 +23,7 @@ from .errors import (
 )
 from .pkce import PKCE
 from .pretty import url_lines
-from .redaction import mask, mask_url, remember
+from .redaction import mask, mask_url, remember, scrub
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
 FLOW_LIFETIME_SECONDS = 600.0
@@ -126,6 +127,9 @@ class PendingFlows:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __repr__(self) -> str:
+        return f"PendingFlows({len(self._waiting)} waiting, {len(self._answered)} answered)"
+
     def _forget_old(self) -> None:
         oldest = self._clock.now() - FLOW_LIFETIME_SECONDS
         for flows in (self._waiting, self._answered):
@@ -169,19 +173,21 @@ def read_callback(url: str, flows: PendingFlows, *, iss_required: bool = False) 
         ProtocolError: a parameter is repeated, or there is neither a code nor an error.
     """
     parameters = _parameters(url)
-    code = parameters.get("code")
+    error = parameters.get("error")
+    # A code beside an error is not to be used.
+    code = None if error else parameters.get("code")
     flow = flows.get(parameters.get("state"))
     if flow is None:
         raise _unknown_state()
     _check_issuer(parameters.get("iss"), flow.issuer, iss_required)
-    if not code and "error" not in parameters:
+    if not code and not error:
         raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
     # From here on the answer is genuine, and ends the flow whatever it says. A wrong one has left it waiting.
     if not flows.answer(flow.state, code):
         raise _unknown_state()
-    if "error" in parameters:
+    if not code:
         raise callback_error(parameters)
-    return AuthorizationResponse(parameters["code"], flow)
+    return AuthorizationResponse(code, flow)
 
 
 def _unknown_state() -> StateMismatch:
@@ -194,11 +200,22 @@ def callback_error(parameters: dict[str, str]) -> McpOAuthError:
     text = f"The authorization server answered {describe(code, parameters.get('error_description'))}."
     if code == "access_denied":
         return AccessDenied(text)
+    if code == "redirect_uri_mismatch":
+        return redirect_uri_mismatch(text)
     if code in ("server_error", "temporarily_unavailable"):
         return ServerUnavailable(text, reference="RFC 6749 section 4.1.2.1")
     if code in ("login_required", "consent_required", "interaction_required"):
         return ReauthorizeError(text)
     return OAuthErrorResponse(text, code=printable(code), reference="RFC 6749 section 4.1.2.1")
+
+
+def redirect_uri_mismatch(text: str) -> ConfigurationError:
+    """Type GitHub's error about the redirect URI; both endpoints send it."""
+    return ConfigurationError(
+        text,
+        variables=("OAUTH_REDIRECT_URI",),
+        hint="Register the redirect URI with your OAuth app, or set OAUTH_REDIRECT_URI to one that is registered.",
+    )
 
 
 def describe(code: object, description: object) -> str:
@@ -208,13 +225,21 @@ def describe(code: object, description: object) -> str:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Escape what could disturb a terminal or mislead a reader (control and bidi characters), and cut it."""
+    """Escape what could disturb a terminal or mislead a reader (control and bidi characters), and cut it.
+
+    Secrets that this package knows are masked: a server may echo what it was sent.
+    """
+    text = scrub(text)
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
 
 
 def _parameters(url: str) -> dict[str, str]:
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:
+        # `from None`: its text quotes a part of the URL.
+        raise ProtocolError("The callback is not a URL.", reference="RFC 3986") from None
     query = parts.query if parts.query or parts.scheme else url.strip().removeprefix("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]

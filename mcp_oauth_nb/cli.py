@@ -80,12 +80,13 @@ def serve() -> None:
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for the browser.")
 def login(paste: bool, timeout: float) -> None:
     """Sign in with the browser and store the token, so that `serve` has it."""
-    from .login import login as run_login
+    from .browser_login import login as run_login
+    from .config import Settings
     from .oauth_handler import OAuthHandler
     from .store import FileTokenStore
 
     store = FileTokenStore()
-    oauth = OAuthHandler(store=store)
+    oauth = OAuthHandler(settings=Settings(), store=store)
 
     async def run() -> None:
         if not paste:
@@ -94,7 +95,7 @@ def login(paste: bool, timeout: float) -> None:
         request = oauth.get_authorization_url()
         click.echo(f"Open this address in a browser:\n\n  {request.url}\n")
         click.echo("After you have authorized, the browser may show an error page: copy its address here.")
-        await oauth.complete_authorization(click.prompt("Redirected URL", hide_input=True))
+        await oauth.complete_authorization(click.prompt("Redirected URL", hide_input=sys.stdin.isatty()))
 
     asyncio.run(run())
     click.echo(f"Signed in: {oauth.token!r}\nStored in {store.path}")
@@ -103,10 +104,11 @@ def login(paste: bool, timeout: float) -> None:
 @main.command()
 def logout() -> None:
     """Revoke the stored token at the provider and forget it."""
+    from .config import Settings
     from .oauth_handler import OAuthHandler
     from .store import FileTokenStore
 
-    oauth = OAuthHandler(store=FileTokenStore())
+    oauth = OAuthHandler(settings=Settings(), store=FileTokenStore())
     if oauth.token is None:
         click.echo("There is no stored token.")
         return
@@ -133,7 +135,8 @@ def mock_github(port: int, seed: int) -> None:
     """Run the mocked GitHub alone on 127.0.0.1, for any OAuth client."""
     from .mock_server import serve_mock_github
 
-    serve_mock_github(port, seed, click.echo)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve_mock_github(port, seed, click.echo)
 
 
 def _packaged_notebooks() -> Path:

@@ -34,6 +34,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from .clock import iso
+
 if TYPE_CHECKING:
     from .challenge import AuthChallenge
 
@@ -216,6 +218,8 @@ class TransientError(McpOAuthError):
         hint: str | None = None,
         reference: str | None = None,
     ):
+        if hint is None and retry_at is not None:
+            hint = f"Nothing was lost: your tokens are kept. Try again after {iso(retry_at)}."
         super().__init__(message, hint=hint, reference=reference)
         self.retry_at = retry_at
 

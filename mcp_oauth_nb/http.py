@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -75,9 +76,11 @@ class Answer:
         if value.isascii() and value.isdigit():
             return now + min(int(value[:9]), _LONGEST_WAIT_SECONDS)
         try:
-            at = parsedate_to_datetime(value).timestamp()
+            date = parsedate_to_datetime(value)
         except ValueError:
             return None
+        # RFC 9110 section 5.6.7: a date without a zone, as in the asctime form, is UTC.
+        at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
         return min(max(at, now), now + _LONGEST_WAIT_SECONDS)
 
     def __repr__(self) -> str:
@@ -134,6 +137,9 @@ async def send(
     except TimeoutError as error:
         raise Unreachable(f"{place} gave no complete answer within {deadline:g} seconds.") from error
     except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
+        # httpx files a server that hung up without a word under protocol errors, but only a reset under network errors.
+        if "disconnected without sending" in str(error):
+            raise Unreachable(f"{place} closed the connection without an answer.") from error
         raise ProtocolError(f"{place} sent an answer that is not valid HTTP ({type(error).__name__}).") from None
     except httpx.TransportError as error:
         raise Unreachable(f"{place} cannot be reached ({type(error).__name__}).") from error

@@ -68,7 +68,7 @@ class LoopThread:
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     # Not asyncio.new_event_loop(): on Windows ipykernel sets a policy whose loops cannot start a process.
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # pragma: no cover
         return asyncio.ProactorEventLoop()
     return asyncio.SelectorEventLoop()
 

@@ -315,26 +315,31 @@ class OAuthHandler:
             Whether the provider was told. One without a known revocation endpoint keeps the token until it expires.
         """
         token = self.token
-        if token is None:
-            return False
-        if self._revocation_url is not None:
-            told = await token_endpoint.revoke(self.settings, self._client, self._revocation_url, token)
-        elif self.is_github():
-            client_id, client_secret = self.settings.credentials()
-            told = await revoke_token(
-                client_id,
-                client_secret,
-                token.access_token,
-                base_url=self.settings.api_base_url,
-                timeout=self.settings.api_timeout,
-                client=self._client,
-                clock=self.clock,
-            )
-        else:
-            told = False
+        told = token is not None and await self._tell_provider(token)
         self.token = None
-        log.info("Token revoked" if told else "Token forgotten; the provider was not told")
+        if token is not None:
+            log.info("Token revoked" if told else "Token forgotten; the provider was not told")
         return told
+
+    async def _tell_provider(self, token: Token) -> bool:
+        now = self.clock.now()
+        if self._revocation_url is not None:
+            await token_endpoint.revoke(self.settings, self._client, self._revocation_url, token, now=now)
+            return True
+        if not self.is_github():
+            return False
+        client_id, client_secret = self.settings.credentials()
+        # Whether GitHub still knew the token makes no difference: it works no longer.
+        await revoke_token(
+            client_id,
+            client_secret,
+            token.access_token,
+            base_url=self.settings.api_base_url,
+            timeout=self.settings.api_timeout,
+            client=self._client,
+            clock=self.clock,
+        )
+        return True
 
     def get_authorization_error_response(self) -> dict[str, Any]:
         """Return the -32001 error object that leads a client to this handler's provider."""

@@ -117,10 +117,11 @@ class ProtectTools(Extension):
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         """Check the token before a protected tool runs."""
-        if params.name in PROTECTED_TOOLS:
-            with acting_as(SERVER):
+        # The tool too: it refreshes a token that GitHub refuses.
+        with acting_as(SERVER):
+            if params.name in PROTECTED_TOOLS:
                 await self._require_token(params.name)
-        return await call_next(ctx)
+            return await call_next(ctx)
 
     async def _require_token(self, tool: str) -> None:
         try:

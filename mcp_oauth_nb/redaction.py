@@ -36,7 +36,8 @@ JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"} | {"requeststate"}
 _SHAPES = re.compile(
     r"\b(?:gh[opusr]_[A-Za-z0-9]{16,}|github_pat_\w{16,})"
     r"|(?<=[Bb]earer )[A-Za-z0-9\-._~+/]{12,}=*"
-    r"|(?<=code_verifier=)[\w\-.~%]+|(?<=client_secret=)[\w\-.~%]+|(?<=_token=)[\w\-.~%]+|(?<=[?&]code=)[\w\-.~%]+"
+    # Not what is a mask already: its prefix would be masked again.
+    r"|(?:(?<=code_verifier=)|(?<=client_secret=)|(?<=_token=)|(?<=[?&]code=))[\w\-.~%]++(?!\*)"
 )
 
 _lock = threading.Lock()
@@ -90,7 +91,7 @@ def mask_fields(value: Any, names: frozenset[str] = SECRET_NAMES) -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            key: _mask_leaf(item) if isinstance(item, str) and str(key).lower() in names else mask_fields(item, names)
+            key: _mask_secret(item, names) if str(key).lower() in names else mask_fields(item, names)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -110,7 +111,11 @@ def mask_form(text: str) -> str:
 
 def mask_url(url: str) -> str:
     """Mask a URL's user information, and the secret parameters of its query and fragment."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Whatever it is, a peer wrote it and it must not break the recording.
+        return scrub(re.split(r"[?#]", url)[0])
     host = parts.netloc.rpartition("@")[2]
     netloc = f"****@{host}" if "@" in parts.netloc else host
     fragment = mask_form(parts.fragment) if "=" in parts.fragment else parts.fragment
@@ -128,6 +133,10 @@ def mask_header(name: str, value: str) -> str:
     return mask(value) if is_secret_name(name) else scrub(value)
 
 
-def _mask_leaf(value: str) -> str:
-    remember(value)
-    return mask(value)
+def _mask_secret(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, str):
+        remember(value)
+        return mask(value)
+    if isinstance(value, list):
+        return [_mask_secret(item, names) for item in value]
+    return mask_fields(value, names)

@@ -1,25 +1,19 @@
 """`Session`: an MCP connection that stays open from cell to cell.
 
-A cell is a task of its own, and the SDK's client must be left by the task that entered it. So a task that belongs to
-the session enters and leaves it, on the loop thread (`loops`); cells only send it work, from any thread and loop.
+The connection (`connection`) lives on the loop thread (`loops`); cells, callbacks and scripts only send it work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import os
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Literal, Protocol, TypeVar
 
-from mcp import Client, MCPError, StdioServerParameters, stdio_client
+from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
-from mcp.client.streamable_http import streamable_http_client
-from mcp.server import MCPServer, Server
 from mcp_types import (
-    CONNECTION_CLOSED,
     CallToolResult,
     CreateMessageRequestParams,
     CreateMessageResult,
@@ -33,15 +27,13 @@ from mcp_types import (
 from . import kernel, loops
 from ._version import __version__
 from .challenge import OAUTH_EXTENSION, AuthChallenge
-from .errors import AuthenticationRequired, ConfigurationError, SessionClosed, SessionError, SessionFailed
+from .connection import Connection, Target, transport
+from .errors import AuthenticationRequired
 from .opening import Opening
 from .redaction import scrub
 from .trace import Trace
 
 T = TypeVar("T")
-
-#: What can be connected to: a server object in this process, a command to start, a URL, or an MCP transport.
-Target = MCPServer | Server[Any] | StdioServerParameters | str | AbstractAsyncContextManager[tuple[Any, Any]]
 
 #: Obtains a token for the server, so that the call can be repeated.
 Authorize = Callable[[AuthChallenge], Awaitable[object]]
@@ -55,10 +47,6 @@ class Sampling(Protocol):
         ...
 
 
-# How long a lost connection may take to say what went wrong: as long as the SDK waits for an in-memory server.
-_GRACE_SECONDS = 3.0
-
-
 class Session:
     """An open connection to an MCP server. Make it with `Session.open()`.
 
@@ -70,13 +58,13 @@ class Session:
         server_capabilities: what the server said that it can do.
     """
 
-    def __init__(self, connection: _Connection, authorize: Authorize | None):
+    def __init__(self, connection: Connection, authorize: Authorize | None):
         self._connection = connection
         self._authorize = authorize
         self.protocol_version: str = connection.client.protocol_version
         self.server_info: Implementation | None = connection.client.server_info
         self.server_capabilities: ServerCapabilities = connection.client.server_capabilities
-        # The owner task does not know this object, so that a cell which is run again leaves no connection behind.
+        # A cell that is run again drops the session of the first time, which must not stay connected.
         finalizer = weakref.finalize(self, connection.close_soon)
         finalizer.atexit = False
 
@@ -110,18 +98,18 @@ class Session:
             ConfigurationError: the target is nothing that can be connected to.
             SessionFailed: the connection could not be made; its cause says why.
         """
-        client = Client(
-            _transport(target, trace),
-            mode=mode,
-            sampling_callback=sampling,
-            read_timeout_seconds=timeout,
-            client_info=Implementation(name=name, version=__version__),
-        )
 
         async def opened() -> Session:
             kernel.install()
+            client = Client(
+                transport(target, trace),
+                mode=mode,
+                sampling_callback=sampling,
+                read_timeout_seconds=timeout,
+                client_info=Implementation(name=name, version=__version__),
+            )
             home = asyncio.get_running_loop() if loop == "current" else loops.loop()
-            connection = _Connection(client, home)
+            connection = Connection(client, home)
             try:
                 await loops.on(home, connection.open())
             except BaseException:
@@ -221,181 +209,3 @@ class Session:
         info = self.server_info
         server = scrub(f"{info.name} {info.version}") if info else "unnamed server"
         return f"Session({server}, {self.protocol_version}, {self._connection.state})"
-
-
-# -- targets ---------------------------------------------------------------------------------------------------
-
-
-def _transport(target: Target, trace: Trace | None) -> Any:
-    if isinstance(target, str) and not target.startswith(("http://", "https://")):
-        raise ConfigurationError("The target is a string, but not a URL that begins with http:// or https://.")
-    if not isinstance(target, MCPServer | Server | StdioServerParameters | str | AbstractAsyncContextManager):
-        raise ConfigurationError(
-            f"Session.open() cannot connect to an object of type {type(target).__name__}.",
-            hint="Pass an MCPServer, StdioServerParameters, the URL of a server, or an MCP transport.",
-        )
-    # Without a recorder the SDK calls a server in this process directly, which is faster.
-    return target if trace is None else trace.frames(_streams(target))
-
-
-def _streams(target: Target) -> AbstractAsyncContextManager[tuple[Any, Any]]:
-    match target:
-        case MCPServer() | Server():
-            # Private to the SDK, and the only door to true frames of both eras without a socket. Nobody else here
-            # imports it; test_session says so if it moves.
-            from mcp.client._memory import InMemoryTransport
-
-            return InMemoryTransport(target)
-        case StdioServerParameters():
-            return stdio_client(target)
-        case str():
-            return streamable_http_client(target)
-        case _:
-            return target
-
-
-# -- the owner -------------------------------------------------------------------------------------------------
-
-
-class _Connection:
-    """The SDK's client and the task that owns it, at home on one event loop.
-
-    Args:
-        client: not entered yet.
-        home: the loop on which the owner, and every call, runs.
-    """
-
-    def __init__(self, client: Client, home: asyncio.AbstractEventLoop):
-        self.client = client
-        self.home = home
-        self.state: Literal["open", "closed", "failed"] = "closed"
-        self._cause: BaseException | None = None
-        self._owner: asyncio.Task[None] | None = None
-        self._entered = asyncio.Event()
-        self._leave = asyncio.Event()
-        self._calls: set[asyncio.Task[Any]] = set()
-        self._process = os.getpid()
-
-    @property
-    def reachable(self) -> bool:
-        """Whether its loop still takes work. It does not on the other side of a fork, or after the loop ended."""
-        return self._process == os.getpid() and self.home.is_running()
-
-    def check(self) -> None:
-        """Raise what a call must raise now, if it cannot be served."""
-        if self.state != "open":
-            raise self._refusal()
-        if not self.reachable:
-            raise SessionFailed(
-                "The session's event loop does not run in this process, or no longer.",
-                hint="Open a session in the process, and on the loop, that uses it.",
-            )
-
-    def _refusal(self) -> SessionError:
-        if self._cause is None:
-            return SessionClosed("The session is closed.")
-        error = SessionFailed(f"The MCP connection failed: {type(self._cause).__name__}.")
-        # Set here, not by `raise ... from` where the error was caught: no group around the cause gets into the chain.
-        error.__cause__ = self._cause
-        return error
-
-    def close_soon(self) -> None:
-        """Ask the owner to leave, without waiting; from any thread, a finalizer's included."""
-        if self.reachable:
-            # The loop may be closed between the question and the call.
-            with suppress(RuntimeError):
-                self.home.call_soon_threadsafe(self._let_go)
-
-    # -- on its loop ------------------------------------------------------------------------------------------
-
-    async def open(self) -> None:
-        """Start the owner and wait until it has entered the client."""
-        owner = self._owner = self.home.create_task(self._own(), name="mcp-oauth-nb session")
-        _owners.add(owner)
-        owner.add_done_callback(self._ended)
-        await self._entered.wait()
-        self.check()
-
-    async def _own(self) -> None:
-        async with self.client:
-            self.state = "open"
-            self._entered.set()
-            await self._leave.wait()
-
-    def _ended(self, owner: asyncio.Task[None]) -> None:
-        _owners.discard(owner)
-        if not owner.cancelled() and (error := owner.exception()) is not None:
-            self._cause = _first(error)
-        self.state = "closed" if self._cause is None else "failed"
-        self._entered.set()
-        self._drop_calls()
-
-    async def call(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-        """Do some work for a caller, in a task of its own that ends when the connection does."""
-        self.check()
-        task = asyncio.current_task()
-        assert task is not None, "a coroutine runs in a task"
-        self._calls.add(task)
-        try:
-            return await work(self.client)
-        except asyncio.CancelledError:
-            if self.state == "open":
-                # The caller gave up; otherwise the connection did.
-                raise
-        except MCPError as error:
-            if not _says_connection_lost(error):
-                raise
-            lost = error
-        finally:
-            self._calls.discard(task)
-        if self.state == "open":
-            await self._fail(lost)
-        raise self._refusal()
-
-    async def _fail(self, error: MCPError) -> None:
-        self.state, self._cause = "failed", error
-        self._leave.set()
-        # Where a transport broke, the owner brings the reason, which says more than "Connection closed".
-        await self._owner_ended(_GRACE_SECONDS)
-
-    async def close(self) -> None:
-        """Leave the client and wait until it is left."""
-        was_open = self.state == "open"
-        self._let_go()
-        await self._owner_ended()
-        if was_open and self._cause is not None:
-            raise self._refusal()
-
-    def _let_go(self) -> None:
-        if self.state == "open":
-            self.state = "closed"
-        self._leave.set()
-        self._drop_calls()
-        if self._owner is not None and not self._entered.is_set():
-            # Still in the handshake, which may never be answered.
-            self._owner.cancel()
-
-    def _drop_calls(self) -> None:
-        for call in self._calls:
-            call.cancel()
-
-    async def _owner_ended(self, seconds: float | None = None) -> None:
-        # Unlike awaiting the task, this leaves the owner alone if the caller is cancelled.
-        if self._owner is not None:
-            await asyncio.wait({self._owner}, timeout=seconds)
-
-
-# The event loop keeps only weak references to tasks, and an owner goes on after its session was collected.
-_owners: set[asyncio.Task[None]] = set()
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the error that came first in a group of groups, which is how anyio reports one."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _says_connection_lost(error: MCPError) -> bool:
-    # By the SDK's text too: servers use the code for errors of their own, this package's for "not configured".
-    return error.code == CONNECTION_CLOSED and error.message == "Connection closed" and error.data is None

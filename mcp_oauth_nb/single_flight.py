@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from .errors import Unreachable
 
 T = TypeVar("T")
+
+# How often a caller looks whether the event loop that does the work still exists.
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(eq=False)
+class _Flight(Generic[T]):
+    """The task that does the work, and its outcome for callers on other loops."""
+
+    # The event loop itself keeps only weak references to tasks.
+    task: asyncio.Task[T]
+    outcome: concurrent.futures.Future[T] = field(default_factory=concurrent.futures.Future)
+
+    def is_lost(self) -> bool:
+        """Say whether the loop was closed without a word to its tasks: then this one never ends."""
+        return self.task.get_loop().is_closed()
 
 
 class SingleFlight(Generic[T]):
@@ -21,9 +39,7 @@ class SingleFlight(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flight: concurrent.futures.Future[T] | None = None
-        # The event loop keeps only weak references to tasks.
-        self._tasks: set[asyncio.Task[T]] = set()
+        self._flight: _Flight[T] | None = None
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of `work()`, which is called only if none is under way.
@@ -33,21 +49,30 @@ class SingleFlight(Generic[T]):
         """
         with self._lock:
             flight = self._flight
-            if flight is None:
-                flight = self._flight = concurrent.futures.Future()
-                task = asyncio.ensure_future(work())
-                self._tasks.add(task)
-                task.add_done_callback(self._land)
-        return await asyncio.shield(asyncio.wrap_future(flight))
+            if flight is None or flight.is_lost():
+                flight = self._flight = _Flight(asyncio.create_task(work()))
+                flight.task.add_done_callback(functools.partial(self._settle, flight))
+        outcome = asyncio.wrap_future(flight.outcome)
+        # An error is not left unseen if this caller is cancelled.
+        outcome.add_done_callback(lambda done: done.exception())
+        while not outcome.done():
+            # Unlike `await outcome`, this cancels nothing if the caller is cancelled.
+            await asyncio.wait({outcome}, timeout=_LOOK_SECONDS)
+            if flight.is_lost():
+                self._settle(flight)
+        return outcome.result()
 
-    def _land(self, task: asyncio.Task[T]) -> None:
+    def _settle(self, flight: _Flight[T], _: asyncio.Task[T] | None = None) -> None:
+        """Tell every caller the outcome; the next call starts afresh."""
+        task = flight.task
         with self._lock:
-            flight, self._flight = self._flight, None
-            self._tasks.discard(task)
-        assert flight is not None, "a task lands once"
-        if task.cancelled():
-            flight.set_exception(Unreachable("The request was stopped before its answer arrived."))
-        elif (error := task.exception()) is not None:
-            flight.set_exception(error)
-        else:
-            flight.set_result(task.result())
+            if self._flight is flight:
+                self._flight = None
+            if flight.outcome.done():
+                return  # several callers saw that it is lost
+            if not task.done() or task.cancelled():
+                flight.outcome.set_exception(Unreachable("The request was stopped before its answer arrived."))
+            elif (error := task.exception()) is not None:
+                flight.outcome.set_exception(error)
+            else:
+                flight.outcome.set_result(task.result())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote
 
-from .authorization import describe, printable
+from .authorization import describe, printable, redirect_uri_mismatch
 from .config import Settings
 from .errors import (
     AccessDenied,
@@ -70,22 +70,23 @@ def client_authentication(settings: Settings) -> tuple[tuple[str, str] | None, d
     )
 
 
-async def revoke(settings: Settings, client: ClientFactory, url: str, token: Token) -> bool:
+async def revoke(settings: Settings, client: ClientFactory, url: str, token: Token, *, now: float) -> None:
     """Revoke a token at an RFC 7009 endpoint.
 
+    Args:
+        now: the time in seconds since the epoch.
+
     Raises:
-        ServerUnavailable, ProtocolError: it did not answer 200.
+        ServerUnavailable, RateLimited, ProtocolError: it did not answer 200.
     """
     # RFC 7009 section 2.1: the refresh token first; where supported it takes its access tokens along.
     for hint, value in (("refresh_token", token.refresh_token), ("access_token", token.access_token)):
         if value is None:
             continue
         answer = await post(settings, client, url, {"token": value, "token_type_hint": hint})
-        if answer.status >= 500:
-            raise ServerUnavailable(f"{answer.url} answered {answer.status}; the token is kept.")
+        _check_available(answer, now)
         if answer.status != 200:
             raise ProtocolError(f"{answer.url} answered {answer.status}.", reference="RFC 7009 section 2.2")
-    return True
 
 
 def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
@@ -103,19 +104,23 @@ def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
         OAuthErrorResponse: any other OAuth error.
         ProtocolError: the answer is neither a token nor an error.
     """
-    if answer.status >= 500:
-        raise ServerUnavailable(f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(now))
-    if answer.status == 429:
-        raise RateLimited(f"{answer.url} answered 429 Too Many Requests.", retry_at=answer.retry_at(now))
+    _check_available(answer, now)
     body = _fields(answer)
     if body.get("error") is not None:
-        if "access_token" in body:
+        if body.get("access_token") is not None:
             raise ProtocolError(f"{answer.url} answered with both an error and a token; neither is used.")
         # RFC 6749 section 5.2 says 400; GitHub says 200.
         raise error_for(body, grant)
     if not 200 <= answer.status < 300:
         raise ProtocolError(f"{answer.url} answered {answer.status} without an OAuth error.")
     return body
+
+
+def _check_available(answer: Answer, now: float) -> None:
+    if answer.status >= 500:
+        raise ServerUnavailable(f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(now))
+    if answer.status == 429:
+        raise RateLimited(f"{answer.url} answered 429 Too Many Requests.", retry_at=answer.retry_at(now))
 
 
 def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
@@ -131,14 +136,13 @@ def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
     if code in _BAD_CLIENT:
         return ConfigurationError(text, variables=("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"), hint=_CREDENTIALS_HINT)
     if code == "redirect_uri_mismatch":
-        return ConfigurationError(text, variables=("OAUTH_REDIRECT_URI",), hint=_REDIRECT_HINT)
+        return redirect_uri_mismatch(text)
     if code == "access_denied":
         return AccessDenied(text)
     return OAuthErrorResponse(text, code=printable(code))
 
 
 _CREDENTIALS_HINT = "Check OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET against the provider's page of your OAuth app."
-_REDIRECT_HINT = "Register the redirect URI with your OAuth app, or set OAUTH_REDIRECT_URI to one that is registered."
 
 
 def _speaks_of_pkce(description: Any) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 from jupyter_client.manager import KernelManager
@@ -51,6 +49,8 @@ class Kernel:
         self._stderr = directory / "stderr.txt"
         here = str(Path(__file__).parent)
         environment = {**os.environ, "IPYTHONDIR": str(directory), "PYTHONPATH": here}
+        # ipykernel behaves differently where it finds this: people's kernels do not.
+        environment.pop("PYTEST_CURRENT_TEST", None)
         self._manager = KernelManager(kernel_name="python3", shutdown_wait_time=PATIENCE)
         with self._stderr.open("w") as stderr:
             self._manager.start_kernel(env=environment, stderr=stderr, stdout=stderr, cwd=here)

@@ -46,7 +46,9 @@ class World:
         given = {"client_id": self.github.client_id, "redirect_uri": CALLBACK, "scope": "read:user"} | parameters
         return f"{AUTHORIZE}?" + urlencode({name: value for name, value in given.items() if value is not None})
 
-    async def callback(self, *, allow: bool = True, granted: list[str] | None = None, **parameters: Any) -> dict[str, str]:
+    async def callback(
+        self, *, allow: bool = True, granted: list[str] | None = None, **parameters: Any
+    ) -> dict[str, str]:
         """Go through with an authorization request; return what the callback's query says."""
         end = await self.browser.authorize(self.authorize_url(**parameters), allow=allow, scopes=granted)
         return dict(parse_qsl(urlsplit(end).query))
@@ -55,7 +57,9 @@ class World:
         """Go through with an authorization request; return the code."""
         return (await self.callback(**parameters))["code"]
 
-    async def post_token(self, fields: dict[str, str], *, app: OAuthApp | None = None, **request: Any) -> httpx.Response:
+    async def post_token(
+        self, fields: dict[str, str], *, app: OAuthApp | None = None, **request: Any
+    ) -> httpx.Response:
         """Ask the token endpoint, as the default app or another."""
         client = app or self.github.apps[self.github.client_id]
         credentials = {"client_id": client.client_id, "client_secret": client.client_secret}

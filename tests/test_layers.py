@@ -41,10 +41,11 @@ LAYERS = [
         "authorization",
         "mock_github",
         "loops",
+        "wakeup",
         "opening",
     ],
-    ["token_endpoint", "oauth_handler", "discovery_report", "discovery", "kernel"],
-    ["tools", "protection", "server", "session", "callback", "login"],
+    ["token_endpoint", "oauth_handler", "discovery_report", "probing", "discovery", "kernel"],
+    ["tools", "protection", "server", "connection", "session", "callback", "browser_login"],
     ["lab", "exercises"],
     ["demo", "doctor", "serve", "mock_server", "widgets", "cli", "main", "__main__", "pytest_plugin", "__init__"],
 ]
@@ -131,3 +132,7 @@ def test_every_public_function_class_and_method_is_documented() -> None:
     setters = {line for line in missing if line.split()[-1] in {"token", "access_token", "refresh_token"}}
     overridden = {line for line in missing if line.split()[-1] in {"invoke", "aclose", "handle_async_request"}}
     assert not [line for line in missing if line not in setters | overridden]
+
+
+def test_no_exported_name_hides_behind_a_module_of_the_same_name() -> None:
+    assert not set(mcp_oauth_nb.__all__) & {idea(path) for path in MODULES}

@@ -165,6 +165,17 @@ def test_a_fork_gets_a_thread_of_its_own_and_leaves_the_parents_alone() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{loops.THREAD_NAME}\n", "")
 
 
+def test_what_a_fork_inherits_is_kept_but_never_touched() -> None:
+    inherited = loops.loop()
+    # What the child does first.
+    loops._forget_after_fork()
+    assert loops.loop() is not inherited
+    (kept,) = loops._left_to_the_parent
+    assert kept.loop is inherited
+    loops._left_to_the_parent.clear()
+    assert kept.stop(SECONDS)
+
+
 # -- on --------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +233,11 @@ async def test_run_works_inside_a_running_loop_as_in_a_cell() -> None:
 def test_run_works_in_other_threads_at_the_same_time() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: run(thread_name()), range(8))) == [loops.THREAD_NAME] * 8
+
+
+def test_run_waits_for_as_long_as_it_takes() -> None:
+    # Longer than the slices in which it waits.
+    assert run(asyncio.sleep(0.25, "done")) == "done"
 
 
 def test_run_takes_what_open_returns() -> None:

@@ -109,7 +109,9 @@ async def test_an_unknown_api_version_is_400(world: World, version: str, status:
     assert response.status_code == status
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/users/x/y"), ("POST", "/user"), ("GET", "/login")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("GET", "/users/x/y"), ("POST", "/user"), ("GET", "/login")]
+)
 async def test_what_is_not_modelled_is_404_as_json(world: World, method: str, path: str):
     response = await world.api(path, method=method)
     assert response.status_code == 404
@@ -170,7 +172,9 @@ async def test_the_list_holds_thirty_and_links_to_the_rest(world: World):
 
 
 async def test_links_keep_the_other_parameters(world: World):
-    response = await world.api("/user/repos", token(world, "repo"), params={"sort": "pushed", "per_page": 10, "page": 2})
+    response = await world.api(
+        "/user/repos", token(world, "repo"), params={"sort": "pushed", "per_page": 10, "page": 2}
+    )
     assert links(response)["next"] == f"{API}/user/repos?sort=pushed&per_page=10&page=3"
     assert set(links(response)) == {"prev", "next", "last", "first"}
 

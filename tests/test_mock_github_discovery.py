@@ -23,7 +23,7 @@ async def test_both_documents_are_metadata_to_the_sdk(world: World, url: str):
     response = await world.send("GET", url)
     assert response.headers["content-type"] == "application/json"
     metadata = OAuthMetadata.model_validate_json(response.content)
-    assert str(metadata.issuer) == "https://github.com/login/oauth"
+    assert str(metadata.issuer) == world.github.issuer == "https://github.com/login/oauth"
     assert str(metadata.authorization_endpoint) == AUTHORIZE
     assert str(metadata.token_endpoint) == TOKEN
     assert metadata.code_challenge_methods_supported == ["S256"]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from mock_github_world import CALLBACK, World
 
-from mcp_oauth_nb.mock_github import OAuthApp
+from mcp_oauth_nb.mock_github import Autopilot, OAuthApp
 
 pytestmark = pytest.mark.anyio
 
@@ -64,8 +64,10 @@ async def test_the_check_is_404_for_what_is_revoked_expired_or_unknown(world: Wo
 
 async def test_an_app_cannot_ask_in_the_name_of_another(world: World):
     other = world.github.register_app("Other", [CALLBACK])
+    token = world.github.issue_token(app=other)
     auth = (other.client_id, other.client_secret)
-    assert (await call(world, "POST", "token", "x", auth=auth)).status_code == 404
+    # The path names the default app, the credentials the other one.
+    assert (await call(world, "POST", "token", token.access_token, auth=auth)).status_code == 404
 
 
 @pytest.mark.parametrize("auth", [None, ("unknown", "x"), "wrong secret"])
@@ -95,14 +97,21 @@ async def test_deleting_a_token_ends_it_and_its_refresh_token_and_no_other(world
 async def test_deleting_the_grant_ends_all_tokens_and_codes_of_that_user_for_the_app(world: World):
     first, second = await world.sign_in(), await world.sign_in(scope="gist")
     code = await world.code()
-    hubot = world.github.issue_token("hubot")
+    world.browser = Autopilot(world.transport, user="hubot")
+    hubot, code_for_hubot = await world.sign_in(), await world.code()
     other = world.github.issue_token(app=world.github.register_app("Other", [CALLBACK]))
     assert (await call(world, "DELETE", "grant", first["access_token"])).status_code == 204
     assert not await world.works(second["access_token"])
     assert (await world.exchange(code))["error"] == "bad_verification_code"
-    assert await world.works(hubot.access_token)
+    assert await world.works(hubot["access_token"])
+    assert "access_token" in await world.exchange(code_for_hubot)
     assert await world.works(other.access_token)
-    # The next request asks for consent again.
+
+
+async def test_after_the_grant_is_deleted_consent_is_asked_again(world: World):
+    token = await world.sign_in()
+    assert (await world.visit(world.authorize_url())).status_code == 302
+    await call(world, "DELETE", "grant", token["access_token"])
     assert (await world.visit(world.authorize_url())).status_code == 200
 
 

@@ -3,51 +3,26 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import socket
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 import pytest
-import uvicorn
-from mcp import Client, CreateMessageResult, MCPError, StdioServerParameters
+from mcp import Client, CreateMessageResult, MCPError
 from mcp.client import ClientRequestContext
 from mcp.server import MCPServer
-from mcp_types import CallToolResult, CreateMessageRequestParams, TextContent
+from mcp_types import CreateMessageRequestParams, TextContent
+from sessions import happens, nothing_left, text  # noqa: F401
 from small_server import CHALLENGE, METADATA, Knobs, build
 
 from mcp_oauth_nb import loops
 from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.errors import AuthenticationRequired, ConfigurationError, SessionClosed, SessionError, SessionFailed
+from mcp_oauth_nb.errors import AuthenticationRequired, SessionClosed, SessionError, SessionFailed
 from mcp_oauth_nb.loops import run
 from mcp_oauth_nb.session import Session
 from mcp_oauth_nb.trace import Trace
 
-pytestmark = pytest.mark.anyio
-
-SECONDS = 5.0
-HERE = Path(__file__).parent
-STDIO = StdioServerParameters(command=sys.executable, args=[str(HERE / "small_server.py")])
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
-    """No test may leave a task on the loop thread, or work that does not end."""
-    yield
-    gc.collect()
-
-    async def others() -> set[str]:
-        # What was asked to close without waiting for it may still be at it.
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        _, pending = await asyncio.wait(rest, timeout=SECONDS) if rest else (set(), set())
-        return {task.get_name() for task in pending}
-
-    assert run(others()) == set()
-    assert loops.stop()
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left")]
 
 
 @pytest.fixture
@@ -77,56 +52,6 @@ class Authorizer:
     async def __call__(self, challenge: AuthChallenge) -> None:
         self.calls.append((challenge, threading.current_thread()))
         self._knobs.signed_in = self._works
-
-
-class Breaking:
-    """A transport that fails in the background, as one does whose network is gone: in a group of groups."""
-
-    def __init__(self, server: MCPServer, *, at_once: bool = False):
-        self._inner = memory_transport(server)
-        self._at_once = at_once
-        self._break = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def break_now(self) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._break.set)
-
-    async def _fail(self) -> None:
-        if not self._at_once:
-            await self._break.wait()
-        raise ConnectionResetError("the network is gone")
-
-    @asynccontextmanager
-    async def _streams(self) -> AsyncIterator[tuple[Any, Any]]:
-        self._loop = asyncio.get_running_loop()
-        async with anyio.create_task_group() as outer, self._inner as streams, anyio.create_task_group() as inner:
-            inner.start_soon(self._fail)
-            yield streams
-            outer.cancel_scope.cancel()
-
-    async def __aenter__(self) -> tuple[Any, Any]:
-        self._cm = self._streams()
-        return await self._cm.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._cm.__aexit__(*error)
-
-
-def memory_transport(server: MCPServer) -> AbstractAsyncContextManager[tuple[Any, Any]]:
-    from mcp.client._memory import InMemoryTransport
-
-    return InMemoryTransport(server)
-
-
-def text(result: CallToolResult) -> str:
-    content = result.content[0]
-    assert isinstance(content, TextContent)
-    return content.text
-
-
-async def happens(event: threading.Event) -> bool:
-    return await asyncio.to_thread(event.wait, SECONDS)
 
 
 # -- open, ask, close ------------------------------------------------------------------------------------------
@@ -169,14 +94,6 @@ async def test_the_recorder_sees_the_frames_of_a_server_in_this_process(server: 
     (call,) = trace.find("tools/call add")
     assert call.request.body["params"]["arguments"] == {"a": 1, "b": 2}
     assert call.response is not None
-
-
-async def test_the_sdks_private_in_memory_transport_is_where_we_import_it_from() -> None:
-    # If this fails, the SDK moved it: correct the one import in session._streams().
-    from mcp.client._memory import InMemoryTransport
-
-    async with InMemoryTransport(build()) as streams:
-        assert len(streams) == 2
 
 
 async def test_a_session_serves_callers_on_any_loop_and_thread_at_the_same_time(session: Session) -> None:
@@ -403,76 +320,6 @@ async def test_a_closing_that_is_cancelled_goes_on_by_itself(server: MCPServer, 
     assert knobs.lifespans == 0
 
 
-# -- connections that fail -------------------------------------------------------------------------------------
-
-
-async def test_a_connection_that_breaks_fails_the_pending_and_the_later_calls_with_the_first_cause(
-    server: MCPServer, knobs: Knobs
-) -> None:
-    transport = Breaking(server)
-    session = await Session.open(transport)
-    call = asyncio.create_task(session.call_tool("wait"))
-    assert await happens(knobs.waiting)
-    transport.break_now()
-    for failing in (call, session.call_tool("add", {"a": 1, "b": 2})):
-        with pytest.raises(SessionFailed, match=r"The MCP connection failed: ConnectionResetError\.") as caught:
-            await failing
-        assert isinstance(caught.value.__cause__, ConnectionResetError)
-        # IPython loses errors with a group in this chain.
-        assert caught.value.__context__ is None
-    assert repr(session) == "Session(small 1.0, 2026-07-28, failed)"
-    await session.aclose()
-
-
-async def test_a_connection_that_cannot_be_made_fails_with_the_first_cause(server: MCPServer) -> None:
-    with pytest.raises(SessionFailed) as caught:
-        await Session.open(Breaking(server, at_once=True))
-    assert isinstance(caught.value.__cause__, ConnectionResetError)
-    assert caught.value.__context__ is None
-
-
-async def test_a_server_that_fails_on_the_way_out_says_so_once(server: MCPServer, knobs: Knobs) -> None:
-    knobs.farewell = OSError("disk full")
-    session = await Session.open(server)
-    with pytest.raises(SessionFailed) as caught:
-        await session.aclose()
-    assert caught.value.__cause__ is knobs.farewell
-    await session.aclose()
-
-
-@pytest.mark.parametrize("traced", [False, True])
-async def test_a_tool_that_exits_ends_its_own_session_and_no_other(
-    server: MCPServer, session: Session, traced: bool
-) -> None:
-    async with Session.open(server, trace=Trace() if traced else None) as doomed:
-        with pytest.raises((SessionFailed, SystemExit)):
-            await doomed.call_tool("leave")
-    assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"
-
-
-@pytest.mark.parametrize(
-    ("target", "named"), [({"url": "x"}, "type dict"), ("localhost:8000/mcp", "not a URL"), (None, "type NoneType")]
-)
-async def test_what_cannot_be_connected_to_is_refused_before_anything_starts(target: Any, named: str) -> None:
-    with pytest.raises(ConfigurationError, match=named):
-        Session.open(target)
-
-
-async def test_a_session_cannot_be_used_in_a_forked_process(session: Session) -> None:
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            session._connection.check()
-        except SessionFailed:
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = await asyncio.to_thread(os.waitpid, child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"
-
-
 # -- on the current loop ---------------------------------------------------------------------------------------
 
 
@@ -517,65 +364,16 @@ def test_a_session_whose_loop_stands_still_says_so_in_place_of_waiting(server: M
     loop.close()
 
 
-# -- stdio and HTTP --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
-async def test_a_server_over_stdio(mode: Any, version: str) -> None:
-    trace = Trace()
-    async with Session.open(STDIO, mode=mode, trace=trace) as session:
-        assert session.protocol_version == version
-        assert session.authorization_metadata == METADATA
-        assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"
-        with pytest.raises(AuthenticationRequired):
-            await session.call_tool("protected")
-    assert len(trace.find("tools/call")) == 2
-
-
-async def test_a_stdio_server_that_dies_fails_the_session() -> None:
-    async with Session.open(STDIO) as session:
-        with pytest.raises(SessionFailed, match="MCPError"):
-            await session.call_tool("vanish")
-        with pytest.raises(SessionFailed) as caught:
-            await session.call_tool("add", {"a": 1, "b": 2})
-    assert isinstance(caught.value.__cause__, MCPError)
-
-
-async def test_a_command_that_does_not_exist_fails_with_the_systems_error() -> None:
-    with pytest.raises(SessionFailed) as caught:
-        await Session.open(StdioServerParameters(command=str(HERE / "no such command")))
-    assert isinstance(caught.value.__cause__, FileNotFoundError)
-
-
-@asynccontextmanager
-async def listening(server: MCPServer) -> AsyncIterator[str]:
-    """Serve over HTTP on a free port of this machine; yield the URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = server.streamable_http_app()
-    web = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
-    serving = asyncio.create_task(web.serve([listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-    finally:
-        web.should_exit = True
-        await serving
-        listener.close()
-
-
-async def test_a_server_over_http_until_it_is_gone(server: MCPServer) -> None:
-    trace = Trace()
-    async with listening(server) as url:
-        session = await Session.open(url, trace=trace)
-        assert session.authorization_metadata == METADATA
-        assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"
-        with pytest.raises(AuthenticationRequired):
-            await session.call_tool("protected")
-    assert trace.find("tools/call add")
-    with pytest.raises((SessionFailed, MCPError)):
-        await session.call_tool("add", {"a": 1, "b": 2})
-    await session.aclose()
-
-
-async def test_a_url_where_nobody_listens_fails() -> None:
-    with pytest.raises(SessionFailed):
-        await Session.open("http://127.0.0.1:9/mcp")
+async def test_a_session_cannot_be_used_in_a_forked_process(session: Session) -> None:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            session._connection.check()
+        except SessionFailed:
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"

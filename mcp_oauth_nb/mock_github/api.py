@@ -86,9 +86,12 @@ class Api:
         async def serve(request: Request) -> Response:
             token = self._token(request)
             caller = self._caller(token)
-            response = self._over_limit(caller) or self._answer(request, resource, token)
-            if response.status_code != 304:
-                self._limits.count(caller)
+            response = self._over_limit(caller)
+            if response is None:
+                response = self._answer(request, resource, token)
+                # A refusal costs nothing, and neither does an answer that the caller has already.
+                if response.status_code != 304:
+                    self._limits.count(caller)
             response.headers.update(self._limits.quota(caller).headers())
             # A GitHub App's tokens have no scopes to tell.
             if token is not None and token.access_token.startswith("gho_"):

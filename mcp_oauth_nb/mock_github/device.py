@@ -29,7 +29,6 @@ class Device:
 
     def __init__(self, state: State):
         self._state = state
-        self._by_device_code: dict[str, DeviceRequest] = {}
         self._by_user_code: dict[str, DeviceRequest] = {}
 
     def device_routes(self) -> list[Route]:
@@ -75,7 +74,7 @@ class Device:
             expires_at=state.now() + state.knobs.device_code_lifetime,
             interval=state.knobs.device_interval,
         )
-        self._by_device_code[started.device_code] = self._by_user_code[started.user_code] = started
+        state.device_requests[started.device_code] = self._by_user_code[started.user_code] = started
         return started
 
     def poll(self, parameters: Mapping[str, str]) -> IssuedToken:
@@ -85,7 +84,7 @@ class Device:
             Refused: not yet, too fast, no longer, or no.
         """
         state, app = self._state, self._app(parameters)
-        waiting = self._by_device_code.get(parameters.get("device_code", ""))
+        waiting = state.device_requests.get(parameters.get("device_code", ""))
         if waiting is None or waiting.client_id != app.client_id or waiting.decision == "used":
             raise Refused("incorrect_device_code", "The device_code provided is not valid.")
         if state.now() >= waiting.expires_at:

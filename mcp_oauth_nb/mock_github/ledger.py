@@ -214,6 +214,10 @@ class Ledger:
         """Return every token ever issued, oldest first."""
         return tuple(self._tokens)
 
+    def codes(self) -> tuple[IssuedCode, ...]:
+        """Return every code ever issued, oldest first."""
+        return tuple(self._codes.values())
+
     def _add(self, token: IssuedToken, now: float) -> IssuedToken:
         self._tokens.append(token)
         self._by_access[token.access_token] = token

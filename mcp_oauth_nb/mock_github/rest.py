@@ -31,8 +31,6 @@ def problem_response(status: int, message: str, *, errors: list[dict[str, str]] 
 
 def unless_unchanged(request: Request, response: Response) -> Response:
     """Add an ETag, or answer 304 where the caller has this very content (RFC 9110 section 13.1.2)."""
-    if response.status_code != 200:
-        return response
     content = bytes(response.body) + response.headers.get("link", "").encode()
     opaque = f'"{hashlib.sha256(content).hexdigest()}"'
     headers = {"ETag": f"W/{opaque}", "Cache-Control": "private, max-age=60, s-maxage=60"}

@@ -56,7 +56,8 @@ class _Maker:
         self, owner: str, affiliations: Mapping[str, Affiliation], private: bool, organization: bool = False
     ) -> Repository:
         name = self._name()
-        stars = 0 if private else int(self._rng.paretovariate(0.8))
+        # Whole numbers only: the last digit of a float may differ between machines.
+        stars = 0 if private else self._rng.randrange(1, 40) ** 2
         return self.named(owner, name, affiliations, private=private, organization=organization, stars=stars)
 
     def named(

@@ -12,7 +12,7 @@ from .faults import Faults
 from .knobs import Knobs
 from .ledger import Ledger
 from .minting import Mint
-from .model import AppKind, Browser, OAuthApp, RedirectUri, Repository, User
+from .model import AppKind, Browser, DeviceRequest, OAuthApp, RedirectUri, Repository, User
 from .seeding import default_repositories, default_users
 
 _MOST_BROWSERS = 1000
@@ -38,6 +38,7 @@ class State:
         self.users: dict[str, User] = {user.login: user for user in default_users()}
         self.repositories: list[Repository] = default_repositories(seed)
         self.apps: dict[str, OAuthApp] = {}
+        self.device_requests: dict[str, DeviceRequest] = {}
         self._browsers: OrderedDict[str, Browser] = OrderedDict()
 
     def now(self) -> float:
@@ -83,6 +84,11 @@ class State:
         """Return the browser that sent this cookie, if it is known."""
         with self.lock:
             return self._browsers.get(cookie) if cookie else None
+
+    def browsers(self) -> tuple[Browser, ...]:
+        """Return the browsers that are remembered, oldest first."""
+        with self.lock:
+            return tuple(self._browsers.values())
 
     def new_browser(self, user: str | None = None) -> Browser:
         """Note a browser that visits for the first time, or that just signed in and gets a fresh cookie."""

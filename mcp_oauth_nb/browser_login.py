@@ -33,10 +33,12 @@ async def login(
         scopes: what to ask for; the settings' scopes if not given.
 
     Raises:
+        NotConfigured: the client id or secret is missing.
         ConfigurationError: nobody can listen at the redirect URI.
         ReauthorizeError: the person declined, or did not come back in time.
         SecurityError: the authorization URL is not one for a browser.
     """
+    oauth.settings.credentials()
     async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback) as listener:
         request = oauth.get_authorization_url(scopes=scopes, redirect_uri=listener.redirect_uri)
         show(f"Open this address in a browser on this machine:\n\n  {request.url}\n")

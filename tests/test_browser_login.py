@@ -1,0 +1,171 @@
+"""Signing in with a browser: the loopback listener, and what may and may not reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+
+from mcp_oauth_nb import Lab, login
+from mcp_oauth_nb.browser_login import open_url
+from mcp_oauth_nb.callback import CallbackListener
+from mcp_oauth_nb.errors import AccessDenied, ConfigurationError, ReauthorizeError, SecurityError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    async with Lab.open() as opened:
+        yield opened
+
+
+class Person:
+    """Stands for the user and the browser: goes through the mock's pages, then visits where they lead.
+
+    Args:
+        allow: click "Authorize", or "Cancel".
+        before: addresses to visit first, made from the callback.
+    """
+
+    def __init__(self, lab: Lab, *, allow: bool = True, before: Callable[[str], list[str]] = lambda _: []):
+        self.lab = lab
+        self.allow = allow
+        self.before = before
+        self.pages: list[httpx.Response] = []
+        self._visit: asyncio.Task[None] | None = None
+
+    def open(self, url: str) -> bool:
+        self._visit = asyncio.ensure_future(self._go(url))
+        return True
+
+    async def _go(self, url: str) -> None:
+        callback = await self.lab.browser.authorize(url, allow=self.allow)
+        async with httpx.AsyncClient() as browser:
+            for address in [*self.before(callback), callback]:
+                self.pages.append(await browser.get(address))
+
+    async def done(self) -> list[httpx.Response]:
+        assert self._visit is not None
+        await self._visit
+        return self.pages
+
+
+async def sign_in(lab: Lab, person: Person) -> list[str]:
+    shown: list[str] = []
+    await login(lab.oauth, show=shown.append, open_browser=person.open, timeout=10)
+    return shown
+
+
+async def test_a_person_signs_in_and_the_token_is_kept(lab: Lab) -> None:
+    person = Person(lab)
+    shown = await sign_in(lab, person)
+    (page,) = await person.done()
+    assert lab.oauth.is_authenticated()
+    assert "https://github.com/login/oauth/authorize?" in shown[0]
+    assert page.status_code == 200
+    assert "Signed in" in page.text
+
+
+async def test_the_redirect_goes_to_a_free_port_that_is_released_afterwards(lab: Lab) -> None:
+    person = Person(lab)
+    await sign_in(lab, person)
+    (page,) = await person.done()
+    assert page.url.host == "127.0.0.1"
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", page.url.port or 0))
+
+
+async def test_the_code_is_exchanged_with_the_redirect_uri_that_was_used(lab: Lab) -> None:
+    await sign_in(lab, Person(lab))
+    sent = lab.trace.find("/access_token")[-1].request.body["redirect_uri"]
+    assert sent.startswith("http://127.0.0.1:")
+
+
+async def test_the_page_takes_nothing_elsewhere(lab: Lab) -> None:
+    person = Person(lab)
+    await sign_in(lab, person)
+    (page,) = await person.done()
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["cache-control"] == "no-store"
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+
+
+async def test_wrong_visitors_do_not_end_the_wait(lab: Lab) -> None:
+    def strangers(callback: str) -> list[str]:
+        base = callback.partition("?")[0]
+        return [
+            base.replace("/callback", "/favicon.ico"),
+            base,
+            f"{base}?code=stolen-code-of-somebody&state=wrong",
+            f"{callback}&state=twice",
+            callback.replace("iss=", "iss=https%3A%2F%2Fevil.example%2F"),
+        ]
+
+    person = Person(lab, before=strangers)
+    await sign_in(lab, person)
+    pages = await person.done()
+    assert [page.status_code for page in pages] == [404, 400, 400, 400, 400, 200]
+    assert lab.oauth.is_authenticated()
+
+
+async def test_nothing_from_the_request_is_shown_on_the_page(lab: Lab) -> None:
+    def attack(callback: str) -> list[str]:
+        base = callback.partition("?")[0]
+        return [f"{base}?error=<script>alert(1)</script>&state=x", f"{base}?error_description=<b>bold</b>"]
+
+    person = Person(lab, before=attack)
+    await sign_in(lab, person)
+    assert not [page for page in await person.done() if "<script>" in page.text or "bold" in page.text]
+
+
+async def test_a_second_visit_gets_a_page_that_says_so(lab: Lab) -> None:
+    async with CallbackListener(lab.settings.oauth_redirect_uri, lab.oauth.read_callback) as listener:
+        request = lab.oauth.get_authorization_url(redirect_uri=listener.redirect_uri)
+        callback = await lab.browser.authorize(request.url)
+        async with httpx.AsyncClient() as browser:
+            statuses = [(await browser.get(callback)).status_code for _ in range(2)]
+        await listener.wait(5)
+    assert statuses == [200, 409]
+
+
+async def test_a_person_who_declines_gets_a_page_and_the_program_the_reason(lab: Lab) -> None:
+    person = Person(lab, allow=False)
+    with pytest.raises(AccessDenied):
+        await sign_in(lab, person)
+    (page,) = await person.done()
+    assert "Not signed in" in page.text
+    assert not lab.oauth.is_authenticated()
+
+
+async def test_a_person_who_does_not_come_is_waited_for_until_the_deadline(lab: Lab) -> None:
+    with pytest.raises(ReauthorizeError, match=r"within 0\.01 seconds"):
+        await login(lab.oauth, show=str, open_browser=lambda url: False, timeout=0.01)
+
+
+async def test_a_taken_port_is_a_clear_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}/callback"
+        async with Lab.open(oauth_redirect_uri=uri) as lab:
+            with pytest.raises(ConfigurationError, match="cannot be listened on") as caught:
+                await login(lab.oauth, show=str, open_browser=lambda url: True, timeout=1)
+    assert caught.value.variables == ("OAUTH_REDIRECT_URI",)
+
+
+async def test_a_redirect_uri_elsewhere_is_a_clear_error() -> None:
+    async with Lab.open(oauth_redirect_uri="https://hub.example/callback") as lab:
+        with pytest.raises(ConfigurationError, match="does not lead to this machine"):
+            await login(lab.oauth, show=str, open_browser=lambda url: True, timeout=1)
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "calc.exe", "vscode://open"])
+def test_only_web_addresses_are_handed_to_the_browser(url: str) -> None:
+    opened: list[str] = []
+    with pytest.raises(SecurityError):
+        open_url(url, lambda address: bool(opened.append(address)))
+    assert opened == []

@@ -1,0 +1,256 @@
+"""The command line, as a person or an MCP host runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from click.testing import CliRunner
+from mcp import MCPError, StdioServerParameters
+
+from mcp_oauth_nb import FileTokenStore, OAuthHandler, Session, Settings, __version__
+from mcp_oauth_nb.cli import main
+from mcp_oauth_nb.mock_github import Autopilot
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_SECONDS = 30
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home directory, and a working directory without `.env`, of the test's own."""
+    for name in [name for name in os.environ if name.startswith(("OAUTH_", "API_", "SERVER_", "LOG_LEVEL"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: str, **kwargs: Any) -> Any:
+    return CliRunner().invoke(main, arguments, **kwargs)
+
+
+class MockProgram:
+    """`mcp-oauth-nb mock-github --port 0`, with what it printed."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "mcp_oauth_nb", "mock-github", "--port", "0"]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+        assert self.process.stdout is not None
+        self.settings: dict[str, str] = {}
+        for line in self.process.stdout:
+            if match := re.fullmatch(r"([A-Z_]+)=(\S+)\n", line):
+                self.settings[match[1]] = match[2]
+            if line.startswith("Users:"):
+                break
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=LIMIT_SECONDS)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+async def program() -> AsyncIterator[MockProgram]:
+    started = MockProgram()
+    yield started
+    started.stop()
+
+
+# -- serve -----------------------------------------------------------------------------------------------------
+
+
+def stdio(**env: str) -> StdioServerParameters:
+    inherited = {name: os.environ[name] for name in ("HOME", "XDG_DATA_HOME", "PATH")}
+    return StdioServerParameters(command=sys.executable, args=["-m", "mcp_oauth_nb", "serve"], env={**inherited, **env})
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_serve_answers_over_stdio_and_says_when_it_is_not_configured(home: Path, mode: Any) -> None:
+    async with Session.open(stdio(), mode=mode) as session:
+        assert session.server_info is not None
+        assert session.server_info.name == "mcp-oauth-server"
+        with pytest.raises(MCPError) as caught:
+            await session.call_tool("get_github_user_info")
+    assert caught.value.code == -32000
+
+
+async def test_serve_uses_the_token_that_was_stored_before(home: Path, program: MockProgram) -> None:
+    settings = Settings(**program.settings)
+    oauth = OAuthHandler(settings=settings, store=FileTokenStore())
+    async with httpx.AsyncHTTPTransport() as transport:
+        request = oauth.get_authorization_url()
+        await oauth.complete_authorization(await Autopilot(transport).authorize(request.url))
+    async with Session.open(stdio(**program.settings)) as session:
+        result = await session.call_tool("get_github_user_info", {"repo_limit": 2})
+    assert result.structured_content is not None
+    assert result.structured_content["user"]["login"] == "octocat"
+
+
+def served(home: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own with nobody at stdin: a server logs, and ends."""
+    given = {**os.environ, **env}
+    return subprocess.run(
+        [sys.executable, "-m", *command], env=given, input="", capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
+
+
+@pytest.mark.parametrize("command", [("mcp_oauth_nb", "serve"), ("mcp_oauth_nb.main",)])
+def test_the_server_logs_the_guides_lines_to_stderr_and_nothing_to_stdout(home: Path, command: tuple[str, ...]) -> None:
+    ended = served(home, *command, OAUTH_CLIENT_ID="id-of-a-test", OAUTH_CLIENT_SECRET="secret-of-a-test-run")
+    assert ended.returncode == 0
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        "INFO - OAuth is configured",
+        "INFO - OAuth scopes: read:user",
+        "INFO - OAuth Issuer: https://github.com",
+        "INFO - Authorization Endpoint: https://github.com/login/oauth/authorize",
+        "INFO - Token Endpoint: https://github.com/login/oauth/access_token",
+        "INFO - Supported Grant Types: authorization_code, refresh_token",
+        "INFO - PKCE Methods: S256",
+    ]
+
+
+def test_debug_logs_more_and_never_the_secret(home: Path) -> None:
+    secret = "secret-of-a-test-run"
+    ended = served(
+        home, "mcp_oauth_nb", "serve", OAUTH_CLIENT_ID="an-id", OAUTH_CLIENT_SECRET=secret, LOG_LEVEL="DEBUG"
+    )
+    assert "DEBUG - " in ended.stderr
+    assert secret not in ended.stderr
+
+
+def test_a_bad_setting_is_one_clear_message_without_a_traceback(home: Path) -> None:
+    ended = served(home, "mcp_oauth_nb", "serve", API_TIMEOUT="soon")
+    assert ended.returncode == 1
+    assert "API_TIMEOUT" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "soon" not in ended.stderr
+
+
+# -- login, logout, doctor -------------------------------------------------------------------------------------
+
+
+async def test_login_by_pasting_stores_the_token_and_shows_no_secret(
+    home: Path, program: MockProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in program.settings.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-u", "-m", "mcp_oauth_nb", "login", "--paste"]
+    async with await anyio.open_process(command) as process, httpx.AsyncHTTPTransport() as transport:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        out = ""
+        while not (url := re.search(r"http\S+\n", out)):
+            out += (await process.stdout.receive()).decode()
+        callback = await Autopilot(transport).authorize(url[0].strip())
+        await process.stdin.send(f"{callback}\n".encode())
+        async for chunk in process.stdout:
+            out += chunk.decode()
+        assert await process.wait() == 0
+    assert "Signed in: Token(gho_****" in out
+    stored = json.loads((home / "data" / "mcp-oauth-nb" / "tokens.json").read_text())
+    assert stored["tokens"][0]["token"]["access_token"] not in out
+    assert served(home, "mcp_oauth_nb", "doctor").returncode == 0
+    assert served(home, "mcp_oauth_nb", "logout").stdout == "Revoked and forgotten.\n"
+    assert served(home, "mcp_oauth_nb", "logout").stdout == "There is no stored token.\n"
+
+
+def test_login_without_credentials_says_what_to_set(home: Path) -> None:
+    result = call("login")
+    assert result.exit_code == 1
+    assert "OAUTH_CLIENT_ID" in result.output
+    assert "What to do:" in result.output
+
+
+def test_the_doctor_finds_missing_credentials(home: Path) -> None:
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert "FAIL  credentials" in result.output
+    assert "ok    Python" in result.output
+
+
+def test_the_doctor_names_a_bad_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAUTH_TOKEN_URL", "gopher://old.example")
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert "OAUTH_TOKEN_URL" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("OAUTH_TOKEN_URL", "https://elsewhere.example/token", "FAIL  provider"),
+        ("OAUTH_REDIRECT_URI", "https://hub.example/cb", "login --paste"),
+        ("OAUTH_REDIRECT_URI", "http://127.0.0.1:8765/callback", "port 8765"),
+    ],
+)
+def test_the_doctor_judges_the_settings(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id-of-a-test")
+    monkeypatch.setenv("OAUTH_CLIENT_SECRET", "secret-of-a-test")
+    monkeypatch.setenv(name, value)
+    assert expected in call("doctor").output
+
+
+def test_the_doctor_finds_a_token_store_that_others_can_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id-of-a-test")
+    monkeypatch.setenv("OAUTH_CLIENT_SECRET", "secret-of-a-test")
+    path = FileTokenStore().path
+    path.parent.mkdir(parents=True)
+    path.write_text('{"tokens": []}')
+    path.chmod(0o644)
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert "FAIL  token" in result.output
+    assert "chmod 600" in result.output
+
+
+# -- demo, lab, mock-github, the rest --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_the_demo_ends_well(home: Path, mode: str) -> None:
+    result = call("demo", "--mode", mode)
+    assert result.exit_code == 0
+    assert "login: octocat" in result.output
+
+
+def test_the_demo_is_the_same_on_every_run(home: Path) -> None:
+    assert call("demo").output == call("demo").output
+
+
+def test_the_mock_runs_alone_and_stops_at_ctrl_c(home: Path) -> None:
+    started = MockProgram()
+    issuer = started.settings["OAUTH_ISSUER"]
+    host = issuer.removesuffix("/login/oauth")
+    document = httpx.get(f"{host}/.well-known/oauth-authorization-server/login/oauth").json()
+    assert document["issuer"] == issuer
+    assert started.stop() in (0, 130, -signal.SIGINT)
+
+
+def test_lab_without_jupyterlab_says_how_to_install_it(home: Path) -> None:
+    result = call("lab")
+    assert result.exit_code == 1
+    assert "pip install 'mcp-oauth-nb[lab]'" in result.output
+
+
+def test_the_version_and_the_help_are_there(home: Path) -> None:
+    assert __version__ in call("--version").output
+    for command in ("demo", "lab", "serve", "login", "logout", "doctor", "mock-github"):
+        assert command in call("--help").output

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.error import UsageError
+from shells import Shell, opened
+
+from mcp_oauth_nb import kernel
+from mcp_oauth_nb.kernel import install, load_ipython_extension, unload_ipython_extension
+from mcp_oauth_nb.redaction import mask, remember
+
+# As long as a real one, and of no known shape: only that it was remembered gives it away.
+SECRET = "Zk3" + "qW9" * 12 + "%2F" + "x7"
+MASKED = mask(SECRET)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with opened(tmp_path) as shell:
+        yield shell
+
+
+@pytest.fixture
+def loaded(shell: Shell) -> Shell:
+    load_ipython_extension(shell)
+    return shell
+
+
+# -- on and off ------------------------------------------------------------------------------------------------
+
+
+def test_the_extension_is_loaded_and_unloaded_by_name(shell: Shell) -> None:
+    untouched = dict(vars(shell))
+    callbacks = {event: list(functions) for event, functions in shell.events.callbacks.items()}
+    shell.run_line_magic("load_ext", "mcp_oauth_nb")
+    assert "showtraceback" in vars(shell)
+    shell.run_line_magic("unload_ext", "mcp_oauth_nb")
+    del untouched["shown"]
+    assert {name: value for name, value in vars(shell).items() if name in untouched} == untouched
+    assert "showtraceback" not in vars(shell)
+    assert {event: list(functions) for event, functions in shell.events.callbacks.items()} == callbacks
+
+
+def test_loading_twice_is_loading_once(loaded: Shell) -> None:
+    load_ipython_extension(loaded)
+    assert "ZeroDivisionError" in loaded.cell("1/0")[2]
+    unload_ipython_extension(loaded)
+    assert "showtraceback" not in vars(loaded)
+
+
+def test_the_first_open_loads_it_so_that_it_can_be_unloaded_by_name(shell: Shell) -> None:
+    install(shell)
+    assert "mcp_oauth_nb" in shell.extension_manager.loaded
+    shell.run_line_magic("unload_ext", "mcp_oauth_nb")
+    assert "showtraceback" not in vars(shell)
+
+
+def test_a_later_open_respects_that_it_was_unloaded(shell: Shell) -> None:
+    install(shell)
+    shell.run_line_magic("unload_ext", "mcp_oauth_nb")
+    install(shell)
+    assert "showtraceback" not in vars(shell)
+    shell.run_line_magic("load_ext", "mcp_oauth_nb")
+    assert "showtraceback" in vars(shell)
+
+
+def test_outside_ipython_there_is_nothing_to_install() -> None:
+    # IPython is imported, but no shell runs.
+    install()
+
+
+def test_a_program_without_ipython_does_not_import_it() -> None:
+    code = "import sys; from mcp_oauth_nb.kernel import install; install(); print('IPython' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_slow_import_of_the_first_call_is_begun() -> None:
+    code = """if True:
+        import sys, threading
+        from mcp_oauth_nb import kernel
+        kernel._import_slow_modules()
+        for thread in set(threading.enumerate()) - {threading.main_thread()}:
+            thread.join()
+        print("jsonschema" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "True\n"
+
+
+ORDINARY = [
+    "1/0",
+    "1/",
+    "if 1:\nx",
+    "'unfinished",
+    "raise KeyboardInterrupt",
+    "assert False, 'why'",
+    "%nonsense",
+    "raise UsageError('wrong')",
+]
+
+
+@pytest.mark.parametrize("code", ORDINARY)
+def test_ordinary_errors_look_as_before(shell: Shell, capsys: pytest.CaptureFixture[str], code: str) -> None:
+    shell.user_ns["UsageError"] = UsageError
+
+    def look() -> tuple[Any, str]:
+        shell.shown.clear()
+        shell.execution_count = 1
+        assert not shell.run_cell(code, store_history=True).success
+        return list(shell.shown), capsys.readouterr().err
+
+    before = look()
+    assert before != ([], "")
+    load_ipython_extension(shell)
+    assert look() == before
+
+
+def test_a_users_own_handler_stays_the_one_that_is_called(shell: Shell) -> None:
+    handled: list[str] = []
+
+    def handler(self: Any, kind: type, error: BaseException, trace: Any, tb_offset: Any = None) -> None:
+        handled.append(kind.__name__)
+
+    shell.set_custom_exc((LookupError,), handler)
+    load_ipython_extension(shell)
+    assert not shell.run_cell("{}[1]").success
+    unload_ipython_extension(shell)
+    assert not shell.run_cell("[][1]").success
+    assert handled == ["KeyError", "IndexError"]
+    assert shell.shown == []
+
+
+def test_somebody_who_came_in_front_of_us_later_stays_when_we_go(loaded: Shell) -> None:
+    ours = loaded._showtraceback
+    seen: list[str] = []
+
+    def theirs(kind: type, error: BaseException, lines: list[str]) -> None:
+        seen.append(kind.__name__)
+        ours(kind, error, lines)
+
+    loaded._showtraceback = theirs  # type: ignore[method-assign]
+    unload_ipython_extension(loaded)
+    remember(SECRET)
+    assert SECRET in loaded.cell(f"raise ValueError({SECRET!r})")[1]
+    assert seen == ["ValueError"]
+
+
+def test_somebody_who_was_there_first_is_put_back(shell: Shell) -> None:
+    def theirs(kind: type, error: BaseException, lines: list[str]) -> None: ...
+
+    shell._showtraceback = theirs  # type: ignore[method-assign]
+    load_ipython_extension(shell)
+    unload_ipython_extension(shell)
+    assert shell._showtraceback is theirs
+
+
+# -- exception groups ------------------------------------------------------------------------------------------
+
+GROUPS = {
+    "a group": "raise ExceptionGroup('several', [ValueError('first'), OSError('second')])",
+    "a group of base exceptions": "raise BaseExceptionGroup('several', [KeyboardInterrupt()])",
+    "an error while a group was handled": (
+        "try:\n  raise ExceptionGroup('several', [ValueError('first')])\nexcept Exception:\n  raise OSError('after')"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", GROUPS.values(), ids=GROUPS)
+def test_ipython_alone_shows_no_error_for_a_group(shell: Shell, capsys: pytest.CaptureFixture[str], code: str) -> None:
+    # If this fails, IPython has learnt it, and `_report_groups` can go.
+    assert not shell.run_cell(code).success
+    assert shell.shown == []
+    assert "several" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", GROUPS.values(), ids=GROUPS)
+def test_a_group_in_the_chain_is_shown_as_an_error(
+    loaded: Shell, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    kind, text, trace = loaded.cell(code)
+    assert kind in ("ExceptionGroup", "BaseExceptionGroup", "OSError")
+    assert "several" in text or text == "after"
+    assert "several" in trace
+    assert capsys.readouterr().err == ""
+
+
+def test_a_groups_traceback_names_the_cell_and_hides_ipython(loaded: Shell) -> None:
+    trace = loaded.cell("def deep():\n  raise ExceptionGroup('several', [ValueError('first')])\ndeep()")[2]
+    assert trace.splitlines() == [
+        "  + Exception Group Traceback (most recent call last):",
+        "  |   Cell In[1], line 3, in <module>",
+        "  |     deep()",
+        "  |   Cell In[1], line 2, in deep",
+        "  |     raise ExceptionGroup('several', [ValueError('first')])",
+        "  | ExceptionGroup: several (1 sub-exception)",
+        "  +-+---------------- 1 ----------------",
+        "    | ValueError: first",
+        "    +------------------------------------",
+    ]
+
+
+def test_a_file_that_is_no_cell_keeps_its_name(loaded: Shell, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("raise ExceptionGroup('several', [ValueError('first')])")
+    assert f'File "{script}", line 1' in loaded.cell(f"import runpy; runpy.run_path({str(script)!r})")[2]
+
+
+def test_the_group_can_be_looked_at_afterwards(loaded: Shell) -> None:
+    loaded.cell("raise ExceptionGroup('several', [ValueError('first')])")
+    assert isinstance(sys.last_value, ExceptionGroup)
+    loaded.shown.clear()
+    loaded.run_line_magic("tb", "")
+    assert [kind for kind, _, _ in loaded.shown] == ["ExceptionGroup"]
+
+
+def test_the_debugger_is_entered_where_the_user_asked_for_it(loaded: Shell) -> None:
+    entered: list[bool] = []
+    loaded.debugger = lambda force: entered.append(force)  # type: ignore[method-assign]
+    loaded.InteractiveTB.call_pdb = False
+    loaded._call_pdb = True
+    loaded.cell("raise ExceptionGroup('several', [ValueError('first')])")
+    assert entered == [True]
+
+
+def test_leaving_with_a_group_in_the_chain_is_shown_as_leaving(loaded: Shell) -> None:
+    with pytest.warns(UserWarning, match="To exit"):
+        kind, _, trace = loaded.cell(
+            "try:\n  raise ExceptionGroup('several', [ValueError('first')])\nexcept Exception:\n  raise SystemExit(3)"
+        )
+    assert kind == "SystemExit"
+    assert "use %tb to see the full traceback" in trace
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _known() -> None:
+    remember(SECRET)
+
+
+@pytest.mark.usefixtures("_known")
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"raise ValueError('token ' + {SECRET!r})",
+        f"raise ExceptionGroup('several', [ValueError({SECRET!r})])",
+        f"raise KeyboardInterrupt({SECRET!r})",
+        f"x = {SECRET!r} +",
+    ],
+    ids=["message", "group", "no Exception", "syntax error"],
+)
+def test_a_known_secret_is_masked_in_any_traceback(loaded: Shell, code: str) -> None:
+    shown = "\n".join(loaded.cell(code))
+    assert SECRET not in shown
+    # Highlighting cuts it at `%2F`; its pieces must not be there either.
+    assert SECRET[:20] not in shown
+    assert MASKED in shown
+
+
+@pytest.mark.usefixtures("_known")
+def test_the_reply_and_the_stored_error_hold_no_secret_and_the_same_name(loaded: Shell) -> None:
+    loaded.cell(f"raise LookupError({SECRET!r})")
+    result = loaded.last_execution_result
+    # The kernel makes its reply of these two.
+    assert type(result.error_in_exec).__name__ == "LookupError"
+    assert str(result.error_in_exec) == MASKED
+    # %notebook saves these.
+    assert SECRET[:20] not in str(loaded.history_manager.exceptions)
+
+
+@pytest.mark.usefixtures("_known")
+def test_a_secret_in_a_cell_that_cannot_be_parsed_is_masked_in_the_reply_too(loaded: Shell) -> None:
+    loaded.set_custom_exc((), None)
+    loaded.cell(f"x = {SECRET!r} +")
+    assert SECRET not in str(loaded.last_execution_result.error_before_exec)
+
+
+@pytest.mark.usefixtures("_known")
+def test_what_a_cell_prints_is_its_own_business(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert loaded.run_cell(f"print({SECRET!r})").success
+    assert SECRET in capsys.readouterr().out
+
+
+def test_an_error_without_a_secret_stays_the_very_object(loaded: Shell) -> None:
+    loaded.user_ns["error"] = error = ValueError("nothing to hide")
+    loaded.cell("raise error")
+    assert loaded.last_execution_result.error_in_exec is error
+
+
+def test_an_error_whose_text_cannot_be_had_is_left_to_ipython(loaded: Shell) -> None:
+    class Speechless(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    assert kernel._masked_error(error := Speechless()) is error
+
+
+def test_a_variable_is_not_taken_for_the_secret_it_holds(loaded: Shell) -> None:
+    trace = loaded.cell("def exchange(code_verifier): 1/0\nexchange(code_verifier=str())")[2]
+    assert "****" not in trace

@@ -1,0 +1,241 @@
+"""Masks keep identity, not content; nothing secret survives in a text, a URL, a form, a header or a JSON value."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qsl, quote, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_oauth_nb.redaction import (
+    JSONRPC_SECRET_NAMES,
+    SECRET_NAMES,
+    is_secret_name,
+    mask,
+    mask_fields,
+    mask_form,
+    mask_header,
+    mask_url,
+    remember,
+    scrub,
+)
+
+OPAQUE = "opaque/canary+value~0123456789.abc"
+TOKEN = "gho_" + "x7Q" * 12
+ALPHABET = string.ascii_letters + string.digits + "-._~+/"
+values = st.text(ALPHABET, min_size=20, max_size=80)
+
+
+# -- mask ----------------------------------------------------------------------------------------------------------
+
+
+@given(values)
+def test_the_same_secret_has_the_same_mask_and_the_mask_does_not_contain_it(secret: str) -> None:
+    assert mask(secret) == mask(secret)
+    assert secret not in mask(secret)
+    assert len(mask(secret)) <= len("github_pat_") + 8
+
+
+def test_a_mask_keeps_the_public_prefix_and_nothing_else() -> None:
+    assert mask(TOKEN).startswith("gho_****")
+    assert set(mask(TOKEN)[8:]) <= set(string.hexdigits.lower())
+    assert mask("github_pat_" + "y" * 40).startswith("github_pat_****")
+
+
+def test_masks_do_not_change_from_run_to_run() -> None:
+    # Notebooks are compared byte by byte, so this is a promise.
+    assert mask("a" * 40) == "****646b"
+
+
+def test_different_secrets_can_be_told_apart() -> None:
+    assert len({mask(f"gho_{number:036d}") for number in range(100)}) > 95
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "a" * 19, "gho_short"])
+def test_a_secret_that_could_be_guessed_gets_no_suffix(secret: str) -> None:
+    assert mask(secret) == ("gho_****" if secret.startswith("gho_") else "****")
+
+
+def test_an_empty_value_stays_empty() -> None:
+    assert mask("") == ""
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_any_text_can_be_masked(text: str) -> None:
+    mask(text)
+    mask(text + "\ud800" + "x" * 20)
+
+
+# -- scrub ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_remembered_secret_is_found_in_any_text_in_clear_and_as_in_a_url() -> None:
+    remember(OPAQUE)
+    text = f"GET /x?t={quote(OPAQUE, safe='')} failed for {OPAQUE!r}"
+    assert scrub(text) == f"GET /x?t={mask(OPAQUE)} failed for '{mask(OPAQUE)}'"
+
+
+def test_a_secret_inside_a_longer_one_does_not_break_the_longer_mask() -> None:
+    inner, outer = "inner-canary-0001", "prefix-inner-canary-0001-suffix"
+    remember(inner)
+    remember(outer)
+    assert scrub(f"{outer} {inner}") == f"{mask(outer)} {mask(inner)}"
+
+
+@pytest.mark.parametrize("value", [None, "", "short", "repo user"])
+def test_what_is_too_short_to_be_a_token_is_not_remembered(value: str | None) -> None:
+    remember(value)
+    assert scrub(f"the word {value} stays") == f"the word {value} stays"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"token {TOKEN}.",
+        f"Authorization: Bearer {'z' * 30}==",
+        f"authorization: bearer {'z' * 30}",
+        f"?code={'z' * 20}&state=1",
+        f"code_verifier={'z' * 43}",
+        f"client_secret={'z' * 40}",
+        f"access_token={'z' * 40}&scope=repo",
+        f"github_pat_{'z' * 30}",
+    ],
+)
+def test_what_has_the_shape_of_a_secret_is_masked_though_nobody_remembered_it(text: str) -> None:
+    assert "z" * 10 not in scrub(text)
+    assert TOKEN not in scrub(text)
+    assert "****" in scrub(text)
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token", "code_verifier", "client_secret"])
+def test_scrubbing_twice_is_scrubbing_once(name: str) -> None:
+    remember(TOKEN)
+    once = scrub(f"{name}={TOKEN}&scope=repo")
+    assert once == f"{name}={mask(TOKEN)}&scope=repo"
+    assert scrub(once) == once
+
+
+def test_ordinary_text_is_left_alone() -> None:
+    text = "error -32001: Authentication required; see https://github.com/login/oauth/authorize?scope=repo"
+    assert scrub(text) == text
+
+
+BULK = """
+from mcp_oauth_nb.redaction import remember, scrub
+remember("the-very-first-secret")
+for number in range(10_000):
+    remember(f"bulk-secret-{number:08d}")
+print(scrub("the-very-first-secret bulk-secret-00009999"))
+"""
+
+
+def test_the_oldest_secrets_are_forgotten_so_that_memory_is_bounded() -> None:
+    # In a process of its own: ten thousand secrets would slow down every other test.
+    done = subprocess.run([sys.executable, "-c", BULK], capture_output=True, text=True, check=True)
+    assert done.stdout == f"the-very-first-secret {mask('bulk-secret-00009999')}\n"
+
+
+def test_threads_can_remember_and_scrub_at_the_same_time() -> None:
+    def leaks(_: int) -> int:
+        found = [secrets.token_urlsafe(24) for _ in range(100)]
+        for secret in found:
+            remember(secret)
+        return sum(secret in scrub(f"x {secret} y") for secret in found)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(leaks, range(4))) == 0
+
+
+# -- fields, forms, URLs, headers ------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(sorted(SECRET_NAMES)), values)
+def test_a_secret_field_is_masked_at_any_depth_and_in_any_case(name: str, secret: str) -> None:
+    masked = mask_fields({"a": [{name.upper(): secret}], name: secret, "b": 1, "c": None})
+    assert masked == {"a": [{name.upper(): mask(secret)}], name: mask(secret), "b": 1, "c": None}
+
+
+def test_a_list_of_secrets_is_masked_item_by_item() -> None:
+    secret = secrets.token_urlsafe(24)
+    assert mask_fields({"token": [secret, 1, {"x": "y"}]}) == {"token": [mask(secret), 1, {"x": "y"}]}
+
+
+def test_masking_copies_and_leaves_the_original_alone() -> None:
+    original = {"access_token": OPAQUE, "scopes": ["repo"]}
+    masked = mask_fields(original)
+    assert original["access_token"] == OPAQUE
+    assert masked["scopes"] is not original["scopes"]
+
+
+def test_a_secret_seen_in_a_field_is_remembered_for_every_other_text() -> None:
+    secret = secrets.token_urlsafe(24)
+    mask_fields({"refresh_token": secret})
+    assert secret not in scrub(f"a note about {secret}")
+
+
+def test_in_json_rpc_a_code_is_an_error_number_or_source_code_and_stays() -> None:
+    body = {"params": {"code": "print('hello')", "requestState": OPAQUE}, "error": {"code": -32001, "message": "no"}}
+    masked = mask_fields(body, JSONRPC_SECRET_NAMES)
+    assert masked["params"] == {"code": "print('hello')", "requestState": mask(OPAQUE)}
+    assert masked["error"] == body["error"]
+
+
+def test_in_oauth_a_code_is_a_secret() -> None:
+    assert is_secret_name("Code")
+    assert not is_secret_name("code_challenge")
+
+
+@given(values, values, st.text(ALPHABET, max_size=11))
+def test_a_form_keeps_its_names_and_its_public_values(code: str, state: str, public: str) -> None:
+    masked = mask_form(urlencode({"code": code, "state": state, "scope": public, "client_id": ""}))
+    assert parse_qsl(masked, keep_blank_values=True) == [
+        ("code", mask(code)),
+        ("state", mask(state)),
+        ("scope", public),
+        ("client_id", ""),
+    ]
+
+
+def test_a_url_keeps_its_address_and_loses_its_secrets() -> None:
+    url = f"https://user:{quote(OPAQUE, safe='')}@h.example:8443/cb?code={quote(OPAQUE)}&scope=a,b#access_token={TOKEN}"
+    assert mask_url(url) == (f"https://****@h.example:8443/cb?code={mask(OPAQUE)}&scope=a,b#access_token={mask(TOKEN)}")
+
+
+@pytest.mark.parametrize("url", ["", "/relative?x=1", "https://h.example", "https://h.example/#part", "urn:x:y"])
+def test_a_url_without_secrets_is_left_alone(url: str) -> None:
+    assert mask_url(url) == url
+
+
+@given(st.text())
+def test_no_text_in_place_of_a_url_breaks_masking(text: str) -> None:
+    mask_url(text)
+    mask_url(f"http://[{text}?code=1")
+    mask_header("Location", text)
+
+
+def test_a_url_that_cannot_be_parsed_loses_its_query() -> None:
+    assert OPAQUE not in mask_url(f"http://[oops/cb?code={OPAQUE}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("Authorization", f"Bearer {OPAQUE}", f"Bearer {mask(OPAQUE)}"),
+        ("authorization", OPAQUE, mask(OPAQUE)),
+        ("Proxy-Authorization", "Basic abc", "Basic ****"),
+        ("Set-Cookie", OPAQUE, mask(OPAQUE)),
+        ("Location", f"https://h.example/cb?code={quote(OPAQUE)}", f"https://h.example/cb?code={mask(OPAQUE)}"),
+        ("Content-Type", "application/json", "application/json"),
+        ("Link", f'<https://h.example/?access_token={TOKEN}>; rel="next"', None),
+    ],
+)
+def test_a_header_is_masked_by_what_it_holds(name: str, value: str, shown: str | None) -> None:
+    masked = mask_header(name, value)
+    assert TOKEN not in masked
+    assert shown is None or masked == shown

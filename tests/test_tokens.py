@@ -1,0 +1,216 @@
+"""What a token response may hold, and what becomes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_oauth_nb.errors import ProtocolError
+from mcp_oauth_nb.tokens import EARLY_REFRESH_SECONDS, Token, split_scopes
+
+NOW = 1_767_225_600.0
+TEN_YEARS = 10 * 365 * 24 * 3600
+ACCESS = "gho_" + "A1b2" * 9
+REFRESH = "ghr_" + "C3d4" * 9
+B64TOKEN = string.ascii_letters + string.digits + "-._~+/"
+
+
+def read(**fields: Any) -> Token:
+    return Token.from_response({"access_token": ACCESS, "token_type": "bearer", **fields}, now=NOW)
+
+
+# -- expires_in ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "lifetime"),
+    [
+        (3600, 3600),
+        ("3600", 3600),
+        (3600.0, 3600),
+        (1, 1),
+        (10**30, TEN_YEARS),
+        ("9" * 18, TEN_YEARS),
+        (1e30, TEN_YEARS),
+        (None, None),
+        (0, None),
+        ("0", None),
+        (-1, None),
+        ("-3600", None),
+        (-(10**30), None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "deadline"), [("expires_in", "expires_at"), ("refresh_token_expires_in", "refresh_token_expires_at")]
+)
+def test_a_whole_number_of_seconds_becomes_an_absolute_time(
+    name: str, deadline: str, value: Any, lifetime: int | None
+) -> None:
+    assert getattr(read(**{name: value}), deadline) == (None if lifetime is None else NOW + lifetime)
+
+
+def test_a_missing_lifetime_means_until_a_server_says_401() -> None:
+    assert read().expires_at is None
+    assert not read().is_expired(NOW + 100 * TEN_YEARS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, False, 3600.5, math.nan, math.inf, "", " 3600", "3600.0", "+3600", "1e3", "soon", "３６００", [3600], {}],
+)
+def test_anything_else_in_place_of_a_lifetime_is_a_protocol_error(value: Any) -> None:
+    with pytest.raises(ProtocolError, match="expires_in is not a whole number"):
+        read(expires_in=value)
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_no_lifetime_makes_a_token_that_is_expired_on_arrival(seconds: int) -> None:
+    assert not read(expires_in=seconds).is_expired(NOW)
+
+
+def test_expiry_counts_from_the_answer_and_may_be_anticipated() -> None:
+    token = read(expires_in=3600)
+    assert not token.is_expired(NOW + 3599)
+    assert token.is_expired(NOW + 3600)
+    assert token.is_expired(NOW + 3600 - EARLY_REFRESH_SECONDS, margin=EARLY_REFRESH_SECONDS)
+    assert not token.is_expired(NOW + 3599 - EARLY_REFRESH_SECONDS, margin=EARLY_REFRESH_SECONDS)
+
+
+# -- the other fields ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token_type", ["bearer", "Bearer", "BEARER"])
+def test_the_case_of_the_token_type_does_not_matter(token_type: str) -> None:
+    assert read(token_type=token_type).access_token == ACCESS
+
+
+@pytest.mark.parametrize("token_type", [None, "", "mac", "DPoP", "bearer ", 1])
+def test_any_other_token_type_is_refused(token_type: Any) -> None:
+    with pytest.raises(ProtocolError, match="token_type"):
+        read(token_type=token_type)
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("value", ["", "a b", "a\r\nX: y", "ümlaut", "a=b", "\u202eabc", "=", 1, ["x"]])
+def test_a_token_outside_the_alphabet_of_rfc_6750_is_refused_and_not_quoted(name: str, value: Any) -> None:
+    with pytest.raises(ProtocolError, match=name) as caught:
+        read(**{name: value})
+    assert len(str(value)) < 3 or str(value) not in str(caught.value)
+
+
+def test_a_response_without_an_access_token_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="access_token"):
+        Token.from_response({"token_type": "bearer"}, now=NOW)
+
+
+@given(st.text(B64TOKEN, min_size=1), st.sampled_from(["", "=", "=="]))
+def test_every_token_of_rfc_6750_is_accepted(value: str, padding: str) -> None:
+    assert read(access_token=value + padding).access_token == value + padding
+
+
+@pytest.mark.parametrize(
+    ("scope", "granted"),
+    [
+        ("repo", ("repo",)),
+        ("repo,gist", ("repo", "gist")),
+        ("repo gist", ("repo", "gist")),
+        (" repo,, gist repo ", ("repo", "gist")),
+        ("", ()),
+    ],
+)
+def test_what_was_granted_is_what_the_server_says_separated_by_spaces_or_commas(
+    scope: str, granted: tuple[str, ...]
+) -> None:
+    body = {"access_token": ACCESS, "token_type": "bearer", "scope": scope}
+    assert Token.from_response(body, now=NOW, requested_scopes=("user",)).scopes == granted
+
+
+def test_an_omitted_scope_means_what_was_asked_for() -> None:
+    body = {"access_token": ACCESS, "token_type": "bearer"}
+    assert Token.from_response(body, now=NOW, requested_scopes=("user", "repo")).scopes == ("user", "repo")
+
+
+@pytest.mark.parametrize("scope", [["repo"], 1, True])
+def test_a_scope_that_is_no_string_is_refused(scope: Any) -> None:
+    with pytest.raises(ProtocolError, match="scope"):
+        read(scope=scope)
+
+
+@given(st.lists(st.text("abc:_", min_size=1)), st.sampled_from([" ", ",", ", "]))
+def test_splitting_scopes_keeps_their_order_and_drops_repetitions(scopes: list[str], separator: str) -> None:
+    assert split_scopes(separator.join(scopes)) == tuple(dict.fromkeys(scopes))
+
+
+def test_a_token_reads_like_the_response_it_came_from() -> None:
+    token = read(expires_in="3600", scope="repo", extra=1)
+    assert (token["access_token"], token["expires_in"], token["scope"], token["extra"]) == (ACCESS, "3600", "repo", 1)
+    with pytest.raises(KeyError):
+        token["refresh_token_expires_in"]
+
+
+def test_a_token_without_a_response_has_its_own_fields_to_read() -> None:
+    token = Token(ACCESS, refresh_token=REFRESH)
+    assert (token["access_token"], token["refresh_token"], token["token_type"]) == (ACCESS, REFRESH, "bearer")
+
+
+# -- succession, storage, display ------------------------------------------------------------------------------------
+
+
+def test_a_refresh_answer_without_a_refresh_token_keeps_the_old_one() -> None:
+    old = read(refresh_token=REFRESH, refresh_token_expires_in=100)
+    new = Token.from_response({"access_token": "new", "token_type": "bearer", "expires_in": 60}, now=NOW + 10)
+    successor = old.succeeded_by(new)
+    assert (successor.access_token, successor.expires_at) == ("new", NOW + 70)
+    assert (successor.refresh_token, successor.refresh_token_expires_at) == (REFRESH, NOW + 100)
+
+
+def test_a_rotated_refresh_token_replaces_the_old_one() -> None:
+    new = Token("new", refresh_token="ghr_" + "z" * 36)
+    assert read(refresh_token=REFRESH).succeeded_by(new) is new
+
+
+def test_a_stored_token_comes_back_as_it_was_with_its_absolute_expiry() -> None:
+    token = read(expires_in=3600, refresh_token=REFRESH, refresh_token_expires_in=9999, scope="repo,user")
+    token = dataclasses.replace(token, resource="https://api.github.com")
+    assert Token.from_dict(json.loads(json.dumps(token.to_dict()))) == token
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"access_token": None},
+        {"access_token": "a b"},
+        {"scopes": "repo"},
+        {"scopes": [1]},
+        {"expires_at": "tomorrow"},
+        {"expires_at": True},
+        {"refresh_token": ["x"]},
+        {"refresh_token_expires_at": {}},
+    ],
+)
+def test_a_corrupt_store_is_a_protocol_error(change: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        Token.from_dict({**read().to_dict(), **change})
+
+
+def test_the_repr_tells_everything_but_the_secrets() -> None:
+    token = read(expires_in=3600, refresh_token=REFRESH, scope="repo,user")
+    assert repr(token) == str(token)
+    assert ACCESS not in repr(token)
+    assert REFRESH not in repr(token)
+    assert "gho_****" in repr(token)
+    assert "refresh_token=ghr_****" in repr(token)
+    assert "scopes=repo,user, expires 2026-01-01T01:00:00Z" in repr(token)
+    assert "scopes=none, no expiry" in repr(read())
+
+
+def test_a_token_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read().access_token = "other"  # type: ignore[misc]
