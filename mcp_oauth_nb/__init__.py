@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .browser_login import login
     from .challenge import AuthChallenge
     from .clock import ManualClock, SystemClock
     from .config import Settings
     from .discovery import discover_authorization_server, discover_resource
     from .errors import AuthenticationRequired, McpOAuthError
     from .lab import Lab
-    from .browser_login import login
     from .loops import allow_asyncio_run, run
     from .mock_github import MockGitHub
     from .oauth_handler import OAuthHandler

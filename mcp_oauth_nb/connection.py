@@ -162,8 +162,8 @@ class Connection:
 
     async def _owner_ended(self, seconds: float | None = None) -> None:
         # Unlike awaiting the task, this leaves the owner alone if the caller is cancelled.
-        if self._owner is not None:
-            await asyncio.wait({self._owner}, timeout=seconds)
+        assert self._owner is not None, "what was opened has an owner"
+        await asyncio.wait({self._owner}, timeout=seconds)
 
 
 # The event loop keeps only weak references to tasks, and an owner goes on after its session was collected.
@@ -216,18 +216,18 @@ def _streams(target: Target) -> AbstractAsyncContextManager[tuple[Any, Any]]:
 
             return InMemoryTransport(target)
         case StdioServerParameters():
-            return stdio_client(target, errlog=_server_log())
+            return stdio_client(target, errlog=_first_file(sys.stderr, sys.__stderr__))
         case str():
             return streamable_http_client(target)
         case _:
             return target
 
 
-def _server_log() -> TextIO:
-    """Return where a started server's stderr goes: a real file, which a kernel's `sys.stderr` is only sometimes."""
-    for stream in (sys.stderr, sys.__stderr__):
+def _first_file(*streams: TextIO | None) -> TextIO:
+    """Return the first stream that a process can write to; without any its words are dropped."""
+    for stream in streams:
+        # pythonw.exe has no stderr at all; a kernel's is a file only sometimes.
         with suppress(OSError, ValueError):
-            # pythonw.exe has none at all.
             if stream is not None and stream.fileno() >= 0:
                 return stream
     return cast(TextIO, subprocess.DEVNULL)

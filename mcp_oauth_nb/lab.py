@@ -57,6 +57,7 @@ class Lab:
         user: str,
         mode: Literal["auto", "legacy"],
         sampling: Sampling | None,
+        loop: Literal["thread", "current"],
         settings: dict[str, Any],
     ):
         self.seed = seed
@@ -75,6 +76,7 @@ class Lab:
         self.browser = Autopilot(self.trace.http(self.github.transport(), sender=BROWSER), user=user)
         self._session: Session | None = None
         self._mode = mode
+        self._loop = loop
         self._sampling = sampling or stand_in_model
 
     @classmethod
@@ -85,6 +87,7 @@ class Lab:
         user: str = "octocat",
         mode: Literal["auto", "legacy"] = "auto",
         sampling: Sampling | None = None,
+        loop: Literal["thread", "current"] = "thread",
         **settings: Any,
     ) -> Opening[Lab]:
         """Open a lab: `lab = await Lab.open()`, or `async with Lab.open() as lab:`.
@@ -94,13 +97,20 @@ class Lab:
             user: who sits at the browser.
             mode: `auto` speaks MCP 2026-07-28, `legacy` 2025-11-25.
             sampling: the client's model; a stand-in that says what it was asked, if not given.
+            loop: where the session lives; see `Session.open`.
             settings: fields of `Settings` to set otherwise, such as `oauth_scopes=("read:user", "repo")`.
         """
-        lab = cls(seed, user=user, mode=mode, sampling=sampling, settings=settings)
+        lab = cls(seed, user=user, mode=mode, sampling=sampling, loop=loop, settings=settings)
         return Opening(lab._open, Lab.aclose)
 
     async def _open(self) -> Lab:
-        self._session = await Session.open(self.server, mode=self._mode, sampling=self._sampling, trace=self.trace)
+        # As most people's: signed in to GitHub before the story begins, so that the trace starts with the flow.
+        visitor = Autopilot(self.github.transport(), user=self.browser.user)
+        await visitor.sign_in()
+        self.browser.cookies.update(visitor.cookies)
+        self._session = await Session.open(
+            self.server, mode=self._mode, sampling=self._sampling, trace=self.trace, loop=self._loop
+        )
         return self
 
     @property

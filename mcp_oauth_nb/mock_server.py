@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import uvicorn
 
-from .clock import SystemClock
 from .loopback import listen
 from .mock_github import MockGitHub
 
@@ -23,8 +22,7 @@ def serve_mock_github(port: int, seed: int, show: Callable[[str], object]) -> No
         ConfigurationError: the port is taken.
     """
     listener = listen(port)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    github = MockGitHub(seed=seed, clock=SystemClock(), web_url=url, api_url=f"{url}/api/v3")
+    github = MockGitHub.at(f"http://127.0.0.1:{listener.getsockname()[1]}", seed=seed)
     for line in instructions(github):
         show(line)
     uvicorn.Server(uvicorn.Config(github.app, log_level="warning", lifespan="off")).run([listener])

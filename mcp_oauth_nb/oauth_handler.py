@@ -13,6 +13,7 @@ connection.
 from __future__ import annotations
 
 import base64
+import functools
 import logging
 import secrets
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from .authorization import (
     PendingFlow,
     PendingFlows,
     build_url,
+    printable,
     read_callback,
 )
 from .challenge import AuthChallenge
@@ -36,9 +38,11 @@ from .errors import (
     AuthenticationRequired,
     InvalidAuthorizationCode,
     InvalidCodeVerifier,
+    ProtocolError,
     RefreshRejected,
     TokenRejected,
     TransientError,
+    Unreachable,
 )
 from .github import revoke_token
 from .http import ClientFactory, default_client
@@ -97,7 +101,7 @@ class OAuthHandler:
         self.settings = settings or current_settings()
         self.resource_uri = resource_uri or self.settings.api_base_url
         self.clock = clock or SystemClock()
-        self.store = store or MemoryTokenStore()
+        self.store = store if store is not None else MemoryTokenStore()
         self.issuer = issuer or known_issuer(self.settings)
         self._iss_required = iss_required
         self._client = client
@@ -125,13 +129,18 @@ class OAuthHandler:
 
     @property
     def access_token(self) -> str | None:
-        """The access token, in clear. Assign one that you got elsewhere; its lifetime is then unknown."""
+        """The access token, in clear. Assign one that you got elsewhere; its lifetime is then unknown.
+
+        Raises:
+            ProtocolError: on assignment, of something that cannot be a token.
+        """
         token = self.token
         return token.access_token if token else None
 
     @access_token.setter
     def access_token(self, value: str | None) -> None:
         refresh_token = self.refresh_token
+        value = _pasted(value)
         self.token = Token(value, refresh_token=refresh_token, resource=self.resource_uri) if value else None
 
     @property
@@ -142,7 +151,7 @@ class OAuthHandler:
 
     @refresh_token.setter
     def refresh_token(self, value: str | None) -> None:
-        remember(value)
+        value = _pasted(value)
         token = self.token
         if token is None:
             self._lone_refresh_token = value
@@ -185,7 +194,7 @@ class OAuthHandler:
             return token.access_token
         if token.refresh_token is not None:
             try:
-                return (await self.refresh_access_token()).access_token
+                return (await self._refresh_from(token)).access_token
             except TransientError:
                 # Refreshing early is a courtesy: what is still valid is still used.
                 if token.is_expired(now):
@@ -196,7 +205,7 @@ class OAuthHandler:
 
     async def _replace_rejected(self, token: Token) -> str:
         if token.refresh_token is not None:
-            return (await self.refresh_access_token()).access_token
+            return (await self._refresh_from(token)).access_token
         self._forget(token)
         raise TokenRejected("The resource server answered 401: the access token was revoked or has expired.")
 
@@ -273,7 +282,7 @@ class OAuthHandler:
         self.token = token
         if flow is not None:
             self._flows.finish(flow)
-        log.info("Authorization code exchanged: scopes %s", ",".join(token.scopes) or "none")
+        log.info("Authorization code exchanged: scopes %s", _listed(token.scopes))
         return token
 
     async def refresh_access_token(self) -> Token:
@@ -284,44 +293,63 @@ class OAuthHandler:
         Raises:
             RefreshRejected: the provider refuses the refresh token, or there is none.
         """
-        return await self._refresh.run(self._refresh_once)
+        return await self._refresh_from(self.token)
 
-    async def _refresh_once(self) -> Token:
+    async def _refresh_from(self, seen: Token | None) -> Token:
+        """Refresh the token that the caller saw, together with all who saw the same."""
+        return await self._refresh.run(functools.partial(self._refresh_once, seen))
+
+    async def _refresh_once(self, seen: Token | None) -> Token:
         before = self.token
+        if before is not None and before != seen:
+            # Somebody else refreshed between the caller's look and now.
+            return before
         refresh_token = self.refresh_token
         if refresh_token is None:
             raise RefreshRejected("There is no refresh token.")
-        fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
         try:
-            token = await self._request_token("refresh_token", fields, before.scopes if before else ())
-        except RefreshRejected:
+            token = await self._request_refresh(refresh_token, before)
+        except (RefreshRejected, Unreachable) as error:
             after = self.token
             if after is not None and after != before:
                 # Another process was quicker and has stored its answer: use that, and never delete it.
                 return after
-            self._forget(before)
+            if isinstance(error, RefreshRejected):
+                self._forget(before)
             raise
         token = before.succeeded_by(token) if before else token
         if token.refresh_token is None:
             token = replace(token, refresh_token=refresh_token)
         self.token = token
-        log.info("Access token refreshed: scopes %s", ",".join(token.scopes) or "none")
+        log.info("Access token refreshed: scopes %s", _listed(token.scopes))
         return token
+
+    async def _request_refresh(self, refresh_token: str, before: Token | None) -> Token:
+        fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
+        scopes = before.scopes if before else ()
+        try:
+            return await self._request_token("refresh_token", fields, scopes)
+        except Unreachable as error:
+            # Nobody knows whether the refresh token was used up; asking once more tells. Not so if another process
+            # has stored a token meanwhile, or if the deadline is spent: it is one for both requests.
+            if self.token != before or isinstance(error.__cause__, TimeoutError):
+                raise
+        return await self._request_token("refresh_token", fields, scopes)
 
     async def revoke(self) -> bool:
         """Revoke the token at the provider and forget it.
 
         Returns:
-            Whether the provider was told. One without a known revocation endpoint keeps the token until it expires.
+            Whether the provider confirmed it. One without a known revocation endpoint keeps the token until it expires.
         """
         token = self.token
-        told = token is not None and await self._tell_provider(token)
+        confirmed = token is not None and await self._revoke_at_provider(token)
         self.token = None
         if token is not None:
-            log.info("Token revoked" if told else "Token forgotten; the provider was not told")
-        return told
+            log.info("Token revoked" if confirmed else "Token forgotten; the provider did not confirm its end")
+        return confirmed
 
-    async def _tell_provider(self, token: Token) -> bool:
+    async def _revoke_at_provider(self, token: Token) -> bool:
         now = self.clock.now()
         if self._revocation_url is not None:
             await token_endpoint.revoke(self.settings, self._client, self._revocation_url, token, now=now)
@@ -329,8 +357,7 @@ class OAuthHandler:
         if not self.is_github():
             return False
         client_id, client_secret = self.settings.credentials()
-        # Whether GitHub still knew the token makes no difference: it works no longer.
-        await revoke_token(
+        return await revoke_token(
             client_id,
             client_secret,
             token.access_token,
@@ -339,7 +366,6 @@ class OAuthHandler:
             client=self._client,
             clock=self.clock,
         )
-        return True
 
     def get_authorization_error_response(self) -> dict[str, Any]:
         """Return the -32001 error object that leads a client to this handler's provider."""
@@ -367,8 +393,12 @@ class OAuthHandler:
         return AuthenticationRequired(message, challenge=self.challenge())
 
     def is_github(self) -> bool:
-        """Say whether the provider is GitHub, or a GitHub Enterprise with the same paths."""
-        return urlsplit(self.settings.oauth_token_url).path == urlsplit(GITHUB_TOKEN_URL).path
+        """Say whether the provider is GitHub, on github.com or of an enterprise, with its API where GitHub has it."""
+        web, api = urlsplit(self.settings.oauth_token_url.lower()), urlsplit(self.settings.api_base_url.lower())
+        # Others have the same path, and the app's secret is sent to the API: never to somebody else's.
+        homes = {(f"api.{web.netloc}", ""), (web.netloc, "/api/v3")}
+        is_home = api.scheme == web.scheme and (api.netloc, api.path.rstrip("/")) in homes
+        return is_home and web.path == urlsplit(GITHUB_TOKEN_URL).path
 
     async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
         answer = await token_endpoint.post(
@@ -384,6 +414,28 @@ def known_issuer(settings: Settings) -> str:
     """Return the issuer that callbacks must name: GitHub's own for its endpoints, else the configured one."""
     parts = urlsplit(settings.oauth_token_url)
     return GITHUB_ISSUER if parts.hostname == "github.com" else settings.oauth_issuer
+
+
+def _pasted(token: str | None) -> str | None:
+    """Return a token that a person assigned, without the white space that came along."""
+    token = token.strip() if token else None
+    if not token:
+        return None
+    remember(token)
+    try:
+        # What a store would not read back must not get into it, nor into a header.
+        Token.from_dict({"access_token": token})
+    except ProtocolError:
+        raise ProtocolError(
+            "What was assigned cannot be a token: it has characters that RFC 6750 does not allow.",
+            hint="Copy the token again, without quotes and line ends.",
+            reference="RFC 6750 section 2.1",
+        ) from None
+    return token
+
+
+def _listed(scopes: tuple[str, ...]) -> str:
+    return printable(",".join(scopes)) or "none"
 
 
 def secrets_token(token_bytes: Callable[[int], bytes]) -> str:

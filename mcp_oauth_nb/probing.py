@@ -169,11 +169,10 @@ def is_internal(host: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        address = ipaddress.ip_address(name)
+        # An IPv4 address inside an IPv6 one counts as internal too, or as what it maps to, depending on the Python.
+        return not ipaddress.ip_address(name).is_global
     except ValueError:
         return _NUMERIC.fullmatch(name) is not None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global
 
 
 def parse_url(url: str, base: str = "") -> httpx.URL:

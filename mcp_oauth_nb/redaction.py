@@ -26,7 +26,7 @@ _PREFIX = re.compile(r"(?:gh[opusr]_|github_pat_|mcp_)")
 #: Names whose values are secret in OAuth: in forms, JSON, query strings, headers.
 SECRET_NAMES = frozenset(
     "access_token refresh_token client_secret code code_verifier device_code state id_token assertion "
-    "client_assertion registration_access_token password token authorization cookie set-cookie "
+    "client_assertion registration_access_token password token token_last_eight authorization cookie set-cookie "
     "proxy-authorization x-csrf-token".split()
 )
 #: The same for JSON-RPC, where `code` is an error number, or source code that a tool is to analyse.

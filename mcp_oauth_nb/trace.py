@@ -39,6 +39,7 @@ class Trace:
     def __init__(self, clock: Clock | None = None):
         self._clock = clock or SystemClock()
         self._messages: list[Message] = []
+        self._numbers = 0
         self._exchanges = 0
         self._lock = threading.Lock()
 
@@ -109,10 +110,10 @@ class Trace:
             if answers is None:
                 self._exchanges += 1
             exchange = self._exchanges if answers is None else answers
-            number = self._messages[-1].number + 1 if self._messages else 1
+            self._numbers += 1
             self._messages.append(
                 Message(
-                    number,
+                    self._numbers,
                     exchange,
                     self._clock.now(),
                     sender,

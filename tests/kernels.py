@@ -46,14 +46,14 @@ class Kernel:
     """One kernel process."""
 
     def __init__(self, directory: Path):
-        self._stderr = directory / "stderr.txt"
         here = str(Path(__file__).parent)
         environment = {**os.environ, "IPYTHONDIR": str(directory), "PYTHONPATH": here}
         # ipykernel behaves differently where it finds this: people's kernels do not.
         environment.pop("PYTEST_CURRENT_TEST", None)
         self._manager = KernelManager(kernel_name="python3", shutdown_wait_time=PATIENCE)
-        with self._stderr.open("w") as stderr:
-            self._manager.start_kernel(env=environment, stderr=stderr, stdout=stderr, cwd=here)
+        # Stays open: a restarted kernel gets it again.
+        self._log = (directory / "stderr.txt").open("w+")
+        self._manager.start_kernel(env=environment, stderr=self._log, stdout=self._log, cwd=here)
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=PATIENCE)
@@ -132,13 +132,16 @@ class Kernel:
         process = self._manager.provisioner.process  # type: ignore[union-attr]
         self._client.stop_channels()
         self._manager.shutdown_kernel()
-        return time.monotonic() - begin, process.returncode, self._stderr.read_text()
+        seconds = time.monotonic() - begin
+        self._log.seek(0)
+        return seconds, process.returncode, self._log.read()
 
     def kill(self) -> None:
         """End it for sure."""
         if self._manager.has_kernel:
             self._client.stop_channels()
             self._manager.shutdown_kernel(now=True)
+        self._log.close()
 
 
 @contextmanager

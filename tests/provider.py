@@ -91,12 +91,9 @@ class Provider:
             happens, self.meanwhile = self.meanwhile, None
             happens()
         spoiled = self.spoiled.popleft() if self.spoiled else None
-        if spoiled is not None and not self.processed:
-            answer = spoiled
-        else:
-            answer = spoiled or self._grant(form)
-            if spoiled is not None:
-                self._grant(form)
+        own = self._grant(form) if spoiled is None or self.processed else None
+        answer = spoiled or own
+        assert answer is not None
         if isinstance(answer, Exception):
             raise answer
         return answer

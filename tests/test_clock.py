@@ -39,7 +39,12 @@ def test_time_does_not_run_backwards() -> None:
 
 def test_threads_that_advance_one_clock_lose_no_second() -> None:
     clock = ManualClock()
-    threads = [threading.Thread(target=lambda: [clock.advance(1) for _ in range(1000)]) for _ in range(8)]
+
+    def tick_a_thousand_times() -> None:
+        for _ in range(1000):
+            clock.advance(1)
+
+    threads = [threading.Thread(target=tick_a_thousand_times) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,6 +18,7 @@ from mcp.server import MCPServer
 from sessions import happens, nothing_left, text  # noqa: F401
 from small_server import METADATA, Knobs, build
 
+from mcp_oauth_nb.connection import _first_file
 from mcp_oauth_nb.errors import AuthenticationRequired, ConfigurationError, SessionFailed
 from mcp_oauth_nb.session import Session
 from mcp_oauth_nb.trace import Trace
@@ -138,7 +141,7 @@ async def test_a_tool_that_exits_and_is_called_directly_exits_its_caller(session
 )
 async def test_what_cannot_be_connected_to_is_refused_before_anything_starts(target: Any, named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
-        Session.open(target)
+        await Session.open(target)
 
 
 # -- stdio and HTTP --------------------------------------------------------------------------------------------
@@ -164,13 +167,17 @@ async def test_a_stdio_server_starts_where_stderr_is_no_file(capsys: pytest.Capt
         assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"
 
 
-async def test_a_stdio_server_that_dies_fails_the_session() -> None:
+def test_where_nothing_is_a_file_the_words_of_a_started_server_are_dropped() -> None:
+    assert _first_file(None, io.StringIO()) == subprocess.DEVNULL
+
+
+async def test_a_stdio_server_that_dies_fails_all_calls() -> None:
     async with Session.open(STDIO) as session:
-        with pytest.raises(SessionFailed, match="MCPError"):
-            await session.call_tool("vanish")
-        with pytest.raises(SessionFailed) as caught:
-            await session.call_tool("add", {"a": 1, "b": 2})
-    assert isinstance(caught.value.__cause__, MCPError)
+        pending = asyncio.create_task(session.call_tool("wait"))
+        for failing in (session.call_tool("vanish"), pending, session.call_tool("add", {"a": 1, "b": 2})):
+            with pytest.raises(SessionFailed, match=r"The MCP connection failed: MCPError\.") as caught:
+                await failing
+            assert isinstance(caught.value.__cause__, MCPError)
 
 
 async def test_a_command_that_does_not_exist_fails_with_the_systems_error() -> None:

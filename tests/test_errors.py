@@ -27,7 +27,7 @@ LEAVES = [cls for cls in CLASSES if not cls.__subclasses__()]
 KINDS = {"configure", "reauthorize", "transient", "protocol", "security", "session"}
 
 # What a class cannot be made without.
-REQUIRED = {OAuthErrorResponse: {"code": "some_code"}}
+REQUIRED: dict[type[McpOAuthError], dict[str, str]] = {OAuthErrorResponse: {"code": "some_code"}}
 
 
 def make(cls: type[McpOAuthError], message: str = "It failed.") -> McpOAuthError:

@@ -191,7 +191,7 @@ def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(value: str, wait: fl
 
 @pytest.mark.parametrize("value", ["", "-5", "1.5", "soon", "٣", "Fri, 99 Foo 2026 00:00:00 GMT", "1 2"])
 def test_a_retry_after_that_is_neither_is_ignored(value: str) -> None:
-    answer = Answer(URL, 503, httpx.Headers({"retry-after": value.encode()}), b"")
+    answer = Answer(URL, 503, httpx.Headers([(b"retry-after", value.encode())]), b"")
     assert answer.retry_at(NOW) is None
 
 
@@ -207,7 +207,7 @@ def test_no_retry_after_says_nothing() -> None:
     )
 )
 def test_no_retry_after_breaks_anything_or_leads_beyond_a_day(value: str) -> None:
-    at = Answer(URL, 503, httpx.Headers({"retry-after": value.encode("latin-1")}), b"").retry_at(NOW)
+    at = Answer(URL, 503, httpx.Headers([(b"retry-after", value.encode("latin-1"))]), b"").retry_at(NOW)
     assert at is None or NOW <= at <= NOW + DAY
 
 

@@ -101,3 +101,10 @@ async def test_a_redirect_loop_comes_to_an_end(world: World):
 async def test_it_follows_an_immediate_redirect_of_a_provider_it_does_not_know(world: World):
     other = Recording(lambda _: httpx.Response(302, headers={"Location": CALLBACK + "?code=x"}))
     assert await Autopilot(other).authorize("https://other.example/authorize") == CALLBACK + "?code=x"
+
+
+async def test_signing_in_ahead_lets_the_next_authorization_begin_with_the_consent_page(world: World):
+    await world.browser.sign_in()
+    page = await world.visit(world.authorize_url())
+    assert page.status_code == 200
+    assert 'name="authorize"' in page.text

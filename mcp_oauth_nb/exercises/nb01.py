@@ -7,7 +7,7 @@ from typing import Any
 from mcp.client.auth.utils import build_oauth_authorization_server_metadata_discovery_urls
 
 from ..discovery import discover_authorization_server
-from ..errors import NotFound
+from ..errors import McpOAuthError
 from ..lab import Lab
 from .verdict import Verdict, checked, not_yet, right
 
@@ -42,8 +42,8 @@ async def check_honest_server(answer: Any) -> Verdict:
     issuer = announced.get("issuer", "")
     try:
         found = await discover_authorization_server(issuer, client=answer.http_client())
-    except NotFound:
-        return not_yet(f"the server announces the issuer {issuer}, and a discovery finds nothing there.")
+    except McpOAuthError as error:
+        return not_yet(f"the server announces the issuer {issuer}, and a discovery fails: {error.message}")
     if not {"read:user", "repo"} <= set(announced["scopes_supported"]):
         return not_yet(f"the issuer is right; the announced scopes are {', '.join(announced['scopes_supported'])}.")
     return right(f"the announcement and GitHub's own document now name the same issuer, {found.issuer}.")

@@ -47,8 +47,9 @@ def check_is_protected(answer: Any, lab: Lab) -> Verdict:
     if not callable(answer):
         return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for what, url, expected in _urls(lab):
-        if answer(url) is not expected:
-            return not_yet(f"{what}: that should be {expected}, and your function returned {answer(url)!r}.")
+        says = answer(url)
+        if says is not expected:
+            return not_yet(f"{what}: that should be {expected}, and your function returned {says!r}.")
     return right("a challenge of 43 characters and S256 by name; everything else is refused, or worse, accepted.")
 
 

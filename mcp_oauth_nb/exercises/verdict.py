@@ -70,6 +70,9 @@ async def _awaited(check: Callable[..., Any], answer: Any, others: tuple[Any, ..
 
 
 def _stumbled(error: Exception) -> Verdict:
+    # The SDK wraps what a sampling callback raises in a group, which says nothing to the learner.
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     return not_yet(f"your answer raised {type(error).__name__}: {scrub(str(error))}")
 
 

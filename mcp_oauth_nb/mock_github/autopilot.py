@@ -31,6 +31,14 @@ class Autopilot:
         #: The browser's cookies; clear them, and the next visit begins with the sign-in page.
         self.cookies = httpx.Cookies()
 
+    async def sign_in(self, login_url: str = "https://github.com/login") -> None:
+        """Sign in now, so that the next authorization begins with the consent page.
+
+        Raises:
+            ProtocolError: there is no such account, or no such page.
+        """
+        await self._walk(login_url, _Walk(self.user, allow=True, scopes=None))
+
     async def authorize(self, url: str, *, allow: bool = True, scopes: Collection[str] | None = None) -> str:
         """Open an authorization URL and go through with it.
 

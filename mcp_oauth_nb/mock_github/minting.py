@@ -53,8 +53,8 @@ class Mint:
         return f"{letters[:4]}-{letters[4:]}"
 
     def client_id(self, prefix: str) -> str:
-        """Make a client id: a prefix that tells the kind of app, and 14 characters."""
-        return prefix + self._pick("client_id", _BASE62, 14)
+        """Make a client id: a prefix that tells the kind of app, `mock` for who finds it in a log, 10 characters."""
+        return f"{prefix}mock{self._pick('client_id', _BASE62, 10)}"
 
     def nonce(self, kind: str) -> str:
         """Make a value that only the mock's own pages use: a browser session, a form's token."""

@@ -56,8 +56,8 @@ class _Maker:
         self, owner: str, affiliations: Mapping[str, Affiliation], private: bool, organization: bool = False
     ) -> Repository:
         name = self._name()
-        # Whole numbers only: the last digit of a float may differ between machines.
-        stars = 0 if private else self._rng.randrange(1, 40) ** 2
+        # A multiplication is exact on every machine, where a power of a float need not be.
+        stars = 0 if private else int(40 * self._rng.random()) ** 2
         return self.named(owner, name, affiliations, private=private, organization=organization, stars=stars)
 
     def named(

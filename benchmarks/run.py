@@ -1,0 +1,206 @@
+"""What the package costs, as ratios measured in one run: `make bench` prints them and writes `results.md`.
+
+The two sides of a ratio take turns, round by round, so that a machine that slows down slows both. Each ratio is the
+median over the rounds. Nothing here is a test: a slow machine fails nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import platform
+import pstats
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from mcp import Client
+from mcp.server import MCPServer
+from nbclient import NotebookClient
+
+from mcp_oauth_nb import Lab
+from mcp_oauth_nb.github import GitHubClient
+from mcp_oauth_nb.server import _root_logger_untouched
+from mcp_oauth_nb.tools import add_tools
+
+ROUNDS = 15
+CALLS = 40
+ARGUMENTS = {"repo_limit": 5}
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report."""
+
+    what: str
+    value: str
+    goal: str = ""
+
+
+class FixedToken:
+    """A token source that knows one token: what a server without authorization would have."""
+
+    def __init__(self, token: str):
+        self._token = token
+
+    async def access_token_for_request(self, *, rejected: str | None = None) -> str:
+        """Return the token."""
+        return self._token
+
+
+def bare_server(lab: Lab, client_party: str = "MCP server") -> MCPServer:
+    """The same tools on a server that checks nothing."""
+    assert lab.oauth.access_token is not None
+    github = GitHubClient(
+        FixedToken(lab.oauth.access_token),
+        base_url=lab.settings.api_base_url,
+        timeout=lab.settings.api_timeout,
+        client=lab.http_client(client_party),
+    )
+    with _root_logger_untouched():
+        server = MCPServer("bare", version="0", log_level="ERROR")
+    add_tools(server, github, lab.oauth.challenge())
+    return server
+
+
+async def seconds_per_call(call: Callable[[], Awaitable[object]]) -> float:
+    """Time a block of calls."""
+    start = time.perf_counter()
+    for _ in range(CALLS):
+        await call()
+    return (time.perf_counter() - start) / CALLS
+
+
+async def calls() -> list[Row]:
+    """An authorized call: through the check, and through `Session`, each against a bare SDK server."""
+    async with Lab.open() as lab:
+        await lab.authorize()
+        async with Client(lab.server) as protected, Client(bare_server(lab)) as bare:
+            ways: dict[str, Callable[[], Awaitable[object]]] = {
+                "bare": lambda: bare.call_tool("get_github_user_info", ARGUMENTS),
+                "protected": lambda: protected.call_tool("get_github_user_info", ARGUMENTS),
+                "session": lambda: lab.session.call_tool("get_github_user_info", ARGUMENTS),
+            }
+            taken: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(ROUNDS + 1):
+                for way, call in ways.items():
+                    taken[way].append(await seconds_per_call(call))
+                # The recording itself is not what grows here.
+                lab.trace.clear()
+    bare_ms = statistics.median(taken["bare"][1:]) * 1000
+    return [
+        Row("a call on a bare SDK server, with the same tool", f"{bare_ms:.2f} ms"),
+        Row("the same behind the token check, SDK client", ratio(taken["protected"], taken["bare"]), "at most 1.08"),
+        Row("the same through Session: thread hop and trace", ratio(taken["session"], taken["bare"]), "at most 1.5"),
+    ]
+
+
+def ratio(these: list[float], those: list[float]) -> str:
+    """The median of the rounds' ratios; the first round warms up."""
+    return f"{statistics.median(a / b for a, b in zip(these[1:], those[1:], strict=True)):.2f}"
+
+
+def imports() -> list[Row]:
+    """How long a fresh Python takes, its own start subtracted."""
+    statements = {
+        "nothing": "pass",
+        "mcp": "import mcp",
+        "package": "import mcp_oauth_nb",
+        "lab": "from mcp_oauth_nb import Lab, Session",
+    }
+    taken: dict[str, list[float]] = {name: [] for name in statements}
+    for _ in range(ROUNDS // 2 + 1):
+        for name, statement in statements.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", statement], check=True)
+            taken[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values[1:]) for name, values in taken.items()}
+    cost = {name: value - medians["nothing"] for name, value in medians.items()}
+    return [
+        Row("import mcp", f"{cost['mcp']:.2f} s"),
+        Row("import mcp_oauth_nb, against import mcp", f"{cost['package'] / cost['mcp']:.2f}", "at most 1.10"),
+        Row("from mcp_oauth_nb import Lab, Session, against import mcp", f"{cost['lab'] / cost['mcp']:.2f}"),
+    ]
+
+
+async def flow(lab: Lab) -> None:
+    """Challenge, authorization, exchange, retried call."""
+    await lab.session.call_tool("get_github_user_info", ARGUMENTS, authorize=lab.authorize)
+
+
+def whole_flow() -> list[Row]:
+    """The whole flow, and where its time goes: each function's own time, by the package that it belongs to."""
+
+    async def main() -> tuple[float, cProfile.Profile]:
+        labs = [await Lab.open(seed, loop="current") for seed in range(ROUNDS + 1)]
+        taken = []
+        for lab in labs[: ROUNDS // 2]:
+            start = time.perf_counter()
+            await flow(lab)
+            taken.append(time.perf_counter() - start)
+        profile = cProfile.Profile()
+        profile.enable()
+        for lab in labs[ROUNDS // 2 :]:
+            await flow(lab)
+        profile.disable()
+        for lab in labs:
+            await lab.aclose()
+        return statistics.median(taken[1:]), profile
+
+    seconds, profile = asyncio.run(main())
+    shares: Counter[str] = Counter()
+    for (file, _, _), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        shares[package_of(file)] += own
+    total = sum(shares.values())
+    parts = ", ".join(f"{name} {share / total:.0%}" for name, share in shares.most_common(7))
+    return [Row("a whole flow, challenge to retried success", f"{seconds * 1000:.0f} ms"), Row("its own time", parts)]
+
+
+def package_of(file: str) -> str:
+    """The package that a profiled function belongs to."""
+    parts = Path(file).parts
+    if "mcp_oauth_nb" in parts:
+        return "the mock" if "mock_github" in parts else "mcp_oauth_nb"
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1]
+    return "Python"
+
+
+def notebooks() -> list[Row]:
+    """All notebooks, against as many kernels that do nothing but the import of their first cell."""
+    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    taken = {"whole": 0.0, "imports": 0.0}
+    for path in paths:
+        for kind in taken:
+            notebook = nbformat.read(path, as_version=4)
+            if kind == "imports":
+                notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"][:1]
+            start = time.perf_counter()
+            NotebookClient(notebook, timeout=60).execute(cwd=str(NOTEBOOKS))
+            taken[kind] += time.perf_counter() - start
+    return [
+        Row(f"{len(paths)} notebooks, executed one after the other", f"{taken['whole']:.1f} s"),
+        Row("the same, against kernels that only import", f"{taken['whole'] / taken['imports']:.2f}"),
+    ]
+
+
+def main() -> None:
+    """Measure, print, and keep the table."""
+    rows = [*asyncio.run(calls()), *imports(), *whole_flow(), *notebooks()]
+    lines = ["| what | measured | goal |", "|---|---|---|"]
+    lines += [f"| {row.what} | {row.value} | {row.goal} |" for row in rows]
+    place = f"Python {platform.python_version()}, {platform.machine()}"
+    text = f"# Measured ratios\n\nWritten by `make bench`; {place}. Medians of {ROUNDS} rounds.\n\n" + "\n".join(lines)
+    print(text)
+    (Path(__file__).parent / "results.md").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,473 @@
+"""OAuthHandler: refresh, expiry, and who refreshes when many want to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, signed_in
+from starlette.responses import JSONResponse, Response
+
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.errors import (
+    AuthenticationRequired,
+    ConfigurationError,
+    McpOAuthError,
+    ProtocolError,
+    RateLimited,
+    RefreshRejected,
+    ServerUnavailable,
+    TokenRejected,
+    Unreachable,
+)
+from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
+from mcp_oauth_nb.tokens import Token
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_700_000_000.0)
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+async def handler(provider: Provider, clock: ManualClock) -> OAuthHandler:
+    """Signed in; the provider has forgotten how."""
+    handler = await signed_in(provider, clock)
+    provider.seen.clear()
+    return handler
+
+
+def token_of(handler: OAuthHandler) -> Token:
+    assert handler.token is not None
+    return handler.token
+
+
+# -- the refresh itself --------------------------------------------------------------------------------------------
+
+
+async def test_the_guides_refresh_example_works_as_printed(
+    provider: Provider, clock: ManualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oauth_handler = handler_for(provider, clock)
+    your_refresh_token = provider.tokens()["refresh_token"]
+
+    oauth_handler.refresh_token = your_refresh_token
+
+    # Refresh the access token
+    new_token = await oauth_handler.refresh_access_token()
+
+    print(f"New access token: {new_token['access_token']}")
+    assert capsys.readouterr().out == f"New access token: {oauth_handler.access_token}\n"
+    assert provider.forms == [
+        {
+            "grant_type": "refresh_token",
+            "refresh_token": your_refresh_token,
+            "resource": API,
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
+    ]
+    assert provider.seen[0].headers["accept"] == "application/json"
+
+
+async def test_a_refresh_replaces_both_tokens_and_the_expiry(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock
+) -> None:
+    before = token_of(handler)
+    clock.advance(hours=8)
+    after = await handler.refresh_access_token()
+    assert after == handler.token
+    assert {before.access_token, before.refresh_token} & {after.access_token, after.refresh_token} == set()
+    assert after.expires_at == clock.now() + 28800
+    await handler.refresh_access_token()
+    assert provider.forms[1]["refresh_token"] == after.refresh_token
+
+
+async def test_a_refresh_keeps_the_old_refresh_token_when_the_answer_omits_it(
+    provider: Provider, handler: OAuthHandler
+) -> None:
+    handler.token = replace(token_of(handler), refresh_token_expires_at=1_800_000_000.0)
+    before = token_of(handler)
+    provider.with_refresh_token, provider.rotates = False, False
+    after = await handler.refresh_access_token()
+    assert after.access_token != before.access_token
+    assert (after.refresh_token, after.refresh_token_expires_at) == (before.refresh_token, 1_800_000_000.0)
+    await handler.refresh_access_token()
+    assert len(provider.seen) == 2
+
+
+async def test_a_lone_refresh_token_is_kept_too_when_the_answer_omits_it(
+    provider: Provider, clock: ManualClock
+) -> None:
+    handler = handler_for(provider, clock)
+    handler.refresh_token = lone = provider.tokens()["refresh_token"]
+    provider.with_refresh_token, provider.rotates = False, False
+    assert (await handler.refresh_access_token()).refresh_token == lone
+    assert handler.refresh_token == lone
+
+
+async def test_a_refresh_answer_without_scope_keeps_the_old_scopes(provider: Provider, handler: OAuthHandler) -> None:
+    handler.token = replace(token_of(handler), scopes=("repo", "gist"))
+    provider.spoiled.append(JSONResponse({"access_token": "another-access-token", "token_type": "bearer"}))
+    assert (await handler.refresh_access_token()).scopes == ("repo", "gist")
+
+
+async def test_without_a_refresh_token_nothing_is_sent(provider: Provider, clock: ManualClock) -> None:
+    with pytest.raises(RefreshRejected, match="no refresh token"):
+        await handler_for(provider, clock).refresh_access_token()
+    assert provider.seen == []
+
+
+async def test_a_refused_refresh_token_signs_out_and_is_not_tried_again(
+    provider: Provider, handler: OAuthHandler
+) -> None:
+    handler.refresh_token = "a-refresh-token-that-was-revoked"
+    with pytest.raises(RefreshRejected) as caught:
+        await handler.refresh_access_token()
+    assert caught.value.kind == "reauthorize"
+    assert (handler.token, handler.refresh_token) == (None, None)
+    with pytest.raises(AuthenticationRequired):
+        await handler.access_token_for_request()
+    with pytest.raises(RefreshRejected):
+        await handler.refresh_access_token()
+    assert len(provider.seen) == 1
+
+
+async def test_a_refused_lone_refresh_token_is_forgotten(provider: Provider, clock: ManualClock) -> None:
+    handler = handler_for(provider, clock)
+    handler.refresh_token = "a-refresh-token-that-was-revoked"
+    with pytest.raises(RefreshRejected):
+        await handler.refresh_access_token()
+    assert handler.refresh_token is None
+
+
+KEEPING: list[tuple[Response, type[McpOAuthError]]] = [
+    (Response(status_code=500), ServerUnavailable),
+    (JSONResponse({"error": "invalid_grant"}, 503), ServerUnavailable),
+    (Response(status_code=429, headers={"retry-after": "60"}), RateLimited),
+    (Response("<h1>Sign in</h1>", media_type="text/html"), ProtocolError),
+    (Response('{"access_token": "trunc', media_type="application/json"), ProtocolError),
+    (JSONResponse({"error": "invalid_grant", "access_token": "a", "token_type": "bearer"}), ProtocolError),
+    (JSONResponse({"error": "invalid_client"}, 401), ConfigurationError),
+    (Response("x" * (1024 * 1024 + 1), media_type="application/json"), ProtocolError),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), KEEPING)
+async def test_a_refresh_that_fails_for_another_reason_keeps_the_tokens(
+    provider: Provider, handler: OAuthHandler, answer: Response, expected: type[McpOAuthError]
+) -> None:
+    before = token_of(handler)
+    provider.spoiled.append(answer)
+    with pytest.raises(McpOAuthError) as caught:
+        await handler.refresh_access_token()
+    assert type(caught.value) is expected
+    assert handler.token == before
+    assert len(provider.seen) == 1
+    await handler.refresh_access_token()
+
+
+async def test_a_rate_limit_says_when_to_come_back(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock
+) -> None:
+    provider.spoiled.append(Response(status_code=429, headers={"retry-after": "60"}))
+    with pytest.raises(RateLimited) as caught:
+        await handler.refresh_access_token()
+    assert caught.value.retry_at == clock.now() + 60
+
+
+# -- outcome unknown -----------------------------------------------------------------------------------------------
+
+
+async def test_a_broken_connection_is_tried_once_more(provider: Provider, handler: OAuthHandler) -> None:
+    provider.spoiled.append(httpx.ReadError("connection reset"))
+    await handler.refresh_access_token()
+    assert len(provider.seen) == 2
+
+
+async def test_twice_broken_gives_up_and_keeps_the_tokens(provider: Provider, handler: OAuthHandler) -> None:
+    before = token_of(handler)
+    provider.spoiled.extend([httpx.ConnectError("refused")] * 3)
+    with pytest.raises(Unreachable):
+        await handler.refresh_access_token()
+    assert handler.token == before
+    assert len(provider.seen) == 2
+
+
+async def test_an_answer_lost_after_rotation_ends_in_one_clean_new_authorization(
+    provider: Provider, handler: OAuthHandler
+) -> None:
+    provider.processed = True
+    provider.spoiled.append(httpx.ReadError("connection reset"))
+    with pytest.raises(RefreshRejected):
+        await handler.refresh_access_token()
+    assert handler.token is None
+    assert len(provider.seen) == 2
+
+
+async def test_after_a_broken_connection_the_token_of_another_process_is_used(
+    provider: Provider, handler: OAuthHandler
+) -> None:
+    winner = Token("the-winners-access-token", refresh_token="the-winners-refresh-token")
+    provider.meanwhile = lambda: setattr(handler, "token", winner)
+    provider.spoiled.append(httpx.ReadError("connection reset"))
+    assert await handler.refresh_access_token() == winner
+    assert len(provider.seen) == 1
+
+
+async def test_a_silent_server_costs_one_deadline_not_two(provider: Provider, clock: ManualClock) -> None:
+    from provider import settings_for
+
+    handler = await signed_in(provider, clock, settings=settings_for(api_timeout=0.2))
+    before = token_of(handler)
+    provider.seen.clear()
+    provider.hold = threading.Event()
+    try:
+        with anyio.fail_after(10), pytest.raises(Unreachable, match=r"within 0\.2 seconds"):
+            await handler.refresh_access_token()
+    finally:
+        provider.hold.set()
+    assert handler.token == before
+    assert len(provider.seen) == 1
+
+
+# -- for a request -------------------------------------------------------------------------------------------------
+
+
+async def test_a_fresh_token_is_used_as_it_is(provider: Provider, handler: OAuthHandler, clock: ManualClock) -> None:
+    clock.advance(28800 - 61)
+    assert await handler.access_token_for_request() == handler.access_token
+    assert provider.seen == []
+
+
+@pytest.mark.parametrize("early", [60, 1, 0, -3600])
+async def test_a_token_is_refreshed_a_minute_before_it_expires(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock, early: int
+) -> None:
+    before = handler.access_token
+    clock.advance(28800 - early)
+    after = await handler.access_token_for_request()
+    assert after == handler.access_token != before
+    assert len(provider.seen) == 1
+
+
+async def test_a_token_without_lifetime_is_used_until_a_401(provider: Provider, clock: ManualClock) -> None:
+    provider.expires_in = None
+    handler = await signed_in(provider, clock)
+    clock.advance(days=365)
+    assert handler.is_authenticated()
+    assert await handler.access_token_for_request() == handler.access_token
+    assert len(provider.seen) == 1
+
+
+@pytest.mark.parametrize("lifetime", [0, -5])
+async def test_a_lifetime_of_nothing_causes_no_refresh_storm(
+    provider: Provider, clock: ManualClock, lifetime: int
+) -> None:
+    provider.expires_in = lifetime
+    handler = await signed_in(provider, clock)
+    for _ in range(5):
+        await handler.access_token_for_request()
+    assert len(provider.seen) == 1
+
+
+SPOILS = [lambda: Response(status_code=503), lambda: Response(status_code=429), lambda: httpx.ConnectError("refused")]
+
+
+@pytest.mark.parametrize("spoil", SPOILS, ids=["503", "429", "connection refused"])
+async def test_what_is_still_valid_is_used_if_the_early_refresh_fails(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock, spoil: Callable[[], Any]
+) -> None:
+    before = handler.access_token
+    clock.advance(28800 - 30)
+    provider.spoiled.extend([spoil(), spoil()])
+    assert await handler.access_token_for_request() == before
+
+
+@pytest.mark.parametrize("spoil", SPOILS, ids=["503", "429", "connection refused"])
+async def test_what_has_expired_is_not_used_and_not_forgotten_if_the_refresh_fails(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock, spoil: Callable[[], Any]
+) -> None:
+    before = token_of(handler)
+    clock.advance(28800)
+    provider.spoiled.extend([spoil(), spoil()])
+    with pytest.raises(McpOAuthError) as caught:
+        await handler.access_token_for_request()
+    assert caught.value.kind == "transient"
+    assert handler.token == before
+
+
+async def test_an_expired_token_without_refresh_token_needs_the_user(provider: Provider, clock: ManualClock) -> None:
+    provider.with_refresh_token = False
+    handler = await signed_in(provider, clock)
+    clock.advance(28800 - 30)
+    assert await handler.access_token_for_request() == handler.access_token
+    clock.advance(30)
+    assert not handler.is_authenticated()
+    with pytest.raises(AuthenticationRequired, match="has expired") as caught:
+        await handler.access_token_for_request()
+    assert caught.value.challenge == handler.challenge()
+    assert len(provider.seen) == 1
+
+
+async def test_without_any_token_the_user_is_needed(provider: Provider, clock: ManualClock) -> None:
+    handler = handler_for(provider, clock)
+    with pytest.raises(AuthenticationRequired) as caught:
+        await handler.access_token_for_request()
+    assert caught.value.challenge == handler.challenge()
+
+
+# -- after a 401 ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_401_forces_one_refresh_although_the_token_looks_fresh(
+    provider: Provider, handler: OAuthHandler
+) -> None:
+    rejected = handler.access_token
+    again = await handler.access_token_for_request(rejected=rejected)
+    assert again == handler.access_token != rejected
+    assert len(provider.seen) == 1
+
+
+async def test_a_401_for_a_token_that_was_replaced_since_costs_no_second_refresh(
+    provider: Provider, handler: OAuthHandler
+) -> None:
+    rejected = handler.access_token
+    first = await handler.access_token_for_request(rejected=rejected)
+    assert await handler.access_token_for_request(rejected=rejected) == first
+    assert len(provider.seen) == 1
+
+
+async def test_a_401_without_refresh_token_signs_out(provider: Provider, clock: ManualClock) -> None:
+    provider.with_refresh_token = False
+    handler = await signed_in(provider, clock)
+    with pytest.raises(TokenRejected):
+        await handler.access_token_for_request(rejected=handler.access_token)
+    assert handler.token is None
+    assert not handler.is_authenticated()
+
+
+async def test_a_401_while_the_provider_is_down_keeps_the_tokens(provider: Provider, handler: OAuthHandler) -> None:
+    before = token_of(handler)
+    provider.spoiled.append(Response(status_code=503))
+    with pytest.raises(ServerUnavailable):
+        await handler.access_token_for_request(rejected=before.access_token)
+    assert handler.token == before
+
+
+# -- many at once --------------------------------------------------------------------------------------------------
+
+
+async def test_fifty_callers_on_three_threads_make_one_request(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock
+) -> None:
+    clock.advance(hours=8)
+    provider.hold = threading.Event()
+    under_way = threading.Barrier(4)
+
+    async def some(number: int) -> list[str]:
+        callers = [asyncio.create_task(handler.access_token_for_request()) for _ in range(number)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(under_way.wait, 10)
+        return await asyncio.gather(*callers)
+
+    with ThreadPoolExecutor(3) as pool:
+        groups = [pool.submit(asyncio.run, some(number)) for number in (16, 17, 17)]
+        await asyncio.to_thread(under_way.wait, 10)
+        provider.hold.set()
+        answers = [answer for group in groups for answer in await asyncio.wrap_future(group)]
+    assert answers == [handler.access_token] * 50
+    assert len(provider.seen) == 1
+
+
+async def test_a_cancelled_caller_does_not_stop_the_refresh(provider: Provider, handler: OAuthHandler) -> None:
+    before = handler.access_token
+    provider.hold = threading.Event()
+    caller = asyncio.create_task(handler.refresh_access_token())
+    while not provider.seen:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    joined = asyncio.create_task(handler.refresh_access_token())
+    await asyncio.sleep(0)
+    provider.hold.set()
+    assert (await joined).access_token == handler.access_token != before
+    assert len(provider.seen) == 1
+
+
+class Overtaken(MemoryTokenStore):
+    """Right after the next look into the store, something happens elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Callable[[], None] | None = None
+
+    def load(self, key: TokenKey) -> Token | None:
+        found = super().load(key)
+        if self.then is not None:
+            happens, self.then = self.then, None
+            happens()
+        return found
+
+
+@pytest.mark.parametrize("after_a_401", [False, True])
+async def test_who_comes_late_to_a_refresh_takes_its_result(
+    provider: Provider, clock: ManualClock, after_a_401: bool
+) -> None:
+    store = Overtaken()
+    handler = await signed_in(provider, clock, store=store)
+    old = token_of(handler)
+    newer = replace(old, access_token="a-newer-access-token", expires_at=clock.now() + 99_999)
+    clock.advance(hours=0 if after_a_401 else 8)
+    store.then = lambda: setattr(handler, "token", newer)
+    rejected = old.access_token if after_a_401 else None
+    assert await handler.access_token_for_request(rejected=rejected) == newer.access_token
+    assert len(provider.seen) == 1  # the sign-in
+
+
+async def test_when_another_process_was_quicker_its_token_is_used_and_kept(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.json"
+    handler = await signed_in(provider, clock, store=FileTokenStore(path))
+    other_process = handler_for(provider, clock, store=FileTokenStore(path))
+    winner: list[Token] = []
+
+    def win() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            winner.append(pool.submit(asyncio.run, other_process.refresh_access_token()).result(10))
+
+    provider.meanwhile = win
+    assert await handler.refresh_access_token() == winner[0]
+    assert handler.token == other_process.token == winner[0]
+    assert len(provider.seen) == 3  # sign-in, the winner's and the loser's
+
+
+async def test_a_restarted_process_is_still_signed_in_and_knows_when_to_refresh(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.json"
+    await signed_in(provider, clock, store=FileTokenStore(path))
+    restarted = handler_for(provider, clock, store=FileTokenStore(path))
+    assert restarted.is_authenticated()
+    clock.advance(hours=8)
+    assert not restarted.is_authenticated()
+    await restarted.access_token_for_request()
+    assert restarted.is_authenticated()

@@ -1,0 +1,426 @@
+"""The recorder: what crossed the wire, in order, masked and copied, over HTTP and as JSON-RPC frames of both eras."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import AsyncIterator
+from typing import Any, Literal, cast
+
+import anyio
+import httpx
+import pytest
+from mcp import Client, MCPError
+from scripted_server import Script
+from small_server import build
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.connection import transport
+from mcp_oauth_nb.diagram import Diagram
+from mcp_oauth_nb.redaction import mask
+from mcp_oauth_nb.trace import Trace, acting_as
+from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://github.com/login/oauth/access_token"
+SECRET = "canary-secret-" + "q1W2" * 8
+MASKED = mask(SECRET)
+
+
+def client(trace: Trace, *answers: Response, **parties: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=trace.http(httpx.ASGITransport(Script(*answers)), **parties))
+
+
+def note(trace: Trace, title: str, kind: Literal["request", "response"] = "request", answers: int | None = None) -> int:
+    return trace.record(sender=CLIENT, receiver=SERVER, protocol="jsonrpc", kind=kind, title=title, answers=answers)
+
+
+def everything(trace: Trace) -> str:
+    """All that a trace can show, in one text."""
+    shown = [repr(trace), str(trace.exchanges), trace.diagram().text, trace.diagram().mermaid, trace.diagram().svg]
+    shown += [json.dumps([dict(m.headers), m.body, m.url, m.title], default=repr) for m in trace.messages]
+    shown += [exchange._repr_html_() for exchange in trace.exchanges]
+    return "\n".join(shown)
+
+
+# -- the list ------------------------------------------------------------------------------------------------------
+
+
+def test_messages_are_numbered_and_stamped_in_the_order_of_recording() -> None:
+    clock = ManualClock(100)
+    trace = Trace(clock)
+    first = note(trace, "one")
+    clock.advance(5)
+    note(trace, "done", "response", first)
+    assert [(m.number, m.exchange, m.at, m.title) for m in trace.messages] == [(1, 1, 100, "one"), (2, 1, 105, "done")]
+    assert repr(trace) == "  1  MCP client -> MCP server: one\n  2  MCP client -> MCP server: done"
+    assert len(trace) == 2
+
+
+def test_an_answer_finds_its_request_whatever_came_between() -> None:
+    trace = Trace()
+    first, second = note(trace, "first"), note(trace, "second")
+    note(trace, "answer to second", "response", second)
+    note(trace, "answer to first", "response", first)
+    note(trace, "third")
+    pairs = [(e.request.title, e.response.title if e.response else None) for e in trace.exchanges]
+    assert pairs == [("first", "answer to first"), ("second", "answer to second"), ("third", None)]
+    assert trace[1] == trace.exchanges[1]
+
+
+def test_since_and_diagram_begin_after_a_mark() -> None:
+    trace = Trace()
+    note(trace, "before")
+    mark = len(trace)
+    note(trace, "after")
+    assert [exchange.request.title for exchange in trace.since(mark)] == ["after"]
+    assert trace.diagram(mark) == Diagram(trace.messages[1:])
+    assert trace.diagram() == Diagram(trace.messages)
+
+
+def test_find_looks_at_the_titles_of_requests() -> None:
+    trace = Trace()
+    note(trace, "tools/call add")
+    note(trace, "prompts/get x")
+    assert [exchange.request.title for exchange in trace.find("tools/")] == ["tools/call add"]
+    assert trace.find("nothing") == ()
+
+
+def test_numbers_go_on_after_the_trace_was_cleared() -> None:
+    trace = Trace()
+    note(trace, "one")
+    note(trace, "two")
+    trace.clear()
+    assert (len(trace), repr(trace)) == (0, "(empty trace)")
+    note(trace, "three")
+    assert [(m.number, m.exchange) for m in trace.messages] == [(3, 3)]
+
+
+def test_threads_that_record_at_once_lose_no_message_and_no_number() -> None:
+    trace = Trace()
+    threads = [threading.Thread(target=lambda: [note(trace, "x") for _ in range(200)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [m.number for m in trace.messages] == list(range(1, 1601))
+    assert len({m.exchange for m in trace.messages}) == 1600
+
+
+# -- HTTP ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_and_its_answer_are_recorded_as_they_were() -> None:
+    trace = Trace()
+    async with client(trace, JSONResponse({"login": "octocat"}, 201)) as http:
+        await http.get("https://api.github.com/user?per_page=5", headers={"Accept": "application/json"})
+    request, answer = trace.messages
+    assert (request.sender, request.receiver, answer.sender, answer.receiver) == (CLIENT, GITHUB, GITHUB, CLIENT)
+    assert (request.title, request.url) == ("GET https://api.github.com/user", "https://api.github.com/user?per_page=5")
+    assert request.headers["accept"] == "application/json"
+    assert (answer.title, answer.body, answer.kind) == ("201 Created", {"login": "octocat"}, "response")
+    assert trace.find("per_page=5") == trace.exchanges
+
+
+async def test_the_caller_still_gets_the_whole_answer() -> None:
+    trace = Trace()
+    async with client(trace, JSONResponse({"access_token": SECRET})) as http:
+        assert (await http.post(URL)).json() == {"access_token": SECRET}
+
+
+async def test_secrets_are_masked_wherever_they_travel_and_the_mask_can_be_followed() -> None:
+    trace = Trace()
+    answers = (
+        JSONResponse({"access_token": SECRET, "nested": [{"refresh_token": SECRET}]}),
+        RedirectResponse(f"http://127.0.0.1/cb?code={SECRET}&state={SECRET}"),
+        PlainTextResponse(f"your token is {SECRET}"),
+        Response(f"access_token={SECRET}&scope=repo", media_type="application/x-www-form-urlencoded"),
+        JSONResponse({"note": SECRET}, headers={"Set-Cookie": f"session={SECRET}"}),
+    )
+    async with client(trace, *answers) as http:
+        await http.post(URL, data={"code": SECRET, "client_secret": SECRET, "client_id": "app"})
+        await http.get(f"https://github.com/authorize?code={SECRET}&scope=repo")
+        await http.post(URL, json={"access_token": SECRET}, headers={"Authorization": f"Bearer {SECRET}"})
+        await http.get(f"https://user:{SECRET}@github.com/x#access_token={SECRET}")
+        await http.post(URL, content=f"t={SECRET}", headers={"Content-Type": "text/plain", "Cookie": f"a={SECRET}"})
+    assert SECRET not in everything(trace)
+    assert trace[0].request.body == {"code": MASKED, "client_secret": MASKED, "client_id": "app"}
+    assert trace[1].request.url == f"https://github.com/authorize?code={MASKED}&scope=repo"
+    assert trace[2].request.headers["authorization"] == f"Bearer {MASKED}"
+
+
+async def test_an_answer_that_says_200_and_means_no_says_so_in_its_title() -> None:
+    trace = Trace()
+    async with client(trace, JSONResponse({"error": "bad_verification_code"})) as http:
+        await http.post(URL)
+    assert trace.messages[1].title == "200 OK (error=bad_verification_code)"
+
+
+async def test_a_redirect_says_where_it_leads() -> None:
+    trace = Trace()
+    async with client(trace, RedirectResponse("http://127.0.0.1:1/cb?code=1", 302)) as http:
+        await http.get(URL)
+    assert trace.messages[1].title == "302 Found -> http://127.0.0.1:1/cb"
+
+
+async def test_a_redirect_to_no_url_does_not_break_the_recording() -> None:
+    trace = Trace()
+    async with client(trace, Response(status_code=302, headers={"Location": "http://[?x"})) as http:
+        await http.get(URL)
+    assert trace.messages[1].title == "302 Found -> http://["
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (Response(), None),
+        (PlainTextResponse("hello"), "hello"),
+        (Response(b"{", media_type="application/json"), "(1 bytes, not valid JSON)"),
+        (Response(b"[" * 100_000, media_type="application/json"), "(100,000 bytes, not valid JSON)"),
+        (Response(b"{}", media_type="application/scim+json; charset=utf-8"), {}),
+        (Response(b"<html>", media_type="text/html"), "(6 bytes of text/html)"),
+        (Response(b"??"), "(2 bytes of unknown type)"),
+        (Response(b"x" * 300_000, media_type="text/plain"), "(262,145 bytes or more, not recorded)"),
+    ],
+    ids=["empty", "text", "bad json", "deep json", "+json", "html", "no type", "long"],
+)
+async def test_a_body_is_recorded_if_it_can_be_masked(answer: Response, shown: Any) -> None:
+    trace = Trace()
+    async with client(trace, answer) as http:
+        await http.get(URL)
+    recorded = trace.messages[1].body
+    assert recorded == shown or (isinstance(recorded, str) and recorded.endswith("or more, not recorded)"))
+
+
+async def test_of_a_long_streamed_body_only_the_beginning_is_kept() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x" * 100_000
+
+    trace = Trace()
+    inner = httpx.MockTransport(lambda request: httpx.Response(200, content=chunks()))
+    async with httpx.AsyncClient(transport=trace.http(inner)) as http:
+        assert len((await http.get(URL)).content) == 1_000_000
+    assert trace.messages[1].body == "(300,000 bytes or more, not recorded)"
+
+
+async def test_no_answer_is_an_error_arrow() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError(f"refused, token={SECRET}")
+
+    trace = Trace()
+    async with httpx.AsyncClient(transport=trace.http(httpx.MockTransport(refuse))) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(URL)
+    assert [(m.kind, m.title) for m in trace.messages][1] == ("error", "no answer: ConnectError")
+    assert trace[0].response == trace.messages[1]
+
+
+async def test_who_speaks_to_whom_can_be_said() -> None:
+    trace = Trace()
+    async with client(trace, Response(), sender=BROWSER, receiver="Elsewhere") as http:
+        await http.get(URL)
+        with acting_as(SERVER):
+            await http.get(URL)
+        await http.get(URL)
+    assert [m.sender for m in trace.messages] == [BROWSER, "Elsewhere", SERVER, "Elsewhere", BROWSER, "Elsewhere"]
+    assert trace.messages[3].receiver == SERVER
+
+
+class Drip(httpx.AsyncByteStream):
+    """Gives one part; the next only when it is let go."""
+
+    def __init__(self) -> None:
+        self.go = anyio.Event()
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"first "
+        await self.go.wait()
+        yield b"second"
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_streamed_answer_is_neither_buffered_nor_read_ahead() -> None:
+    drip, trace = Drip(), Trace()
+    inner = httpx.MockTransport(
+        lambda request: httpx.Response(200, stream=drip, headers={"Content-Type": "text/plain"})
+    )
+    with anyio.fail_after(5):
+        async with httpx.AsyncClient(transport=trace.http(inner)) as http, http.stream("GET", URL) as response:
+            parts = response.aiter_raw()
+            assert await anext(parts) == b"first "
+            assert len(trace) == 1
+            drip.go.set()
+            assert await anext(parts) == b"second"
+    assert drip.closed
+    assert trace.messages[1].body == "first second"
+
+
+async def test_an_answer_that_is_not_read_to_its_end_is_recorded_as_far_as_it_was_read() -> None:
+    drip, trace = Drip(), Trace()
+    inner = httpx.MockTransport(
+        lambda request: httpx.Response(200, stream=drip, headers={"Content-Type": "text/plain"})
+    )
+    async with httpx.AsyncClient(transport=trace.http(inner)) as http, http.stream("GET", URL) as response:
+        await anext(response.aiter_raw())
+        await cast(httpx.AsyncByteStream, response.stream).aclose()
+    # Closed twice, recorded once.
+    assert [m.body for m in trace.messages] == [None, "first "]
+
+
+async def test_closing_the_recorded_transport_closes_the_one_inside() -> None:
+    closed = []
+
+    class Inner(httpx.AsyncBaseTransport):
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    await Trace().http(Inner()).aclose()
+    assert closed == [True]
+
+
+async def test_what_was_recorded_does_not_change_with_the_original() -> None:
+    trace, headers = Trace(), httpx.Headers({"X-Note": "before"})
+    async with client(trace, Response()) as http:
+        request = http.build_request("GET", URL, headers=headers)
+        await http.send(request)
+        request.headers["X-Note"] = "after"
+    assert trace.messages[0].headers["x-note"] == "before"
+
+
+# -- JSON-RPC ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_frames_of_the_modern_era_are_recorded() -> None:
+    trace = Trace()
+    with anyio.fail_after(10):
+        async with Client(transport(build(), trace), mode="auto") as mcp:
+            await mcp.call_tool("add", {"a": 1, "b": 2})
+    titles = [exchange.request.title for exchange in trace.exchanges]
+    assert titles[0] == "server/discover"
+    assert "tools/call add" in titles
+    [call] = trace.find("tools/call add")
+    assert call.request.body["params"]["arguments"] == {"a": 1, "b": 2}
+    assert call.response is not None
+    assert (call.response.title, call.response.kind) == ("tools/call: result", "response")
+    assert call.request.body["id"] == call.response.body["id"]
+
+
+async def test_the_frames_of_the_legacy_era_are_recorded_with_its_notification() -> None:
+    trace = Trace()
+    with anyio.fail_after(10):
+        async with Client(transport(build(), trace), mode="legacy") as mcp:
+            await mcp.call_tool("add", {"a": 1, "b": 2})
+    assert [exchange.request.title for exchange in trace.exchanges][:2] == ["initialize", "notifications/initialized"]
+    assert [exchange.response is None for exchange in trace.exchanges][:2] == [False, True]
+    assert trace.messages[0].receiver == trace.messages[1].sender == SERVER
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_challenge_is_an_error_arrow_in_both_eras(mode: Any) -> None:
+    trace = Trace()
+    with anyio.fail_after(10):
+        async with Client(transport(build(), trace), mode=mode) as mcp:
+            with pytest.raises(MCPError):
+                await mcp.call_tool("protected", {})
+    [call] = trace.find("tools/call protected")
+    assert call.response is not None
+    assert (call.response.kind, call.response.title) == ("error", "error -32001: Authentication required")
+    assert call.response.body["error"]["data"]["type"] == "oauth2"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_tool_that_failed_says_so_in_its_title(mode: Any) -> None:
+    trace = Trace()
+    with anyio.fail_after(10):
+        async with Client(transport(build(), trace), mode=mode) as mcp:
+            await mcp.call_tool("add", {"a": "no number", "b": 2})
+    [call] = trace.find("tools/call add")
+    assert call.response is not None
+    assert call.response.title == "tools/call: the tool failed"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_secret_in_the_arguments_of_a_tool_is_masked_in_the_frames_of_both_directions(mode: Any) -> None:
+    trace = Trace()
+    with anyio.fail_after(10):
+        async with Client(transport(build(), trace), mode=mode) as mcp:
+            await mcp.call_tool("add", {"a": 1, "b": SECRET, "access_token": SECRET, "code": "print(1)"})
+    assert SECRET not in everything(trace)
+    [call] = trace.find("tools/call add")
+    assert call.request.body["params"]["arguments"]["access_token"] == MASKED
+    assert call.request.body["params"]["arguments"]["code"] == "print(1)"
+
+
+class Frame:
+    """What an MCP stream carries: something with a `message` that can be dumped."""
+
+    def __init__(self, **body: Any):
+        self.message = self
+        self._body = {"jsonrpc": "2.0", **body}
+
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        return self._body
+
+
+class Wire:
+    """Both ends of an MCP transport in one: what is sent is received."""
+
+    def __init__(self) -> None:
+        self.send_end, self.receive_end = anyio.create_memory_object_stream[Any](10)
+
+    async def __aenter__(self) -> tuple[Any, Any]:
+        return self.receive_end, self.send_end
+
+    async def __aexit__(self, *_: object) -> None:
+        self.receive_end.close()
+        self.send_end.close()
+
+
+async def through(trace: Trace, *items: Any) -> list[Any]:
+    """Send items through a recorded wire, and return what came out at the other end."""
+    async with trace.frames(Wire()) as (read, write):
+        async with write:
+            for item in items:
+                await write.send(item)
+        async with read:
+            return [await read.receive(), *[item async for item in read]]
+
+
+async def test_a_line_that_is_no_json_rpc_is_an_error_that_does_not_quote_it() -> None:
+    trace = Trace()
+    assert len(await through(trace, ValueError(SECRET))) == 1
+    assert [m.title for m in trace.messages] == ["not a JSON-RPC frame: ValueError"] * 2
+    assert SECRET not in everything(trace)
+
+
+async def test_both_sides_may_use_the_same_id_for_their_own_requests() -> None:
+    trace = Trace()
+    await through(trace, Frame(id=1, method="ping"))
+    # The wire turned the client's request round, so that the server asked with the same id.
+    assert [(m.sender, m.exchange) for m in trace.messages] == [(CLIENT, 1), (SERVER, 2)]
+
+
+async def test_an_answer_to_no_request_is_kept_but_pairs_with_nothing() -> None:
+    trace = Trace()
+    await through(trace, Frame(id=99, result={}))
+    assert len(trace) == 2
+    assert trace.exchanges == ()
+
+
+async def test_a_result_that_asks_for_input_says_so() -> None:
+    trace = Trace()
+    await through(trace, Frame(id=1, result={"inputRequests": {"x": {}}}), Frame(id=1, method="tools/call", params=[]))
+    assert trace.messages[0].title == ": input required"
+    assert "tools/call" in [m.title for m in trace.messages]
+
+
+async def test_a_stream_without_a_context_of_its_own_has_none() -> None:
+    async with Trace().frames(Wire()) as (read, write):
+        assert read.last_context is None
+        await write.aclose()
