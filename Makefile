@@ -8,7 +8,7 @@ BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test check notebooks bench coverage clean
+.PHONY: help lab demo test check smoke notebooks bench coverage clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ check: $(TEST_VENV)/.ready ## lint, check the format and the types
 	$(TEST)/ruff check .
 	$(TEST)/ruff format --check .
 	$(TEST)/mypy
+
+smoke: $(VENV)/.ready ## install and start as a newcomer would (needs a package index)
+	@$(VENV)/$(BIN)/python .ci/smoke.py plain
+	@$(VENV)/$(BIN)/python .ci/smoke.py lab
 
 notebooks: $(TEST_VENV)/.ready ## execute the notebooks again and keep their outputs
 	$(TEST)/python notebooks/refresh.py

@@ -59,6 +59,9 @@ def lab(directory: Path) -> None:
         shutil.copytree(_packaged_notebooks(), directory)
         click.echo(f"The notebooks were copied to {directory}.")
     command = [sys.executable, "-m", "jupyterlab", str(directory / "00-start-here.ipynb")]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        # In a container everybody is root. JupyterLab listens on this machine only, behind its token.
+        command.append("--allow-root")
     if not _has_browser():
         command.append("--no-browser")
     with contextlib.suppress(KeyboardInterrupt):

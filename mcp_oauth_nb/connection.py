@@ -194,17 +194,21 @@ def transport(target: Target, trace: Trace | None = None) -> Any:
     Raises:
         ConfigurationError: the target is nothing that can be connected to.
     """
-    if isinstance(target, str) and not target.startswith(("http://", "https://")):
-        raise ConfigurationError("The target is a string, but not a URL that begins with http:// or https://.")
     if not isinstance(target, MCPServer | Server | StdioServerParameters | str | AbstractAsyncContextManager):
-        raise ConfigurationError(
-            f"Session.open() cannot connect to an object of type {type(target).__name__}.",
-            hint="Pass an MCPServer, StdioServerParameters, the URL of a server, or an MCP transport.",
-        )
+        raise _not_connectable(f"an object of type {type(target).__name__}")
+    if isinstance(target, str) and not target.startswith(("http://", "https://")):
+        raise _not_connectable("a string that is not an http:// or https:// URL")
     if trace is not None:
         return trace.frames(_streams(target))
     # Without a recorder the SDK calls a server in this process directly, which is faster.
     return _streams(target) if isinstance(target, StdioServerParameters) else target
+
+
+def _not_connectable(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"A session cannot connect to {what}.",
+        hint="Pass an MCPServer, StdioServerParameters, the URL of a server, or an MCP transport.",
+    )
 
 
 def _streams(target: Target) -> AbstractAsyncContextManager[tuple[Any, Any]]:

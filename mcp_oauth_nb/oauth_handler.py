@@ -222,7 +222,7 @@ class OAuthHandler:
         """
         client_id, _ = self.settings.credentials()
         flow = PendingFlow(
-            state=secrets_token(self._token_bytes),
+            state=random_token(self._token_bytes),
             pkce=PKCE.generate(self._token_bytes),
             redirect_uri=redirect_uri or self.settings.oauth_redirect_uri,
             issuer=self.issuer,
@@ -438,6 +438,6 @@ def _listed(scopes: tuple[str, ...]) -> str:
     return printable(",".join(scopes)) or "none"
 
 
-def secrets_token(token_bytes: Callable[[int], bytes]) -> str:
+def random_token(token_bytes: Callable[[int], bytes]) -> str:
     """Return 32 random bytes as 43 URL-safe characters."""
     return base64.urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode("ascii")

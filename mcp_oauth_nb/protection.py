@@ -22,8 +22,8 @@ from .errors import NotConfigured, ReauthorizeError, TransientError
 from .github import GitHubClient, check_token
 from .http import ClientFactory
 from .oauth_handler import OAuthHandler
+from .recording_http import acting_as
 from .tools import PROTECTED_TOOLS, authentication_required
-from .trace import acting_as
 from .wire import SERVER
 
 log = logging.getLogger(__name__)

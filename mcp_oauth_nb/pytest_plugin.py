@@ -64,17 +64,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Look at a notebook cell once more after nbval has passed it."""
-    if not item.config.getoption("--nbval-strict") or not _is_cell(item):
+    if not item.config.getoption("--nbval-strict") or not _is_cell(item) or item.parent is None:
         return (yield)
     cell: Any = item
     if cell.cell.execution_count is None and cell.cell.source.strip() and not cell.options["skip"]:
         pytest.fail(f"Cell {cell.cell_num} was saved without having been executed, so nothing would be compared.")
+    client = cell.parent.kernel.kc
+    if not item.parent.stash.get(_WATCHED, False):
+        _evaluate(client, _WATCH)
+        item.parent.stash[_WATCHED] = True
     result = yield
     if cell.parent.timed_out:
         pytest.fail(f"Cell {cell.cell_num} did not end in time, and swallowed the interrupt.")
-    if not cell.options["check_exception"] and _failed_silently(cell.parent.kernel.kc):
+    if not cell.options["check_exception"] and _evaluate(client, _SUCCEEDED) == "False":
         pytest.fail(f"Cell {cell.cell_num} raised an exception of which the kernel sent no message.")
     return result
+
+
+# The kernel's answer says whether a cell failed, but nbval takes the answer and looks only at the messages. So the
+# kernel is asked to note it. An expression, unlike a statement, leaves no trace in the notebook's namespace.
+_WATCHED = pytest.StashKey[bool]()
+_WATCH = (
+    "get_ipython().events.register('post_run_cell', "
+    "lambda result: setattr(get_ipython(), '_nbval_strict_succeeded', result.success))"
+)
+_SUCCEEDED = "get_ipython()._nbval_strict_succeeded"
 
 
 def _is_cell(item: pytest.Item) -> bool:
@@ -82,12 +96,11 @@ def _is_cell(item: pytest.Item) -> bool:
     return type(item).__name__ == "IPyNbCell"
 
 
-def _failed_silently(client: Any) -> bool:
-    """Ask the kernel whether the cell that it ran last had succeeded."""
-    question = "get_ipython().last_execution_succeeded"
-    identifier = client.execute("", silent=True, user_expressions={"ok": question})
+def _evaluate(client: Any, expression: str) -> str:
+    """Return the repr of an expression in the kernel."""
+    identifier = client.execute("", silent=True, user_expressions={"value": expression})
     while True:
         reply = client.get_shell_msg(timeout=_PROBE_TIMEOUT_SECONDS)
         if reply["parent_header"].get("msg_id") == identifier:
-            answer = reply["content"].get("user_expressions", {}).get("ok", {})
-            return bool(answer.get("data", {}).get("text/plain") == "False")
+            value = reply["content"].get("user_expressions", {}).get("value", {})
+            return str(value.get("data", {}).get("text/plain"))

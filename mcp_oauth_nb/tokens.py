@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -154,9 +153,7 @@ def _deadline(body: Mapping[str, Any], name: str, now: float) -> float | None:
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
-        value = int(value)
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,100}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _invalid(name, "is not a whole number of seconds")

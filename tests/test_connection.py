@@ -85,6 +85,13 @@ def memory_transport(server: MCPServer) -> AbstractAsyncContextManager[tuple[Any
     return InMemoryTransport(server)
 
 
+async def test_a_transport_of_ones_own_can_be_recorded(server: MCPServer) -> None:
+    trace = Trace()
+    async with Session.open(memory_transport(server), trace=trace) as session:
+        assert text(await session.call_tool("add", {"a": 1, "b": 2})) == "3"
+    assert trace.find("tools/call add")
+
+
 # -- connections that fail -------------------------------------------------------------------------------------
 
 
@@ -137,11 +144,17 @@ async def test_a_tool_that_exits_and_is_called_directly_exits_its_caller(session
 
 
 @pytest.mark.parametrize(
-    ("target", "named"), [({"url": "x"}, "type dict"), ("localhost:8000/mcp", "not a URL"), (None, "type NoneType")]
+    ("target", "named"),
+    [
+        ({"url": "x"}, "an object of type dict"),
+        (None, "an object of type NoneType"),
+        ("localhost:8000/mcp", "a string that is not an http"),
+    ],
 )
-async def test_what_cannot_be_connected_to_is_refused_before_anything_starts(target: Any, named: str) -> None:
-    with pytest.raises(ConfigurationError, match=named):
+async def test_what_cannot_be_connected_to_is_refused_with_what_can(target: Any, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"A session cannot connect to {named}") as caught:
         await Session.open(target)
+    assert "Pass an MCPServer" in caught.value.hint
 
 
 # -- stdio and HTTP --------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ async def test_a_lab_is_asked_for_what_its_server_announces(settings: dict[str, 
     ("handler", "says"),
     [
         (lambda error: "authorize" if error["code"] == -32001 else "report", "under another code"),
-        (lambda error: {"oauth2": "authorize"}.get(error["data"]["type"], "retry"), "raises TypeError"),
+        (lambda error: {"oauth2": "authorize"}.get(error["data"]["type"], "retry"), "raise TypeError"),
         (lambda error: "authorize" if (error.get("data") or {}).get("type") == "oauth2" else "retry", "configure"),
     ],
 )

@@ -36,6 +36,8 @@ LAYERS = [
         "diagram_layout",
         "diagram_svg",
         "diagram",
+        "recording_http",
+        "recording_frames",
         "trace",
         "github",
         "authorization",

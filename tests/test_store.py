@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,7 @@ def test_a_reader_never_sees_half_a_file(path: Path) -> None:
 # -- crashes and disks ---------------------------------------------------------------------------------------------
 
 PREPARATION = f"""
-import logging, os, resource, sys
+import logging, os, sys
 from pathlib import Path
 from mcp_oauth_nb.store import FileTokenStore, TokenKey
 from mcp_oauth_nb.tokens import Token
@@ -218,20 +219,27 @@ FileTokenStore(path).save(KEY, Token("new-token"))
     assert FileTokenStore(path).load(KEY) == token("next")
 
 
-def test_a_full_disk_costs_a_warning_and_keeps_both_the_old_file_and_the_new_token(path: Path) -> None:
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow beyond ten bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_costs_a_warning_and_keeps_both_the_old_file_and_the_new_token(
+    path: Path, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
     FileTokenStore(path).save(KEY, token("old"))
-    work = """
-resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
-store = FileTokenStore(path)
-store.save(KEY, Token("new-access-token"))
-print(store.load(KEY).access_token)
-"""
-    out, err = start(work, path).communicate()
-    assert out == "new-access-token\n"
-    assert "cannot be written (File too large)" in err
-    assert "new-access-token" not in err
+    request.getfixturevalue("full_disk")
+    store = FileTokenStore(path)
+    store.save(KEY, token("new"))
+    assert store.load(KEY) == token("new")
     assert FileTokenStore(path).load(KEY) == token("old")
-    assert [left.name for left in path.parent.iterdir() if left.suffix not in (".json", ".lock")] == []
+    assert "cannot be written (File too large)" in caplog.text
+    assert "token-new" not in caplog.text
+    assert {left.name for left in path.parent.iterdir()} == {"tokens.json", ".tokens.json.lock"}
 
 
 @pytest.fixture

@@ -34,11 +34,11 @@ def read(**fields: Any) -> Token:
     [
         (3600, 3600),
         ("3600", 3600),
-        (3600.0, 3600),
         (1, 1),
         (10**30, TEN_YEARS),
         ("9" * 18, TEN_YEARS),
-        (1e30, TEN_YEARS),
+        ("9" * 100, TEN_YEARS),
+        (10**30, TEN_YEARS),
         (None, None),
         (0, None),
         ("0", None),
@@ -63,7 +63,24 @@ def test_a_missing_lifetime_means_until_a_server_says_401() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [True, False, 3600.5, math.nan, math.inf, "", " 3600", "3600.0", "+3600", "1e3", "soon", "３６００", [3600], {}],
+    [
+        True,
+        False,
+        3600.0,
+        3600.5,
+        1e30,
+        math.nan,
+        math.inf,
+        "",
+        " 3600",
+        "3600.0",
+        "+3600",
+        "1e3",
+        "soon",
+        "３６００",
+        [3600],
+        {},
+    ],
 )
 def test_anything_else_in_place_of_a_lifetime_is_a_protocol_error(value: Any) -> None:
     with pytest.raises(ProtocolError, match="expires_in is not a whole number"):

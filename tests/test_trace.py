@@ -18,8 +18,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.connection import transport
 from mcp_oauth_nb.diagram import Diagram
+from mcp_oauth_nb.recording_http import acting_as
 from mcp_oauth_nb.redaction import mask
-from mcp_oauth_nb.trace import Trace, acting_as
+from mcp_oauth_nb.trace import Trace
 from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER
 
 pytestmark = pytest.mark.anyio

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import selectors
 import signal
@@ -39,7 +38,7 @@ class Drowsy(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
         self.asleep = threading.Event()
 
     def select(self, timeout: float | None = None) -> Any:
-        if timeout is None or timeout > 1:
+        if timeout is None or timeout > 1.0:
             self.asleep.set()
         return super().select(timeout)
 
@@ -104,18 +103,18 @@ def test_without_the_extension_a_stop_comes_when_something_else_wakes_the_loop(
 ) -> None:
     # If this fails, `Waker` is not needed any more.
     interrupted.cell(shell)
-    assert interrupted.seconds > 1
+    assert interrupted.seconds > 0.9
 
 
 def test_a_stop_wakes_the_loop_on_which_a_cell_awaits(loaded: Shell, interrupted: Interrupted) -> None:
     interrupted.cell(loaded)
-    assert interrupted.seconds < 1
+    assert interrupted.seconds < 0.9
     assert wakeup_fd() == -1
 
 
 def test_the_cell_that_loads_the_extension_can_be_stopped_too(shell: Shell, interrupted: Interrupted) -> None:
     interrupted.cell(shell, "get_ipython().run_line_magic('load_ext', 'mcp_oauth_nb')\nawait stopped.wait()")
-    assert interrupted.seconds < 1
+    assert interrupted.seconds < 0.9
 
 
 def during_a_cell(shell: Shell, look: Callable[[], Any], code: str = "await pause()\nlook()") -> None:
@@ -164,17 +163,13 @@ def test_a_wakeup_that_somebody_else_arranged_is_left_alone(loaded: Shell) -> No
     assert received == [1]
 
 
-def test_cells_on_other_threads_do_not_touch_signals(loaded: Shell, caplog: pytest.LogCaptureFixture) -> None:
-    seen: list[int] = []
-    thread = threading.Thread(target=during_a_cell, args=(loaded, lambda: seen.append(wakeup_fd_anywhere())))
-
-    def wakeup_fd_anywhere() -> int:
-        # Only the main thread may ask; what counts is that nothing tried.
-        return 0
-
-    with caplog.at_level(logging.ERROR):
-        thread.start()
-        thread.join()
-    assert seen == [0]
-    assert caplog.records == []
-    assert wakeup_fd() == -1
+def test_cells_on_other_threads_do_not_touch_signals(
+    loaded: Shell, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # ipykernel's subshells are such threads; Python would not let them.
+    threads: list[threading.Thread] = []
+    thread = threading.Thread(target=during_a_cell, args=(loaded, lambda: threads.append(threading.current_thread())))
+    thread.start()
+    thread.join()
+    assert threads == [thread]
+    assert (caplog.records, capsys.readouterr().err) == ([], "")

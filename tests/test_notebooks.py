@@ -1,0 +1,168 @@
+"""The notebooks as files: they follow the template, are as `make notebooks` leaves them, and hold no secret.
+
+That their outputs are right is nbval's claim: it executes and compares them beside these tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib.util
+import json
+import random
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from mcp_oauth_nb.mock_github.minting import Mint
+from mcp_oauth_nb.oauth_handler import random_token
+from mcp_oauth_nb.pkce import PKCE
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+MOST_LINES = 11
+FLOWS = 60
+
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def refresh() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("refresh", NOTEBOOKS / "refresh.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[Any]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def prose(path: Path) -> str:
+    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def parse(cell: Any) -> ast.Module:
+    """A cell's code; a line that is a magic command counts as a blank one."""
+    source = re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE)
+    tree = compile(source, "cell", "exec", flags=ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+def test_there_are_ten_of_them_in_order() -> None:
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(10)]
+
+
+@each_notebook
+def test_the_file_is_as_make_notebooks_leaves_it(path: Path) -> None:
+    notebook = read(path)
+    assert refresh().normalise(copy.deepcopy(notebook)) == notebook
+    assert path.read_text(encoding="utf-8") == nbformat.writes(notebook) + "\n"
+
+
+@each_notebook
+def test_every_cell_was_executed_in_order(path: Path) -> None:
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_notebook
+def test_the_first_cell_says_what_for_how_long_and_by_which_specification(path: Path) -> None:
+    first = read(path).cells[0]
+    assert re.match(rf"# {int(path.stem[:2])} · ", first.source)
+    for word in ("**You will**", "**Needs**", "**Time**", "**Spec**"):
+        assert word in first.source
+
+
+@each_notebook
+def test_the_first_code_cell_imports_and_does_nothing_else(path: Path) -> None:
+    first = parse(code_cells(path)[0])
+    assert first.body
+    assert all(isinstance(node, ast.Import | ast.ImportFrom) for node in first.body)
+
+
+@each_notebook
+def test_cells_are_short(path: Path) -> None:
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= MOST_LINES
+
+
+@each_notebook
+def test_claims_are_asserted_and_answers_are_predicted(path: Path) -> None:
+    asserts = [node for cell in code_cells(path) for node in ast.walk(parse(cell)) if isinstance(node, ast.Assert)]
+    assert len(asserts) >= 3 or path.stem.startswith("00")
+    assert asserts
+    assert "Predict" in prose(path)
+    assert re.search(r"RFC \d{4}", prose(path))
+
+
+@each_notebook
+def test_something_is_broken_on_purpose_and_the_error_has_its_hint(path: Path) -> None:
+    broken = [cell for cell in code_cells(path) if "raises-exception" in cell.metadata.get("tags", [])]
+    assert broken
+    for cell in broken:
+        (error,) = [output for output in cell.outputs if output.output_type == "error"]
+        assert "What to do:" in error.evalue
+
+
+@each_notebook
+def test_there_are_two_exercises_with_hints_and_a_recap(path: Path) -> None:
+    text = prose(path)
+    assert len(re.findall(r"^## Exercise \d", text, re.MULTILINE)) == 2
+    assert text.count("<details><summary>Hint</summary>") == 2
+    assert "## Recap" in text
+    answers = [cell for cell in code_cells(path) if re.search(r"^answer = \.\.\.", cell.source, re.MULTILINE)]
+    assert len(answers) == 2
+
+
+@each_notebook
+def test_every_link_leads_to_a_file(path: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)\)", prose(path))
+    assert not [target for target in targets if not (NOTEBOOKS / target).exists()]
+
+
+@each_notebook
+def test_nothing_in_it_belongs_to_one_machine(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r" at 0x[0-9a-f]{6,}", text)
+    assert not re.search(r"(?<![\w.])/(?:home|root|tmp|work|Users|private|var)/", text)
+    assert not re.search(r"127\.0\.0\.1:\d", text)
+    assert "widgets" not in read(path).metadata
+
+
+def secrets_of(seed: int) -> set[str]:
+    """What a lab of this seed issues, mock and client, for more flows than any notebook runs."""
+    mint = Mint(seed)
+    issued = {mint.client_secret() for _ in range(5)}
+    for _ in range(FLOWS):
+        issued |= {mint.code(), mint.device_code()}
+        issued |= {mint.token("gho_"), mint.token("ghu_"), mint.token("ghr_", 76)}
+    client = random.Random(f"{seed} client")
+    for _ in range(FLOWS):
+        issued |= {random_token(client.randbytes), PKCE.generate(client.randbytes).code_verifier}
+    return issued
+
+
+def test_no_secret_that_a_lab_ever_issues_is_in_any_notebook() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
+    seeds = {7, *(int(seed) for text in texts.values() for seed in re.findall(r"(?:seed=|open\()(\d+)", text))}
+    secrets = {secret for seed in seeds for secret in secrets_of(seed)}
+    leaks = {(name, secret[:8]) for name, text in texts.items() for secret in secrets if secret in text}
+    assert not leaks
+    shapes = {name: re.findall(r"gh[opusr]_[A-Za-z0-9]{20,}", text) for name, text in texts.items()}
+    assert not any(shapes.values()), shapes
+
+
+def test_the_search_for_secrets_finds_what_a_lab_issues() -> None:
+    assert len(secrets_of(7)) == 5 + FLOWS * 7
+    assert json.dumps(sorted(secrets_of(7))) != json.dumps(sorted(secrets_of(8)))

@@ -1,0 +1,83 @@
+"""The pytest plugin: the fixtures, and the cells that nbval alone lets pass."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import httpx
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from mcp_oauth_nb import Lab, ManualClock, MockGitHub, run
+
+pytestmark = pytest.mark.anyio
+
+SWALLOWED = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass"
+# IPython prints a group to stderr, whose text is not what such a cell is tested for.
+GROUP = "# NBVAL_IGNORE_OUTPUT\nraise ExceptionGroup('two', [ValueError('one'), KeyError('other')])"
+
+# Each notebook has one cell: its source, what was saved as its output, and whether it was saved as executed.
+NOTEBOOKS = {
+    "right": ("1 + 1", "2", True),
+    "changed": ("1 + 1", "3", True),
+    "unexecuted": ("1 + 1", None, False),
+    "group": (GROUP, None, True),
+    "hanging": (SWALLOWED, None, True),
+}
+
+
+def write(directory: Path) -> None:
+    for name, (source, output, executed) in NOTEBOOKS.items():
+        cell = new_code_cell(source, execution_count=1 if executed else None)
+        if output is not None:
+            cell.outputs = [new_output("execute_result", data={"text/plain": output}, execution_count=1)]
+        nbformat.write(new_notebook(cells=[cell]), directory / f"{name}.ipynb")
+
+
+def failing(directory: Path, *options: str) -> dict[str, str]:
+    """Run the notebooks; return the failing ones, each with the message."""
+    report = directory / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    command += ["--nbval-cell-timeout=2", f"--junitxml={report}", *options, str(directory)]
+    subprocess.run(command, cwd=directory, check=False, capture_output=True, timeout=100)
+    cases = ElementTree.parse(report).getroot().iter("testcase")
+    found = {case.get("classname", ""): case.find("failure") for case in cases}
+    assert len(found) == len(NOTEBOOKS)
+    return {name: failure.get("message", "") for name, failure in found.items() if failure is not None}
+
+
+def names(failures: dict[str, str]) -> set[str]:
+    return {name for name in NOTEBOOKS if any(name in place for place in failures)}
+
+
+def test_the_strict_check_catches_what_nbval_catches_and_what_it_lets_pass(tmp_path: Path) -> None:
+    write(tmp_path)
+    strict = failing(tmp_path, "--nbval-strict")
+    assert names(strict) == {"changed", "unexecuted", "group", "hanging"}
+    text = " ".join(strict.values())
+    for reason in ("without having been executed", "sent no message", "swallowed the interrupt"):
+        assert reason in text
+    # If this fails, nbval has learnt it, and the plugin can shrink.
+    assert names(failing(tmp_path)) == {"changed"}
+
+
+def test_a_lab_is_there_for_sync_tests(mcp_lab: Lab) -> None:
+    result = run(mcp_lab.session.call_tool("get_github_user_info", authorize=mcp_lab.authorize))
+    assert not result.is_error
+
+
+async def test_a_lab_is_there_for_async_tests(mcp_lab: Lab) -> None:
+    assert (await mcp_lab.session.list_tools()).tools
+
+
+async def test_the_mock_keeps_the_time_of_its_clock(mcp_mock_github: MockGitHub, mcp_clock: ManualClock) -> None:
+    token = mcp_mock_github.issue_token()
+    headers = {"Authorization": f"Bearer {token.access_token}", "User-Agent": "test"}
+    async with httpx.AsyncClient(transport=mcp_mock_github.transport(), headers=headers) as client:
+        assert (await client.get("https://api.github.com/user")).status_code == 200
+        mcp_clock.advance(hours=8)
+        assert (await client.get("https://api.github.com/user")).status_code == 401
