@@ -41,6 +41,7 @@ class _FrameRecorder:
             self._record(sender, receiver, "error", f"not a JSON-RPC frame: {type(item).__name__}")
             return
         body = mask_fields(message.model_dump(mode="json", by_alias=True, exclude_unset=True), JSONRPC_SECRET_NAMES)
+        _hide_request_state(body)
         method, identifier = body.get("method"), body.get("id")
         if method is not None:
             kind: Kind = "notification" if identifier is None else "request"
@@ -58,6 +59,13 @@ class _FrameRecorder:
         return self._trace.record(
             sender=sender, receiver=receiver, protocol="jsonrpc", kind=kind, title=title, body=body, answers=answers
         )
+
+
+def _hide_request_state(body: dict[str, Any]) -> None:
+    # The server encrypts it afresh for every message, so that even a mask would differ from run to run.
+    for part in (body.get("params"), body.get("result")):
+        if isinstance(part, dict) and "requestState" in part:
+            part["requestState"] = "(sealed by the server)"
 
 
 def _call_title(body: dict[str, Any]) -> str:

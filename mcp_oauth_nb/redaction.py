@@ -30,7 +30,7 @@ SECRET_NAMES = frozenset(
     "proxy-authorization x-csrf-token".split()
 )
 #: The same for JSON-RPC, where `code` is an error number, or source code that a tool is to analyse.
-JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"} | {"requeststate"}
+JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"}
 
 # What a token looks like in free text, for texts that nobody handed to us field by field.
 _SHAPES = re.compile(

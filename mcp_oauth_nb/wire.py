@@ -88,6 +88,10 @@ class Exchange:
 
 
 def _as_html(message: Message) -> str:
-    first, *rest = str(message).split("\n")
-    block = f"<pre style='margin:0 0 .6em 1.2em'>{html.escape(chr(10).join(rest))}</pre>" if rest else ""
-    return f"<div><b>{html.escape(first)}</b>{block}</div>"
+    parties = f"<b>{html.escape(message.sender)} → {html.escape(message.receiver)}</b>"
+    lines = str(message).split("\n")[1:]
+    block = f"<pre style='{_BLOCK}'>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
+    return f"<div>{parties} &nbsp; <code>{html.escape(message.title)}</code>{block}</div>"
+
+
+_BLOCK = "margin:0 0 .7em 1.2em;font-size:var(--jp-code-font-size,.9em);line-height:1.35"

@@ -278,6 +278,7 @@ def test_a_bad_value_names_its_variable_and_never_its_value(
     assert f"{name} " in caught.value.message
     assert why in caught.value.message
     assert "oops" not in f"{caught.value} {caught.value!r}".lower()
+    assert caught.value.__cause__ is None
 
 
 def test_all_bad_values_are_named_at_once(environment: Environment) -> None:

@@ -104,3 +104,8 @@ def test_an_error_survives_the_way_to_another_process(cls: type[McpOAuthError]) 
     error.hint = "Do this."
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (cls, str(error))
+
+
+def test_a_transient_error_with_a_time_says_when_to_try_again() -> None:
+    assert "2026-01-01T00:01:00Z" in str(RateLimited("Too many requests.", retry_at=1_767_225_660.0))
+    assert "later" in str(RateLimited("Too many requests."))

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 async def whole_flow(lab: Lab) -> None:
     await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+    await lab.session.call_tool("analyze_code_with_llm", {"code": "1 + 1"})
     lab.clock.advance(hours=8)
     await lab.oauth.refresh_access_token()
     await lab.oauth.revoke()

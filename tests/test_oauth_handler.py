@@ -264,6 +264,7 @@ LOOK_ALIKES = [
         "oauth_token_url": "http://127.0.0.1:9000/login/oauth/access_token",
         "api_base_url": "http://127.0.0.1:9001/api/v3",
     },
+    {"oauth_token_url": "https://localhost/login/oauth/access_token", "api_base_url": "http://localhost/api/v3"},
     {"api_base_url": "https://your-api.com"},
     {"oauth_token_url": "https://github.com/token"},
 ]

@@ -306,6 +306,14 @@ async def test_a_callback_cannot_be_used_twice(provider: Provider, handler: OAut
     assert len(provider.seen) == 1
 
 
+async def test_the_exchange_of_a_pasted_code_ends_its_flow_too(provider: Provider, handler: OAuthHandler) -> None:
+    request = handler.get_authorization_url()
+    callback = provider.authorize(request.url)
+    await handler.exchange_code_for_token(code_of(callback), request.code_verifier)
+    with pytest.raises(StateMismatch):
+        handler.read_callback(callback)
+
+
 async def test_a_callback_after_ten_minutes_is_too_late(
     provider: Provider, handler: OAuthHandler, clock: ManualClock
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from provider import CLIENT_SECRET, Provider, handler_for, settings_for, signed_in
@@ -87,14 +88,14 @@ async def test_tokens_and_credentials_go_to_the_issuer_only(provider: Provider, 
 
 
 async def drip() -> AsyncIterator[bytes]:
-    """An answer that never ends and never pauses for long."""
+    """An answer that never pauses, and takes long to get anywhere."""
     while True:
         yield b" "
-        await anyio.sleep(0.01)
+        await anyio.lowlevel.checkpoint()
 
 
 class Dripping(httpx.AsyncBaseTransport):
-    """A server that sends a byte now and then, for ever."""
+    """A server that sends byte by byte, for ever."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"content-type": "application/json"}, content=drip())

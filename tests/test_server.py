@@ -174,6 +174,8 @@ async def test_a_token_revoked_at_github_is_replaced_by_a_refresh_or_a_challenge
     with pytest.raises(AuthenticationRequired):
         await lab.session.call_tool("get_github_user_info", {"include_repos": False})
     assert not lab.oauth.is_authenticated()
+    # The refresh was tried inside the tool, so it was the server's.
+    assert lab.trace.find("/access_token")[-1].request.sender == "MCP server"
 
 
 async def test_when_github_cannot_check_the_token_nobody_is_let_in_and_nothing_is_lost(lab: Lab) -> None:

@@ -1,0 +1,157 @@
+"""OAuthHandler: one token for many tasks, threads and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from provider import Provider, handler_for, signed_in
+
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.errors import TokenRejected
+from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
+from mcp_oauth_nb.tokens import Token
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_700_000_000.0)
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+async def handler(provider: Provider, clock: ManualClock) -> OAuthHandler:
+    """Signed in; the provider has forgotten how."""
+    handler = await signed_in(provider, clock)
+    provider.seen.clear()
+    return handler
+
+
+def token_of(handler: OAuthHandler) -> Token:
+    assert handler.token is not None
+    return handler.token
+
+
+async def test_fifty_callers_on_three_threads_make_one_request(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock
+) -> None:
+    clock.advance(hours=8)
+    provider.hold = threading.Event()
+    under_way = threading.Barrier(4)
+
+    async def some(number: int) -> list[str]:
+        callers = [asyncio.create_task(handler.access_token_for_request()) for _ in range(number)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(under_way.wait, 10)
+        return await asyncio.gather(*callers)
+
+    with ThreadPoolExecutor(3) as pool:
+        groups = [pool.submit(asyncio.run, some(number)) for number in (16, 17, 17)]
+        await asyncio.to_thread(under_way.wait, 10)
+        provider.hold.set()
+        answers = [answer for group in groups for answer in await asyncio.wrap_future(group)]
+    assert answers == [handler.access_token] * 50
+    assert len(provider.seen) == 1
+
+
+async def test_a_cancelled_caller_does_not_stop_the_refresh(provider: Provider, handler: OAuthHandler) -> None:
+    before = handler.access_token
+    provider.hold = threading.Event()
+    caller = asyncio.create_task(handler.refresh_access_token())
+    while not provider.seen:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    joined = asyncio.create_task(handler.refresh_access_token())
+    await asyncio.sleep(0)
+    provider.hold.set()
+    assert (await joined).access_token == handler.access_token != before
+    assert len(provider.seen) == 1
+
+
+class Overtaken(MemoryTokenStore):
+    """Right after the next look into the store, something happens elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Callable[[], None] | None = None
+
+    def load(self, key: TokenKey) -> Token | None:
+        found = super().load(key)
+        if self.then is not None:
+            happens, self.then = self.then, None
+            happens()
+        return found
+
+
+@pytest.mark.parametrize("after_a_401", [False, True])
+async def test_who_comes_late_to_a_refresh_takes_its_result(
+    provider: Provider, clock: ManualClock, after_a_401: bool
+) -> None:
+    store = Overtaken()
+    handler = await signed_in(provider, clock, store=store)
+    old = token_of(handler)
+    newer = replace(old, access_token="a-newer-access-token", expires_at=clock.now() + 99_999)
+    clock.advance(hours=0 if after_a_401 else 8)
+    store.then = lambda: setattr(handler, "token", newer)
+    rejected = old.access_token if after_a_401 else None
+    assert await handler.access_token_for_request(rejected=rejected) == newer.access_token
+    assert len(provider.seen) == 1  # the sign-in
+
+
+async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_rejected_one(
+    provider: Provider, clock: ManualClock
+) -> None:
+    store = Overtaken()
+    provider.with_refresh_token = False
+    handler = await signed_in(provider, clock, store=store)
+    rejected = handler.access_token
+    newer = Token("a-newer-access-token")
+    store.then = lambda: setattr(handler, "token", newer)
+    with pytest.raises(TokenRejected):
+        await handler.access_token_for_request(rejected=rejected)
+    assert handler.token == newer
+
+
+async def test_when_another_process_was_quicker_its_token_is_used_and_kept(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.json"
+    handler = await signed_in(provider, clock, store=FileTokenStore(path))
+    other_process = handler_for(provider, clock, store=FileTokenStore(path))
+    winner: list[Token] = []
+
+    def win() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            winner.append(pool.submit(asyncio.run, other_process.refresh_access_token()).result(10))
+
+    provider.meanwhile = win
+    assert await handler.refresh_access_token() == winner[0]
+    assert handler.token == other_process.token == winner[0]
+    assert len(provider.seen) == 3  # sign-in, the winner's and the loser's
+
+
+async def test_a_restarted_process_is_still_signed_in_and_knows_when_to_refresh(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.json"
+    await signed_in(provider, clock, store=FileTokenStore(path))
+    restarted = handler_for(provider, clock, store=FileTokenStore(path))
+    assert restarted.is_authenticated()
+    clock.advance(hours=8)
+    assert not restarted.is_authenticated()
+    await restarted.access_token_for_request()
+    assert restarted.is_authenticated()
