@@ -23,7 +23,7 @@ from .errors import (
 )
 from .pkce import PKCE
 from .pretty import url_lines
-from .redaction import mask, mask_url, remember, scrub
+from .redaction import mask, mask_url, printable, remember
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
 FLOW_LIFETIME_SECONDS = 600.0
@@ -222,16 +222,6 @@ def describe(code: object, description: object) -> str:
     """Write an error code and its description for a person; both come from the network."""
     text = printable(code) if isinstance(code, str) else "an error without a code"
     return f"{text} ({printable(description)})" if isinstance(description, str) and description else text
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """Escape what could disturb a terminal or mislead a reader (control and bidi characters), and cut it.
-
-    Secrets that this package knows are masked: a server may echo what it was sent.
-    """
-    text = scrub(text)
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
 
 
 def _parameters(url: str) -> dict[str, str]:

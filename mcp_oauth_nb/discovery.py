@@ -22,13 +22,13 @@ from mcp.client.auth.utils import (
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 from pydantic import BaseModel, ValidationError
 
-from .authorization import printable
 from .challenge import AuthChallenge
 from .clock import Clock
 from .discovery_report import Probe, Report
 from .errors import IssuerMismatch, NotFound, ProtocolError, SecurityError
 from .http import Answer, ClientFactory, default_client
 from .probing import Prober, origin, parse_url
+from .redaction import printable
 
 #: Seconds for a whole discovery, all probes together.
 DISCOVERY_DEADLINE = 15.0

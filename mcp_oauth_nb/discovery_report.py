@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from .authorization import printable
+from .redaction import printable
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,12 @@ connection.
 
 from __future__ import annotations
 
-import base64
 import functools
 import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from . import token_endpoint
 from .authorization import (
@@ -28,35 +26,30 @@ from .authorization import (
     PendingFlow,
     PendingFlows,
     build_url,
-    printable,
     read_callback,
 )
 from .challenge import AuthChallenge
 from .clock import Clock, SystemClock
-from .config import GITHUB_TOKEN_URL, Settings, current_settings
+from .config import Settings, current_settings
 from .errors import (
     AuthenticationRequired,
     InvalidAuthorizationCode,
     InvalidCodeVerifier,
-    ProtocolError,
     RefreshRejected,
     TokenRejected,
     TransientError,
     Unreachable,
 )
-from .github import revoke_token
 from .http import ClientFactory, default_client
-from .pkce import PKCE, check_verifier
-from .redaction import mask, remember
+from .pkce import PKCE, check_verifier, random_token
+from .provider import known_issuer, revoke
+from .redaction import mask, printable, remember
 from .single_flight import SingleFlight
 from .store import MemoryTokenStore, TokenKey, TokenStore
 from .token_endpoint import Grant
-from .tokens import EARLY_REFRESH_SECONDS, Token
+from .tokens import EARLY_REFRESH_SECONDS, Token, pasted_token
 
 log = logging.getLogger(__name__)
-
-#: The issuer in GitHub's metadata document and in its callbacks; the default of OAUTH_ISSUER is another value.
-GITHUB_ISSUER = "https://github.com/login/oauth"
 
 
 class AuthHeaders(dict[str, str]):
@@ -140,7 +133,7 @@ class OAuthHandler:
     @access_token.setter
     def access_token(self, value: str | None) -> None:
         refresh_token = self.refresh_token
-        value = _pasted(value)
+        value = pasted_token(value)
         self.token = Token(value, refresh_token=refresh_token, resource=self.resource_uri) if value else None
 
     @property
@@ -151,7 +144,7 @@ class OAuthHandler:
 
     @refresh_token.setter
     def refresh_token(self, value: str | None) -> None:
-        value = _pasted(value)
+        value = pasted_token(value)
         token = self.token
         if token is None:
             self._lone_refresh_token = value
@@ -343,29 +336,13 @@ class OAuthHandler:
             Whether the provider confirmed it. One without a known revocation endpoint keeps the token until it expires.
         """
         token = self.token
-        confirmed = token is not None and await self._revoke_at_provider(token)
+        confirmed = token is not None and await revoke(
+            self.settings, token, revocation_url=self._revocation_url, client=self._client, clock=self.clock
+        )
         self.token = None
         if token is not None:
             log.info("Token revoked" if confirmed else "Token forgotten; the provider did not confirm its end")
         return confirmed
-
-    async def _revoke_at_provider(self, token: Token) -> bool:
-        now = self.clock.now()
-        if self._revocation_url is not None:
-            await token_endpoint.revoke(self.settings, self._client, self._revocation_url, token, now=now)
-            return True
-        if not self.is_github():
-            return False
-        client_id, client_secret = self.settings.credentials()
-        return await revoke_token(
-            client_id,
-            client_secret,
-            token.access_token,
-            base_url=self.settings.api_base_url,
-            timeout=self.settings.api_timeout,
-            client=self._client,
-            clock=self.clock,
-        )
 
     def get_authorization_error_response(self) -> dict[str, Any]:
         """Return the -32001 error object that leads a client to this handler's provider."""
@@ -392,14 +369,6 @@ class OAuthHandler:
     def _authentication_required(self, message: str) -> AuthenticationRequired:
         return AuthenticationRequired(message, challenge=self.challenge())
 
-    def is_github(self) -> bool:
-        """Say whether the provider is GitHub, on github.com or of an enterprise, with its API where GitHub has it."""
-        web, api = urlsplit(self.settings.oauth_token_url.lower()), urlsplit(self.settings.api_base_url.lower())
-        # Others have the same path, and the app's secret is sent to the API: never to somebody else's.
-        homes = {(f"api.{web.netloc}", ""), (web.netloc, "/api/v3")}
-        is_home = api.scheme == web.scheme and (api.netloc, api.path.rstrip("/")) in homes
-        return is_home and web.path == urlsplit(GITHUB_TOKEN_URL).path
-
     async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
         answer = await token_endpoint.post(
             self.settings, self._client, self.settings.oauth_token_url, {"grant_type": grant, **fields}
@@ -410,34 +379,5 @@ class OAuthHandler:
         return Token.from_response(body, now=now, requested_scopes=scopes, resource=self.resource_uri)
 
 
-def known_issuer(settings: Settings) -> str:
-    """Return the issuer that callbacks must name: GitHub's own for its endpoints, else the configured one."""
-    parts = urlsplit(settings.oauth_token_url)
-    return GITHUB_ISSUER if parts.hostname == "github.com" else settings.oauth_issuer
-
-
-def _pasted(token: str | None) -> str | None:
-    """Return a token that a person assigned, without the white space that came along."""
-    token = token.strip() if token else None
-    if not token:
-        return None
-    remember(token)
-    try:
-        # What a store would not read back must not get into it, nor into a header.
-        Token.from_dict({"access_token": token})
-    except ProtocolError:
-        raise ProtocolError(
-            "What was assigned cannot be a token: it has characters that RFC 6750 does not allow.",
-            hint="Copy the token again, without quotes and line ends.",
-            reference="RFC 6750 section 2.1",
-        ) from None
-    return token
-
-
 def _listed(scopes: tuple[str, ...]) -> str:
     return printable(",".join(scopes)) or "none"
-
-
-def random_token(token_bytes: Callable[[int], bytes]) -> str:
-    """Return 32 random bytes as 43 URL-safe characters."""
-    return base64.urlsafe_b64encode(token_bytes(32)).rstrip(b"=").decode("ascii")

@@ -43,7 +43,7 @@ class PKCE:
         Args:
             token_bytes: the source of randomness; a lab passes a seeded one.
         """
-        return cls.from_verifier(_base64url(token_bytes(32)))
+        return cls.from_verifier(random_token(token_bytes))
 
     def __repr__(self) -> str:
         return f"PKCE(code_verifier={mask(self.code_verifier)}, code_challenge={self.code_challenge}, {self.method})"
@@ -85,6 +85,11 @@ def verify(code_verifier: str, code_challenge: str, method: str = METHOD) -> boo
         return False
     # RFC 7636 section 4.6; in constant time, so that the answer's delay tells nothing.
     return hmac.compare_digest(challenge_for(code_verifier).encode(), code_challenge.encode())
+
+
+def random_token(token_bytes: Callable[[int], bytes]) -> str:
+    """Return 32 random bytes as 43 URL-safe characters: good for a code verifier, and for a `state`."""
+    return _base64url(token_bytes(32))
 
 
 def _base64url(data: bytes) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import anyio
 import httpx
 
-from .authorization import printable
 from .challenge import AuthChallenge
 from .clock import Clock, SystemClock
 from .config import LOOPBACK_HOSTS
@@ -30,6 +29,7 @@ from .errors import (
     Unreachable,
 )
 from .http import Answer, ClientFactory, send
+from .redaction import printable
 
 _MOST_REDIRECTS = 3
 # A server that could not be reached is asked once more, after this many seconds at most.

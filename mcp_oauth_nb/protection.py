@@ -22,6 +22,7 @@ from .errors import NotConfigured, ReauthorizeError, TransientError
 from .github import GitHubClient, check_token
 from .http import ClientFactory
 from .oauth_handler import OAuthHandler
+from .provider import is_github
 from .recording_http import acting_as
 from .tools import PROTECTED_TOOLS, authentication_required
 from .wire import SERVER
@@ -68,7 +69,7 @@ class TokenCheck:
 
     async def _ask(self, access_token: str) -> bool:
         settings = self._oauth.settings
-        if self._oauth.is_github():
+        if is_github(settings):
             client_id, client_secret = settings.credentials()
             return await check_token(
                 client_id,

@@ -77,6 +77,16 @@ def scrub(text: str) -> str:
     return _SHAPES.sub(lambda match: mask(match.group()), text)
 
 
+def printable(text: str, limit: int = 200) -> str:
+    """Escape what could disturb a terminal or mislead a reader (control and bidi characters), and cut it.
+
+    Secrets that this package knows are masked: a server may echo what it was sent.
+    """
+    text = scrub(text)
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+
+
 def is_secret_name(name: str) -> bool:
     """Say whether a field, parameter or header of this name holds a secret."""
     return name.lower() in SECRET_NAMES

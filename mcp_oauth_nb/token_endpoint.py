@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote
 
-from .authorization import describe, printable, redirect_uri_mismatch
+from .authorization import describe, redirect_uri_mismatch
 from .config import Settings
 from .errors import (
     AccessDenied,
@@ -21,6 +21,7 @@ from .errors import (
     ServerUnavailable,
 )
 from .http import Answer, ClientFactory, send
+from .redaction import printable
 from .tokens import Token
 
 Grant = Literal["authorization_code", "refresh_token"]

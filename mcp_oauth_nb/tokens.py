@@ -9,7 +9,7 @@ from typing import Any
 
 from .clock import iso
 from .errors import ProtocolError
-from .redaction import mask, remember
+from .redaction import mask, printable, remember
 
 #: Refresh this many seconds before expiry, so that a token does not die on its way to the server.
 EARLY_REFRESH_SECONDS = 60.0
@@ -19,6 +19,8 @@ _LONGEST_LIFETIME = 10 * 365 * 24 * 3600
 
 # RFC 6750 section 2.1: the alphabet of a bearer token. Anything else could break out of a header.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+# RFC 6749 appendix A.17: a refresh token never goes into a header, and may be any visible ASCII.
+_VISIBLE = re.compile(r"[\x20-\x7e]+")
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +71,7 @@ class Token:
             # RFC 6749 section 5.1: an omitted scope is the requested one. GitHub separates by commas.
             scopes=tuple(requested_scopes if scope is None else split_scopes(scope)),
             expires_at=_deadline(body, "expires_in", now),
-            refresh_token=None if body.get("refresh_token") is None else _secret(body, "refresh_token"),
+            refresh_token=None if body.get("refresh_token") is None else _secret(body, "refresh_token", _VISIBLE),
             refresh_token_expires_at=_deadline(body, "refresh_token_expires_in", now),
             resource=resource,
             _response=dict(body),
@@ -123,17 +125,37 @@ class Token:
             token_type=str(stored.get("token_type", "bearer")),
             scopes=tuple(scopes),
             expires_at=_stored_time(stored, "expires_at"),
-            refresh_token=None if stored.get("refresh_token") is None else _secret(stored, "refresh_token"),
+            refresh_token=None if stored.get("refresh_token") is None else _secret(stored, "refresh_token", _VISIBLE),
             refresh_token_expires_at=_stored_time(stored, "refresh_token_expires_at"),
             resource=stored.get("resource"),
         )
 
     def __repr__(self) -> str:
-        parts = [mask(self.access_token), f"scopes={','.join(self.scopes) or 'none'}"]
+        parts = [mask(self.access_token), f"scopes={printable(','.join(self.scopes)) or 'none'}"]
         parts.append(f"expires {iso(self.expires_at)}" if self.expires_at is not None else "no expiry")
         if self.refresh_token:
             parts.append(f"refresh_token={mask(self.refresh_token)}")
         return f"Token({', '.join(parts)})"
+
+
+def pasted_token(token: str | None) -> str | None:
+    """Return a token that a person assigned, without the white space that came along.
+
+    Raises:
+        ProtocolError: it has characters that RFC 6750 section 2.1 does not allow.
+    """
+    token = token.strip() if token else None
+    if not token:
+        return None
+    remember(token)
+    # What a store would not read back must not get into it, nor into a header.
+    if not _B64TOKEN.fullmatch(token):
+        raise ProtocolError(
+            "What was assigned cannot be a token: it has characters that RFC 6750 does not allow.",
+            hint="Copy the token again, without quotes and line ends.",
+            reference="RFC 6750 section 2.1",
+        )
+    return token
 
 
 def split_scopes(text: str) -> tuple[str, ...]:
@@ -141,10 +163,10 @@ def split_scopes(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
-def _secret(body: Mapping[str, Any], name: str) -> str:
+def _secret(body: Mapping[str, Any], name: str, alphabet: re.Pattern[str] = _B64TOKEN) -> str:
     value = body.get(name)
-    if not isinstance(value, str) or not _B64TOKEN.fullmatch(value):
-        raise _invalid(name, "is missing or has characters that RFC 6750 does not allow")
+    if not isinstance(value, str) or not alphabet.fullmatch(value):
+        raise _invalid(name, "is missing or has characters that the RFC does not allow")
     return value
 
 

@@ -18,7 +18,6 @@ from mcp_oauth_nb.authorization import (
     PendingFlow,
     PendingFlows,
     build_url,
-    printable,
     read_callback,
 )
 from mcp_oauth_nb.clock import ManualClock
@@ -34,7 +33,7 @@ from mcp_oauth_nb.errors import (
     StateMismatch,
 )
 from mcp_oauth_nb.pkce import PKCE
-from mcp_oauth_nb.redaction import remember
+from mcp_oauth_nb.redaction import printable, remember
 
 ISSUER = "https://id.example"
 REDIRECT_URI = "http://127.0.0.1:8765/callback"

@@ -25,7 +25,8 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.github import GitHubClient, check_token
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.oauth_handler import GITHUB_ISSUER, OAuthHandler
+from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.provider import GITHUB_ISSUER
 
 pytestmark = pytest.mark.anyio
 

@@ -46,7 +46,7 @@ LAYERS = [
         "wakeup",
         "opening",
     ],
-    ["token_endpoint", "oauth_handler", "discovery_report", "probing", "discovery", "kernel"],
+    ["token_endpoint", "provider", "oauth_handler", "discovery_report", "probing", "discovery", "kernel"],
     ["tools", "protection", "server", "connection", "session", "callback", "browser_login"],
     ["lab", "exercises"],
     ["demo", "doctor", "serve", "mock_server", "widgets", "cli", "main", "__main__", "pytest_plugin", "__init__"],

@@ -56,7 +56,7 @@ async def test_a_mismatch_is_shown_as_a_page_by_default(world: World):
     response = await world.send("GET", world.authorize_url(redirect_uri="https://evil.example/callback"))
     assert response.status_code == 400
     assert "location" not in response.headers
-    with pytest.raises(ProtocolError, match="400: Be careful!"):
+    with pytest.raises(ProtocolError, match="400 with the page 'Be careful!'"):
         await world.browser.authorize(world.authorize_url(redirect_uri="https://evil.example/callback"))
 
 

@@ -20,8 +20,7 @@ import pytest
 from nbformat import NotebookNode
 
 from mcp_oauth_nb.mock_github.minting import Mint
-from mcp_oauth_nb.oauth_handler import random_token
-from mcp_oauth_nb.pkce import PKCE
+from mcp_oauth_nb.pkce import PKCE, random_token
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))

@@ -24,6 +24,7 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
 )
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.provider import is_github
 from mcp_oauth_nb.store import MemoryTokenStore, TokenKey
 from mcp_oauth_nb.tokens import Token
 
@@ -244,7 +245,7 @@ async def test_github_is_asked_in_its_own_way(
 ) -> None:
     github = Script(Response(status_code=status))
     handler = at_github(github, **settings)
-    assert handler.is_github()
+    assert is_github(handler.settings)
     assert await handler.revoke() is confirmed
     (request,) = github.seen
     assert (request.method, request.url, request.json()) == ("DELETE", address, {"access_token": ACCESS_TOKEN})
@@ -274,7 +275,7 @@ LOOK_ALIKES = [
 async def test_credentials_are_not_sent_to_an_api_that_may_belong_to_somebody_else(settings: dict[str, str]) -> None:
     elsewhere = Script(Response(status_code=204))
     handler = at_github(elsewhere, **settings)
-    assert not handler.is_github()
+    assert not is_github(handler.settings)
     assert not await handler.revoke()
     assert elsewhere.seen == []
     assert handler.token is None

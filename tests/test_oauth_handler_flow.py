@@ -25,7 +25,8 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.oauth_handler import GITHUB_ISSUER, OAuthHandler, known_issuer
+from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.provider import GITHUB_ISSUER, known_issuer
 
 pytestmark = pytest.mark.anyio
 

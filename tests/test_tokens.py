@@ -35,7 +35,6 @@ def read(**fields: Any) -> Token:
         (3600, 3600),
         ("3600", 3600),
         (1, 1),
-        (10**30, TEN_YEARS),
         ("9" * 18, TEN_YEARS),
         ("9" * 100, TEN_YEARS),
         (10**30, TEN_YEARS),
@@ -114,9 +113,17 @@ def test_any_other_token_type_is_refused(token_type: Any) -> None:
         read(token_type=token_type)
 
 
-@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
-@pytest.mark.parametrize("value", ["", "a b", "a\r\nX: y", "ümlaut", "a=b", "\u202eabc", "=", 1, ["x"]])
-def test_a_token_outside_the_alphabet_of_rfc_6750_is_refused_and_not_quoted(name: str, value: Any) -> None:
+NO_TOKENS: list[Any] = ["", "a\r\nX: y", "ümlaut", "\u202eabc", 1, ["x"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("access_token", value) for value in [*NO_TOKENS, "a b", "a=b", "="]),
+        *(("refresh_token", value) for value in NO_TOKENS),
+    ],
+)
+def test_a_token_outside_its_alphabet_is_refused_and_not_quoted(name: str, value: Any) -> None:
     with pytest.raises(ProtocolError, match=name) as caught:
         read(**{name: value})
     assert len(str(value)) < 3 or str(value) not in str(caught.value)
@@ -231,3 +238,8 @@ def test_the_repr_tells_everything_but_the_secrets() -> None:
 def test_a_token_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         read().access_token = "other"  # type: ignore[misc]
+
+
+def test_a_refresh_token_may_be_any_visible_ascii_since_it_never_goes_into_a_header() -> None:
+    # RFC 6749 appendix A.17, where an access token has the narrower alphabet of RFC 6750.
+    assert read(refresh_token="a!b*c=d").refresh_token == "a!b*c=d"

@@ -17,7 +17,7 @@ from .verdict import Verdict, checked, not_yet, right
 
 _PORT = 8123
 # A server starts in one or two seconds.
-_SECONDS = 20.0
+_SECONDS = 15.0
 
 
 @checked
@@ -56,6 +56,8 @@ async def check_host(answer: Any) -> Verdict:
             await _call_protected_tool(command)
     except AuthenticationRequired:
         return right("the server runs, has its credentials, and waits for somebody to sign in.")
+    except TimeoutError:
+        return not_yet(f"that command did not answer within {_SECONDS:g} seconds, as an MCP server would.")
     except MCPError as error:
         return not_yet(f"the server runs and answers {error.code}, {error.message}.")
     return not_yet("the server answered without asking for a token: invent credentials of your own.")

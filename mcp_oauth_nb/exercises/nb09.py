@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
+
 from ..config import IsolatedSettings
 from ..errors import AccessDenied, McpOAuthError, RateLimited, StateMismatch
 from ..lab import Lab
@@ -15,7 +17,7 @@ def broken(lab: Lab) -> dict[str, Any]:
     """Return settings with three mistakes in them."""
     return {
         "oauth_client_id": lab.github.client_id,
-        "oauth_client_secret": "copied-from-the-page-of-another-app",
+        "oauth_client_secret": SecretStr("copied-from-the-page-of-another-app"),
         "oauth_token_url": "https://github.com/login/oauth/token",
         "oauth_redirect_uri": "http://127.0.0.1/elsewhere",
     }

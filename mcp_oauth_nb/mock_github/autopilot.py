@@ -101,7 +101,7 @@ class Autopilot:
             page = _Page.read(response.text)
             if response.status_code >= 400:
                 raise ProtocolError(
-                    f"The authorization server answered {response.status_code}: {page.title}.",
+                    f"The authorization server answered {response.status_code} with the page {page.title!r}.",
                     hint="Check client_id and redirect_uri against what is registered with the app.",
                     reference="RFC 6749 section 4.1.2.1",
                 )
