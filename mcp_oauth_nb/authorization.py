@@ -221,7 +221,10 @@ def redirect_uri_mismatch(text: str) -> ConfigurationError:
 def describe(code: object, description: object) -> str:
     """Write an error code and its description for a person; both come from the network."""
     text = printable(code) if isinstance(code, str) else "an error without a code"
-    return f"{text} ({printable(description)})" if isinstance(description, str) and description else text
+    if not isinstance(description, str) or not description:
+        return text
+    # The sentence around it has a full stop of its own.
+    return f"{text} ({printable(description).removesuffix('.')})"
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -8,7 +8,9 @@ from .errors import ConfigurationError
 
 
 def listen(port: int, *, variable: str | None = None) -> socket.socket:
-    """Bind a port of 127.0.0.1; 0 takes a free one.
+    """Listen on a port of 127.0.0.1; 0 takes a free one.
+
+    Connections wait from now on, also before a server accepts them: who comes early is not turned away.
 
     Args:
         variable: the environment variable that named the port.
@@ -20,6 +22,7 @@ def listen(port: int, *, variable: str | None = None) -> socket.socket:
     try:
         # The literal address, so that no name lookup can point it elsewhere (RFC 8252 section 8.3).
         listener.bind(("127.0.0.1", port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise ConfigurationError(

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .errors import ConfigurationError, SessionError
 
@@ -155,29 +155,51 @@ def run(awaitable: Awaitable[T]) -> T:
     Raises:
         SessionError: called on the loop thread itself, where waiting would stop what it waits for.
     """
-    coroutine: Coroutine[Any, Any, T] = awaitable if inspect.iscoroutine(awaitable) else _wait_for(awaitable)
     target = loop()
     if running_loop() is target:
-        coroutine.close()
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
         raise SessionError(
             "run() was called on the event loop that would have to do the work.",
             hint="In a tool, a sampling callback or any other coroutine, write `await` in place of `run(...)`.",
         )
-    future = asyncio.run_coroutine_threadsafe(coroutine, target)
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
+    work, done = _Work(awaitable), threading.Event()
     try:
         with _keyboard_interrupts():
+            future = asyncio.run_coroutine_threadsafe(work.result(), target)
+            future.add_done_callback(lambda _: done.set())
             while not done.wait(_SLICE_SECONDS):
                 pass
     except BaseException:
-        future.cancel()
+        work.give_up(target)
         raise
     return future.result()
 
 
-async def _wait_for(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+class _Work(Generic[T]):
+    """Something to await that can be given up at any moment.
+
+    `future.cancel()` would not do: a signal that comes while the work is handed over comes before there is a future.
+    """
+
+    def __init__(self, awaitable: Awaitable[T]):
+        self._awaitable = awaitable
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up = False
+
+    async def result(self) -> T:
+        self._task = asyncio.current_task()
+        if self._given_up:
+            self._cancel()
+        return await self._awaitable
+
+    def give_up(self, target: asyncio.AbstractEventLoop) -> None:
+        self._given_up = True
+        target.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 @contextmanager

@@ -127,7 +127,7 @@ class Session:
         # `server/discover` has extensions; `initialize` has only the experimental capabilities.
         for settings in (advertised.extensions, advertised.experimental):
             if settings and OAUTH_EXTENSION in settings:
-                return copy.deepcopy(settings[OAUTH_EXTENSION])
+                return copy.deepcopy(settings[OAUTH_EXTENSION]) or None
         return None
 
     async def call_tool(

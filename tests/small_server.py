@@ -36,6 +36,7 @@ class Knobs:
         signed_in: opens the tool `protected`.
         slow_start: the lifespan does not begin before it is set.
         farewell: raised by the lifespan on the way out.
+        hold: the lifespan does not end before it is set.
         waiting: set while `wait` runs, which it does until it is cancelled.
         stopped: set when `wait` ended.
         lifespans: how many connections are open.
@@ -44,6 +45,7 @@ class Knobs:
     signed_in: bool = False
     slow_start: bool = False
     farewell: Exception | None = None
+    hold: threading.Event | None = None
     waiting: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
     lifespans: int = 0
@@ -83,6 +85,8 @@ def build(knobs: Knobs | None = None) -> MCPServer:
             yield
         finally:
             knobs.lifespans -= 1
+        if knobs.hold is not None:
+            await asyncio.to_thread(knobs.hold.wait, 5)
         if knobs.farewell is not None:
             raise knobs.farewell
 

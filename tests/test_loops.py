@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from mcp_oauth_nb import loops
 from mcp_oauth_nb.errors import ConfigurationError, SessionError
-from mcp_oauth_nb.loops import LoopThread, allow_asyncio_run, on, run
+from mcp_oauth_nb.loops import LoopThread, _Work, allow_asyncio_run, on, run
 from mcp_oauth_nb.opening import Opening
 
 pytestmark = pytest.mark.anyio
@@ -169,6 +169,8 @@ def test_what_a_fork_inherits_is_kept_but_never_touched() -> None:
     inherited = loops.loop()
     # What the child does first.
     loops._forget_after_fork()
+    # A child of that child has nothing to forget.
+    loops._forget_after_fork()
     assert loops.loop() is not inherited
     (kept,) = loops._left_to_the_parent
     assert kept.loop is inherited
@@ -258,12 +260,15 @@ def test_run_raises_what_the_coroutine_raises() -> None:
 
 
 async def test_run_on_the_loop_thread_refuses_to_wait_for_itself() -> None:
-    async def nested() -> None:
-        run(thread_name())
+    async def nested(awaitable: Awaitable[Any]) -> None:
+        run(awaitable)
 
-    with pytest.raises(SessionError, match="would have to do the work") as caught:
-        await on(loops.loop(), nested())
-    assert "write `await`" in caught.value.hint
+    async def closed(value: str) -> None: ...
+
+    for awaitable in (thread_name(), Opening(thread_name, closed)):
+        with pytest.raises(SessionError, match="would have to do the work") as caught:
+            await on(loops.loop(), nested(awaitable))
+        assert "write `await`" in caught.value.hint
 
 
 def interrupt_when(began: threading.Event) -> threading.Thread:
@@ -286,6 +291,20 @@ def test_run_is_ended_by_ctrl_c_which_cancels_the_coroutine() -> None:
     sender.join()
     assert waiting.ended.wait(SECONDS)
     assert run(thread_name()) == loops.THREAD_NAME
+
+
+def test_work_that_is_given_up_before_it_starts_is_cancelled_at_its_first_await() -> None:
+    waiting = Waiting()
+    work = _Work(waiting.forever())
+
+    async def hand_over() -> None:
+        work.give_up(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        await work.result()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(hand_over())
+    assert waiting.ended.is_set()
 
 
 async def test_run_is_ended_by_ctrl_c_although_the_blocked_loop_handles_the_signal() -> None:

@@ -82,7 +82,7 @@ async def test_an_added_account_can_sign_in(world: World):
 
 
 async def test_an_error_page_is_a_typed_error_with_its_status_and_title(world: World):
-    with pytest.raises(ProtocolError, match="404: Page not found"):
+    with pytest.raises(ProtocolError, match="404 with the page 'Page not found'"):
         await world.browser.authorize(world.authorize_url(client_id="unknown"))
 
 

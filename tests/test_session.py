@@ -184,6 +184,19 @@ async def test_closing_ends_a_pending_call(server: MCPServer, knobs: Knobs) -> N
     assert knobs.stopped.is_set()
 
 
+async def test_a_pending_call_does_not_wait_until_a_slow_server_has_closed(server: MCPServer, knobs: Knobs) -> None:
+    knobs.hold = threading.Event()
+    session = await Session.open(server)
+    call = asyncio.create_task(session.call_tool("wait"))
+    assert await happens(knobs.waiting)
+    closing = asyncio.create_task(session.aclose())
+    with pytest.raises(SessionClosed):
+        await call
+    assert not closing.done()
+    knobs.hold.set()
+    await closing
+
+
 async def test_work_on_the_session_may_close_it(server: MCPServer) -> None:
     session = await Session.open(server)
 

@@ -138,7 +138,7 @@ def test_an_oauth_error_is_typed_by_what_helps_whatever_its_status(
 def test_an_error_may_come_form_encoded_too() -> None:
     error = refusal(answer("error=bad_verification_code&error_description=It+is+expired.", media=FORM))
     assert type(error) is InvalidAuthorizationCode
-    assert "(It is expired.)" in error.message
+    assert "(It is expired)." in error.message
 
 
 def test_the_variables_at_fault_are_named() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
 import pytest
+from kernels import started
 
 from mcp_oauth_nb import Lab, OAuthHandler
 from mcp_oauth_nb.config import IsolatedSettings
@@ -47,6 +50,13 @@ def front_end_sends(widget: Any, content: dict[str, str]) -> None:
 def shown(panel: AuthorizePanel) -> str:
     """All that a person can read in the panel."""
     return "\n".join(child.value for child in panel.widget.children if isinstance(child, ipywidgets.HTML))
+
+
+def status(panel: AuthorizePanel) -> tuple[str, str]:
+    """The role and the content of the last line."""
+    match = re.fullmatch(r"(?s).*<p role='(\w+)' style='[^']*'>(.*)</p>", shown(panel))
+    assert match is not None
+    return match[1], match[2]
 
 
 def synced(panel: AuthorizePanel) -> str:
@@ -160,8 +170,9 @@ async def test_without_credentials_there_is_nothing_to_open() -> None:
 
 async def test_a_new_panel_links_to_the_authorization_url(panel: AuthorizePanel) -> None:
     url = panel.model.url.replace("&", "&amp;")
-    assert f"<a href='{url}' target='_blank' rel='noopener noreferrer'>Sign in at github.com</a>" in shown(panel)
-    assert "<p role='status'>… Waiting for the redirected address.</p>" in shown(panel)
+    assert f"<a href='{url}' target='_blank' rel='noopener noreferrer' " in shown(panel)
+    assert ">Sign in at github.com</a>" in shown(panel)
+    assert status(panel) == ("status", "… Waiting for the redirected address.")
 
 
 async def test_the_button_waits_for_an_address(panel: AuthorizePanel) -> None:
@@ -176,7 +187,7 @@ async def test_the_button_signs_in(lab: Lab, panel: AuthorizePanel) -> None:
     panel.field.value = await redirected(lab, panel.model.url)
     panel.button.click()
     assert lab.oauth.is_authenticated()
-    assert "<p role='status'>✔ Signed in. Scopes: read:user.</p>" in shown(panel)
+    assert status(panel) == ("status", "✔ Signed in. Scopes: read:user.")
 
 
 async def test_the_enter_key_signs_in(lab: Lab, panel: AuthorizePanel) -> None:
@@ -220,8 +231,10 @@ async def test_a_failure_is_shown_with_its_hint_and_a_new_link(lab: Lab, panel: 
     first = panel.model.url
     panel.field.value = await redirected(lab, first, allow=False)
     panel.button.click()
-    assert "<p role='alert'>✘ The authorization server answered access_denied" in shown(panel)
-    assert "<br><b>What to do:</b> The user declined." in shown(panel)
+    role, text = status(panel)
+    assert role == "alert"
+    assert text.startswith("✘ The authorization server answered access_denied")
+    assert "<br><b>What to do:</b> The user declined." in text
     assert first.replace("&", "&amp;") not in shown(panel)
     assert not panel.field.disabled
 
@@ -276,6 +289,11 @@ async def test_a_notebook_gets_the_widget_and_forms_for_viewers_without_a_kernel
     assert "Waiting for the redirected address." in bundle["text/html"]
 
 
+async def test_a_panel_that_is_done_does_not_ask_for_a_kernel(lab: Lab, panel: AuthorizePanel) -> None:
+    await panel.model.complete(await redirected(lab, panel.model.url))
+    assert "kernel" not in html_of(panel)
+
+
 async def test_the_saved_forms_hold_no_url(panel: AuthorizePanel) -> None:
     assert "state=" not in html_of(panel) + repr(panel)
 
@@ -283,3 +301,23 @@ async def test_the_saved_forms_hold_no_url(panel: AuthorizePanel) -> None:
 async def test_the_field_has_a_label_that_tells_what_it_is_for(panel: AuthorizePanel) -> None:
     assert panel.field.description == "Redirected address"
     assert panel.button.description == "Complete sign-in"
+
+
+# -- in a kernel -----------------------------------------------------------------------------------------------
+
+IN_A_KERNEL = """
+from mcp_oauth_nb import Lab
+from mcp_oauth_nb.widgets import AuthorizePanel
+lab = await Lab.open()
+panel = AuthorizePanel(lab.oauth)
+panel.field.value = await lab.browser.authorize(panel.model.url)
+panel.button.comm.comm_id
+"""
+
+
+def test_a_kernel_passes_the_press_of_the_button_on(tmp_path: Path) -> None:
+    with started(tmp_path) as kernel:
+        comm = kernel.value(IN_A_KERNEL)
+        kernel.press(comm.strip("'"))
+        assert kernel.value("panel, panel.field.value") == "(AuthorizePanel(done: Signed in. Scopes: read:user.), '')"
+        kernel.value("await lab.aclose()")

@@ -149,7 +149,7 @@ class AuthorizePanel:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         # The HTML is for viewers without a kernel. It leaves out the URL, which holds the flow's state.
-        without_widgets = f"{_status(self.model)}{_WITHOUT_WIDGETS}"
+        without_widgets = _status(self.model) + ("" if self.model.state == "done" else _WITHOUT_WIDGETS)
         return {**self.widget._repr_mimebundle_(), "text/plain": repr(self), "text/html": without_widgets}
 
 
@@ -159,11 +159,16 @@ _WITHOUT_WIDGETS = (
 )
 
 
+# The styles of notebooks do not reach into widgets.
+_TEXT = "margin:0;line-height:1.5"
+_LINK = "color:var(--jp-content-link-color,#0969da);text-decoration:underline"
+
+
 def _link(url: str) -> str:
     if not url:
         return ""
     return (
-        f"<p><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer'>"
+        f"<p style='{_TEXT}'><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer' style='{_LINK}'>"
         f"Sign in at {html.escape(urlsplit(url).netloc)}</a> (opens a new tab). After you have authorized, the browser "
         "may show an error page: copy its whole address and paste it here.</p>"
     )
@@ -173,4 +178,4 @@ def _status(model: AuthorizeModel) -> str:
     # Assistive technology reads an alert at once, a status when it is idle.
     role, sign = {"waiting": ("status", "…"), "done": ("status", "✔"), "failed": ("alert", "✘")}[model.state]
     hint = f"<br><b>What to do:</b> {html.escape(model.hint)}" if model.hint else ""
-    return f"<p role='{role}'>{sign} {html.escape(model.message)}{hint}</p>"
+    return f"<p role='{role}' style='{_TEXT}'>{sign} {html.escape(model.message)}{hint}</p>"
