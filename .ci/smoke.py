@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import venv
 from pathlib import Path
@@ -53,10 +54,7 @@ def lab() -> None:
     )
     try:
         address = _address(process)
-        with urllib.request.urlopen(
-            f"{address}api/contents/notebooks/00-start-here.ipynb?token=smoke", timeout=30
-        ) as answer:
-            assert json.load(answer)["type"] == "notebook"
+        assert _ask(f"{address}api/contents/00-start-here.ipynb?token=smoke")["type"] == "notebook"
     finally:
         os.killpg(process.pid, 15)
         process.wait(LIMIT_SECONDS)
@@ -74,6 +72,19 @@ def _address(process: subprocess.Popen[str]) -> str:
         if time.monotonic() > deadline:
             break
     raise SystemExit("JupyterLab did not print an address:\n" + "".join(seen))
+
+
+def _ask(url: str) -> dict[str, object]:
+    """Ask until the server listens: it prints its address a moment before."""
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return dict(json.load(answer))
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionRefusedError):
+                raise
+            time.sleep(0.2)
+    raise SystemExit("JupyterLab does not answer at the address that it printed.")
 
 
 if __name__ == "__main__":
