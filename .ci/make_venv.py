@@ -16,6 +16,12 @@ def stop(message):
     sys.exit("make: " + message)
 
 
+def say(message):
+    """Write a line at once. Not print(), which Python 2 would not even parse with `flush`."""
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
+
+
 def main(directory, extra):
     """Create the environment if it is not there, then install or update what it holds."""
     if sys.version_info < OLDEST:
@@ -30,9 +36,9 @@ def main(directory, extra):
         stop("the Python module venv is missing; on Debian and Ubuntu: apt-get install python3-venv")
     python = os.path.join(directory, "Scripts" if os.name == "nt" else "bin", "python")
     if not os.path.exists(python):
-        print("Creating %s ..." % directory, flush=True)
+        say("Creating %s ..." % directory)
         venv.create(directory, with_pip=True, clear=True)
-    print("Installing into %s (about a minute the first time) ..." % directory, flush=True)
+    say("Installing into %s (about a minute the first time) ..." % directory)
     command = [
         python,
         "-m",
