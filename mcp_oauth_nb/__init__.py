@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .config import Settings
     from .discovery import discover_authorization_server, discover_resource
     from .errors import AuthenticationRequired, McpOAuthError
+    from .http_auth import McpAuth
+    from .http_auth_storage import FileGrantStore
     from .lab import Lab
     from .loops import allow_asyncio_run, run
     from .mock_github import MockGitHub
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "AuthChallenge": "challenge",
     "AuthenticationRequired": "errors",
+    "FileGrantStore": "http_auth_storage",
     "FileTokenStore": "store",
     "Lab": "lab",
     "ManualClock": "clock",
+    "McpAuth": "http_auth",
     "McpOAuthError": "errors",
     "MemoryTokenStore": "store",
     "MockGitHub": "mock_github",
@@ -63,9 +67,11 @@ _HOMES = {
 __all__ = [
     "AuthChallenge",
     "AuthenticationRequired",
+    "FileGrantStore",
     "FileTokenStore",
     "Lab",
     "ManualClock",
+    "McpAuth",
     "McpOAuthError",
     "MemoryTokenStore",
     "MockGitHub",

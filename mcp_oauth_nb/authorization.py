@@ -172,7 +172,7 @@ def read_callback(url: str, flows: PendingFlows, *, iss_required: bool = False) 
         ReauthorizeError: the authorization server reported an error, `AccessDenied` for example.
         ProtocolError: a parameter is repeated, or there is neither a code nor an error.
     """
-    parameters = _parameters(url)
+    parameters = callback_parameters(url)
     error = parameters.get("error")
     # A code beside an error is not to be used.
     code = None if error else parameters.get("code")
@@ -227,7 +227,12 @@ def describe(code: object, description: object) -> str:
     return f"{text} ({printable(description).removesuffix('.')})"
 
 
-def _parameters(url: str) -> dict[str, str]:
+def callback_parameters(url: str) -> dict[str, str]:
+    """Return the query parameters of a callback, the whole URL or its query alone.
+
+    Raises:
+        ProtocolError: it is not a URL, or repeats a parameter.
+    """
     try:
         parts = urlsplit(url.strip())
     except ValueError:

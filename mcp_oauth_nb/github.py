@@ -157,11 +157,12 @@ class GitHubClient:
         """Return the user whom the token stands for."""
         return _parse(_USER, await self._get(f"{self._base_url}/user"))
 
-    async def repositories(self, limit: int) -> list[Repository]:
+    async def repositories(self, limit: int, *, include_private: bool = True) -> list[Repository]:
         """Return the user's repositories, the most recently updated first.
 
         Args:
             limit: the most to return, at least 1. Pages are followed until there are that many.
+            include_private: False leaves out the private ones that the token lets us see.
 
         Raises:
             ValueError: the limit is below 1.
@@ -173,7 +174,7 @@ class GitHubClient:
         while page is not None and len(found) < limit:
             answer = await self._get(page)
             items = _parse(_REPOSITORIES, answer)
-            found += items
+            found += items if include_private else [item for item in items if not item.private]
             # An empty page ends it, so that every round brings the limit nearer.
             page = self._next_page(answer, page) if items else None
         return found[:limit]

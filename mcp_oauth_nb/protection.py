@@ -24,7 +24,7 @@ from .http import ClientFactory
 from .oauth_handler import OAuthHandler
 from .provider import is_github
 from .recording_http import acting_as
-from .tools import PROTECTED_TOOLS, authentication_required
+from .tools import BASE_SCOPES, PROTECTED_TOOLS, authentication_required, required_scopes
 from .wire import SERVER
 
 log = logging.getLogger(__name__)
@@ -87,15 +87,27 @@ class TokenCheck:
         return True
 
 
-class ProtectTools(Extension):
+class AdvertiseAuthorization(Extension):
+    """Tells clients where to authorize: what `settings()` returns, in the form of each protocol era."""
+
+    identifier = OAUTH_EXTENSION
+
+    async def advertise(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: put the same into the answer to `initialize`, which has no place for extensions."""
+        result = await call_next(ctx)
+        if ctx.method == "initialize" and isinstance(result, dict) and (metadata := self.settings()):
+            capabilities = result.setdefault("capabilities", {})
+            capabilities["experimental"] = {**(capabilities.get("experimental") or {}), OAUTH_EXTENSION: metadata}
+        return result
+
+
+class ProtectTools(AdvertiseAuthorization):
     """Lets a call to a protected tool through only with a token that the provider vouches for.
 
     Args:
         oauth: keeps the token and knows where to get one.
         check: asks the provider.
     """
-
-    identifier = OAUTH_EXTENSION
 
     def __init__(self, oauth: OAuthHandler, check: TokenCheck):
         self._oauth = oauth
@@ -106,14 +118,6 @@ class ProtectTools(Extension):
         settings = self._oauth.settings
         return settings.get_authorization_metadata() if settings.is_oauth_configured() else {}
 
-    async def advertise(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware: put the same into the answer to `initialize`, which has no place for extensions."""
-        result = await call_next(ctx)
-        if ctx.method == "initialize" and isinstance(result, dict) and (metadata := self.settings()):
-            capabilities = result.setdefault("capabilities", {})
-            capabilities["experimental"] = {**(capabilities.get("experimental") or {}), OAUTH_EXTENSION: metadata}
-        return result
-
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
@@ -122,6 +126,7 @@ class ProtectTools(Extension):
         with acting_as(SERVER):
             if params.name in PROTECTED_TOOLS:
                 await self._require_token(params.name)
+                self._require_scopes(params)
             return await call_next(ctx)
 
     async def _require_token(self, tool: str) -> None:
@@ -144,6 +149,15 @@ class ProtectTools(Extension):
             raise _try_again(error) from error
         log.warning("Authentication required: the token was not issued to this app")
         raise authentication_required(self._oauth.challenge())
+
+    def _require_scopes(self, params: CallToolRequestParams) -> None:
+        granted = self._oauth.token.scopes if self._oauth.token is not None else ()
+        needed = required_scopes(params.name, params.arguments or {})
+        # Whoever may read private repositories has said so by `repo`; the base scope has other names that include it,
+        # and a GitHub App's token has none: of those, GitHub itself is the judge.
+        if granted and not set(needed) - set(BASE_SCOPES) <= set(granted):
+            log.warning("More scopes are needed: %s was called with too few", params.name)
+            raise authentication_required(self._oauth.challenge(), also=(*granted, *needed))
 
 
 def _not_configured(error: NotConfigured) -> MCPError:

@@ -41,7 +41,7 @@ class _FrameRecorder:
             self._record(sender, receiver, "error", f"not a JSON-RPC frame: {type(item).__name__}")
             return
         body = mask_fields(message.model_dump(mode="json", by_alias=True, exclude_unset=True), JSONRPC_SECRET_NAMES)
-        _hide_request_state(body)
+        hide_request_state(body)
         method, identifier = body.get("method"), body.get("id")
         if method is not None:
             kind: Kind = "notification" if identifier is None else "request"
@@ -61,7 +61,8 @@ class _FrameRecorder:
         )
 
 
-def _hide_request_state(body: dict[str, Any]) -> None:
+def hide_request_state(body: dict[str, Any]) -> None:
+    """Blank the sealed state in a JSON-RPC body, in place."""
     # The server encrypts it afresh for every message, so that even a mask would differ from run to run.
     for part in (body.get("params"), body.get("result")):
         if isinstance(part, dict) and "requestState" in part:

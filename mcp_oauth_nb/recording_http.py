@@ -1,17 +1,22 @@
-"""Records HTTP: a transport around a transport, and a body that is copied while it passes."""
+"""Records HTTP: a transport around a transport, and a body that is copied while it passes.
+
+`httpx`, with which this package calls, and `httpx2`, with which the SDK does, share the shape of their requests but
+not their classes: the recorder serves both, `recording_httpx2` has the other classes.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import httpx
 
-from .redaction import mask_fields, mask_header, mask_url, scrub
+from .recording_frames import hide_request_state
+from .redaction import JSONRPC_SECRET_NAMES, mask_fields, mask_header, mask_url, scrub
 from .wire import Kind
 
 if TYPE_CHECKING:
@@ -34,87 +39,128 @@ def acting_as(party: str) -> Iterator[None]:
         _actor.reset(token)
 
 
-class RecordingTransport(httpx.AsyncBaseTransport):
-    """Records what passes through another transport; see `Trace.http`."""
+#: Who answers a request to a URL.
+Receiver = str | Callable[[str], str]
 
-    def __init__(self, trace: Trace, inner: httpx.AsyncBaseTransport, sender: str, receiver: str):
+
+class HttpRecorder:
+    """Records requests and answers of either library."""
+
+    def __init__(self, trace: Trace, sender: str, receiver: Receiver):
         self._trace = trace
-        self._inner = inner
         self._sender = sender
         self._receiver = receiver
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        body = await request.aread()
-        sender = _actor.get() or self._sender
-        url = mask_url(str(request.url))
+    def request(self, method: str, address: str, headers: Mapping[str, str], body: bytes) -> PendingAnswer:
+        """Record a request."""
+        sender, url = _actor.get() or self._sender, mask_url(address)
+        receiver = self._receiver if isinstance(self._receiver, str) else self._receiver(address)
         exchange = self._trace.record(
             sender=sender,
-            receiver=self._receiver,
+            receiver=receiver,
             protocol="http",
             kind="request",
-            title=f"{request.method} {url.partition('?')[0]}",
+            title=f"{method} {url.partition('?')[0]}",
             url=url,
-            headers=_masked_headers(request.headers),
-            body=_masked_body(request.headers, body),
+            headers=_masked_headers(headers),
+            body=_masked_body(headers, body),
         )
-        try:
-            response = await self._inner.handle_async_request(request)
-        except httpx.TransportError as error:
-            self._answer(exchange, sender, "error", f"no answer: {type(error).__name__}")
-            raise
+        return PendingAnswer(self._trace, exchange, sender=receiver, receiver=sender)
 
-        def finished(content: bytes) -> None:
-            masked = _masked_body(response.headers, content)
-            kind: Kind = "error" if response.status_code >= 400 or _oauth_error(masked) else "response"
-            self._answer(exchange, sender, kind, _status_line(response, masked), response.headers, masked)
 
-        response.stream = _Tee(cast(httpx.AsyncByteStream, response.stream), finished)
-        return response
+class PendingAnswer:
+    """A recorded request that waits for its answer."""
 
-    def _answer(
-        self, exchange: int, to: str, kind: Kind, title: str, headers: httpx.Headers | None = None, body: Any = None
-    ) -> None:
+    def __init__(self, trace: Trace, exchange: int, *, sender: str, receiver: str):
+        self._trace = trace
+        self._exchange = exchange
+        self._sender = sender
+        self._receiver = receiver
+
+    def failed(self, error: Exception) -> None:
+        """Record that no answer came."""
+        self._record("error", f"no answer: {type(error).__name__}")
+
+    def arrived(self, status: int, reason: str, headers: Mapping[str, str], content: bytes) -> None:
+        """Record the answer, once its body is read or left."""
+        masked = _masked_body(headers, content)
+        kind: Kind = "error" if status >= 400 or _oauth_error(masked) else "response"
+        self._record(kind, _status_line(status, reason, headers, masked), headers, masked)
+
+    def _record(self, kind: Kind, title: str, headers: Mapping[str, str] | None = None, body: Any = None) -> None:
         self._trace.record(
-            sender=self._receiver,
-            receiver=to,
+            sender=self._sender,
+            receiver=self._receiver,
             protocol="http",
             kind=kind,
             title=title,
             headers=_masked_headers(headers) if headers is not None else None,
             body=body,
-            answers=exchange,
+            answers=self._exchange,
         )
+
+
+class RecordingTransport(httpx.AsyncBaseTransport):
+    """Records what passes through another transport; see `Trace.http`."""
+
+    def __init__(self, recorder: HttpRecorder, inner: httpx.AsyncBaseTransport):
+        self._recorder = recorder
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        pending = self._recorder.request(request.method, str(request.url), request.headers, await request.aread())
+        try:
+            response = await self._inner.handle_async_request(request)
+        except httpx.TransportError as error:
+            pending.failed(error)
+            raise
+        head = (response.status_code, response.reason_phrase, response.headers)
+        response.stream = _Tee(BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
+        return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-class _Tee(httpx.AsyncByteStream):
+class BodyCopy:
     """Passes a body on and keeps a copy, so that recording neither buffers nor reads ahead."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, finished: Callable[[bytes], None]):
+    def __init__(self, inner: Any, finished: Callable[[bytes], None]):
         self._inner = inner
         self._finished: Callable[[bytes], None] | None = finished
         self._copy = bytearray()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Pass the body on."""
         async for chunk in self._inner:
             if len(self._copy) <= _MAX_RECORDED_BYTES:
                 self._copy += chunk
             yield chunk
 
     async def aclose(self) -> None:
+        """Close it, and hand the copy over."""
         await self._inner.aclose()
         finished, self._finished = self._finished, None
         if finished is not None:
             finished(bytes(self._copy))
 
 
-def _masked_headers(headers: httpx.Headers) -> dict[str, str]:
+class _Tee(httpx.AsyncByteStream):
+    def __init__(self, copy: BodyCopy):
+        self._copy = copy
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._copy.chunks()
+
+    async def aclose(self) -> None:
+        await self._copy.aclose()
+
+
+def _masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): mask_header(name, value) for name, value in headers.items()}
 
 
-def _masked_body(headers: httpx.Headers, content: bytes) -> Any:
+def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
     if not content:
         return None
     if len(content) > _MAX_RECORDED_BYTES:
@@ -125,12 +171,20 @@ def _masked_body(headers: httpx.Headers, content: bytes) -> Any:
         return mask_fields(dict(parse_qsl(text, keep_blank_values=True)))
     if media == "application/json" or media.endswith("+json"):
         try:
-            return mask_fields(json.loads(text))
+            return _masked_json(json.loads(text))
         except (ValueError, RecursionError):
             return f"({len(content):,} bytes, not valid JSON)"
     if media.startswith("text/plain"):
         return scrub(text)
     return f"({len(content):,} bytes of {media or 'unknown type'})"
+
+
+def _masked_json(value: Any) -> Any:
+    if not isinstance(value, dict) or "jsonrpc" not in value:
+        return mask_fields(value)
+    masked = mask_fields(value, JSONRPC_SECRET_NAMES)
+    hide_request_state(masked)
+    return masked
 
 
 def _oauth_error(body: Any) -> str | None:
@@ -139,10 +193,10 @@ def _oauth_error(body: Any) -> str | None:
     return error if isinstance(error, str) else None
 
 
-def _status_line(response: httpx.Response, body: Any) -> str:
-    title = f"{response.status_code} {response.reason_phrase}".rstrip()
+def _status_line(status: int, reason: str, headers: Mapping[str, str], body: Any) -> str:
+    title = f"{status} {reason}".rstrip()
     if (error := _oauth_error(body)) is not None:
         return f"{title} (error={error})"
-    if response.has_redirect_location:
-        return f"{title} -> {mask_url(response.headers['location']).partition('?')[0]}"
+    if 300 <= status < 400 and (location := headers.get("location")) is not None:
+        return f"{title} -> {mask_url(location).partition('?')[0]}"
     return title

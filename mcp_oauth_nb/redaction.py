@@ -27,7 +27,7 @@ _PREFIX = re.compile(r"(?:gh[opusr]_|github_pat_|mcp_)")
 SECRET_NAMES = frozenset(
     "access_token refresh_token client_secret code code_verifier device_code state id_token assertion "
     "client_assertion registration_access_token password token token_last_eight authorization cookie set-cookie "
-    "proxy-authorization x-csrf-token".split()
+    "proxy-authorization x-csrf-token mcp-session-id".split()
 )
 #: The same for JSON-RPC, where `code` is an error number, or source code that a tool is to analyse.
 JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"}

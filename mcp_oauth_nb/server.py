@@ -37,7 +37,7 @@ def build_server(
         clock=oauth.clock,
     )
     protection = ProtectTools(oauth, TokenCheck(oauth, github, client))
-    with _root_logger_untouched():
+    with root_logger_untouched():
         server = MCPServer(
             oauth.settings.server_name,
             version=oauth.settings.server_version,
@@ -69,7 +69,7 @@ def log_authorization_metadata(settings: Settings) -> None:
 
 
 @contextmanager
-def _root_logger_untouched() -> Iterator[None]:
+def root_logger_untouched() -> Iterator[None]:
     """Keep `MCPServer()` from giving the root logger a handler: that is for the program, or the kernel, to decide."""
     placeholder = logging.NullHandler()
     logging.getLogger().addHandler(placeholder)

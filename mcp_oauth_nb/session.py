@@ -9,7 +9,7 @@ import asyncio
 import copy
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
@@ -28,10 +28,14 @@ from . import kernel, loops
 from ._version import __version__
 from .challenge import OAUTH_EXTENSION, AuthChallenge
 from .connection import Connection, Target, transport
-from .errors import AuthenticationRequired
+from .errors import AuthenticationRequired, ConfigurationError, McpOAuthError, SessionFailed
 from .opening import Opening
 from .redaction import scrub
 from .trace import Trace
+
+if TYPE_CHECKING:
+    from .http_auth import McpAuth
+    from .http_transport import HttpTransport
 
 T = TypeVar("T")
 
@@ -58,8 +62,9 @@ class Session:
         server_capabilities: what the server said that it can do.
     """
 
-    def __init__(self, connection: Connection, authorize: Authorize | None):
+    def __init__(self, connection: Connection, authorize: Authorize | None, http: HttpTransport | None = None):
         self._connection = connection
+        self._http = http
         self._authorize = authorize
         self.protocol_version: str = connection.client.protocol_version
         self.server_info: Implementation | None = connection.client.server_info
@@ -77,6 +82,7 @@ class Session:
         sampling: Sampling | None = None,
         trace: Trace | None = None,
         authorize: Authorize | None = None,
+        auth: McpAuth | None = None,
         timeout: float | None = None,
         name: str = "mcp-oauth-nb",
         loop: Literal["thread", "current"] = "thread",
@@ -87,8 +93,9 @@ class Session:
             target: the SDK's server object, `StdioServerParameters`, a URL, or an MCP transport.
             mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25.
             sampling: answers the server's requests to a model. It runs on the session's loop.
-            trace: records the JSON-RPC frames.
+            trace: records the JSON-RPC frames; with `auth`, the HTTP exchanges too.
             authorize: the default of `call_tool`.
+            auth: authorizes with the server at a URL as MCP has it for HTTP (401, discovery, browser, token).
             timeout: of each request, in seconds; without it a request waits until it is cancelled.
             name: how the client introduces itself.
             loop: `thread` is right for notebooks; `current` uses the running loop and starts no thread, for a
@@ -97,12 +104,14 @@ class Session:
         Raises:
             ConfigurationError: the target is nothing that can be connected to.
             SessionFailed: the connection could not be made; its cause says why.
+            McpOAuthError: authorization failed; see `errors`.
         """
 
         async def opened() -> Session:
             kernel.install()
+            http = _http_transport(target, auth, trace) if auth is not None else None
             client = Client(
-                transport(target, trace),
+                transport(target if http is None else http, trace),
                 mode=mode,
                 sampling_callback=sampling,
                 read_timeout_seconds=timeout,
@@ -112,11 +121,17 @@ class Session:
             connection = Connection(client, home)
             try:
                 await loops.on(home, connection.open())
+            except SessionFailed as error:
+                if http is not None and isinstance(error.__cause__, McpOAuthError):
+                    raise error.__cause__ from None
+                raise
             except BaseException:
                 # An interrupted cell included: nothing may stay behind.
                 connection.close_soon()
                 raise
-            return cls(connection, authorize)
+            if http is not None:
+                http.opened()
+            return cls(connection, authorize, http)
 
         return Opening(opened, cls.aclose)
 
@@ -192,9 +207,16 @@ class Session:
         Raises:
             SessionClosed: the session was closed.
             SessionFailed: the connection ended by itself.
+            McpOAuthError: with `auth`, authorization failed; the session stays open.
         """
         self._connection.check()
-        return await loops.on(self._connection.home, self._connection.call(work))
+        try:
+            return await loops.on(self._connection.home, self._connection.call(work))
+        except MCPError as error:
+            failure = self._http.failure(error) if self._http is not None else None
+            if failure is None:
+                raise
+        raise failure
 
     async def aclose(self) -> None:
         """Close the connection; calls that are under way fail with `SessionClosed`. Closing again does nothing.
@@ -209,3 +231,13 @@ class Session:
         info = self.server_info
         server = scrub(f"{info.name} {info.version}") if info else "unnamed server"
         return f"Session({server}, {self.protocol_version}, {self._connection.state})"
+
+
+def _http_transport(target: Target, auth: McpAuth, trace: Trace | None) -> HttpTransport:
+    if not isinstance(target, str) or not target.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            "`auth` is for a server at an http:// or https:// URL.",
+            hint="A server in this process or over stdio asks by the -32001 error: pass `authorize=` instead.",
+            reference="MCP 2025-06-18, Authorization",
+        )
+    return auth.transport(target, trace)

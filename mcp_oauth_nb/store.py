@@ -14,9 +14,9 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from platformdirs import user_data_path
 
@@ -75,44 +75,63 @@ class MemoryTokenStore:
         return f"MemoryTokenStore({len(self._tokens)} tokens)"
 
 
-class FileTokenStore:
-    """Tokens in one JSON file of mode 0600, replaced as a whole so that a crash leaves the old or the new one.
+class Storable(Protocol):
+    """What a `FileStore` can write: a value with a form in JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the stored form, secrets in clear."""
+        ...
+
+
+V = TypeVar("V", bound=Storable)
+
+
+class FileStore(Generic[V]):
+    """Values in one JSON file of mode 0600, replaced as a whole so that a crash leaves the old or the new one.
 
     Args:
-        path: the file; by default one in the user's data directory, which `login` and `serve` share.
+        path: the file.
+        parse: makes a value of its stored form, or raises `ProtocolError`.
+        noun: what one value is called in the file.
 
-    A file that cannot be parsed counts as signed out. A disk that cannot be written costs a warning: the tokens
+    A file that cannot be parsed counts as signed out. A disk that cannot be written costs a warning: the values
     stay in memory.
 
     Raises:
         ConfigurationError: other users may read the file.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None):
-        self.path = Path(path) if path is not None else default_path()
-        self._unwritten: dict[TokenKey, Token | None] = {}
+    def __init__(self, path: str | os.PathLike[str], parse: Callable[[dict[str, Any]], V], noun: str):
+        self.path = Path(path)
+        self._parse = parse
+        self._noun = noun
+        self._unwritten: dict[TokenKey, V | None] = {}
         self._lock = threading.Lock()
 
-    def load(self, key: TokenKey) -> Token | None:
-        """Return the stored token, or None."""
+    def entries(self) -> dict[TokenKey, V]:
+        """Return everything that is stored."""
         with self._lock:
             try:
-                return self._read().get(key)
+                return self._read()
             except OSError as error:
                 log.warning("The token store %s cannot be read (%s).", self.path, error.strerror)
-                return self._unwritten.get(key)
+                return {key: value for key, value in self._unwritten.items() if value is not None}
 
-    def save(self, key: TokenKey, token: Token) -> None:
-        """Store the token in place of any other under this key."""
-        self._change(key, token)
+    def load(self, key: TokenKey) -> V | None:
+        """Return what is stored under this key, or None."""
+        return self.entries().get(key)
+
+    def save(self, key: TokenKey, value: V) -> None:
+        """Store the value in place of any other under this key."""
+        self._change(key, value)
 
     def delete(self, key: TokenKey) -> None:
-        """Forget the token, if there is one."""
+        """Forget what is stored under this key, if there is something."""
         self._change(key, None)
 
-    def _change(self, key: TokenKey, token: Token | None) -> None:
+    def _change(self, key: TokenKey, value: V | None) -> None:
         with self._lock:
-            self._unwritten[key] = token
+            self._unwritten[key] = value
             try:
                 with self._alone():
                     self._write(self._read())
@@ -135,31 +154,30 @@ class FileTokenStore:
         finally:
             os.close(descriptor)
 
-    def _read(self) -> dict[TokenKey, Token]:
-        tokens: dict[TokenKey, Token] = {}
+    def _read(self) -> dict[TokenKey, V]:
+        values: dict[TokenKey, V] = {}
         try:
             with self.path.open("rb") as file:
                 self._check_mode(os.fstat(file.fileno()).st_mode)
-                entries = json.loads(file.read())["tokens"]
+                entries = json.loads(file.read())[f"{self._noun}s"]
             for entry in entries:
-                tokens[_key(entry["key"])] = Token.from_dict(entry["token"])
+                values[_key(entry["key"])] = self._parse(entry[self._noun])
         except FileNotFoundError:
             pass
         except (ValueError, KeyError, TypeError, AttributeError, ProtocolError, RecursionError):
             # Nothing of the content goes into the log: it may be half a token.
             log.warning("The token store %s is damaged and counts as empty: sign in again.", self.path)
-            tokens = {}
-        for key, token in self._unwritten.items():
-            if token is None:
-                tokens.pop(key, None)
+            values = {}
+        for key, value in self._unwritten.items():
+            if value is None:
+                values.pop(key, None)
             else:
-                tokens[key] = token
-        return tokens
+                values[key] = value
+        return values
 
-    def _write(self, tokens: dict[TokenKey, Token]) -> None:
-        content: dict[str, Any] = {
-            "tokens": [{"key": list(key), "token": token.to_dict()} for key, token in sorted(tokens.items())]
-        }
+    def _write(self, values: dict[TokenKey, V]) -> None:
+        stored = ({"key": list(key), self._noun: values[key].to_dict()} for key in sorted(values))
+        content: dict[str, Any] = {f"{self._noun}s": list(stored)}
         # mkstemp makes the file with mode 0600 before a byte is in it.
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:
@@ -181,7 +199,18 @@ class FileTokenStore:
             )
 
     def __repr__(self) -> str:
-        return f"FileTokenStore({str(self.path)!r})"
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+
+class FileTokenStore(FileStore[Token]):
+    """A `TokenStore` in one file that only its owner can read; see `FileStore`.
+
+    Args:
+        path: the file; by default one in the user's data directory, which `login` and `serve` share.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None):
+        super().__init__(path if path is not None else default_path(), Token.from_dict, "token")
 
 
 def _key(stored: Any) -> TokenKey:

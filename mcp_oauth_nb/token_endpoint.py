@@ -85,7 +85,7 @@ async def revoke(settings: Settings, client: ClientFactory, url: str, token: Tok
         if value is None:
             continue
         answer = await post(settings, client, url, {"token": value, "token_type_hint": hint})
-        _check_available(answer, now)
+        check_available(answer, now)
         if answer.status != 200:
             raise ProtocolError(f"{answer.url} answered {answer.status}.", reference="RFC 7009 section 2.2")
 
@@ -105,7 +105,7 @@ def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
         OAuthErrorResponse: any other OAuth error.
         ProtocolError: the answer is neither a token nor an error.
     """
-    _check_available(answer, now)
+    check_available(answer, now)
     body = _fields(answer)
     if body.get("error") is not None:
         if body.get("access_token") is not None:
@@ -117,7 +117,12 @@ def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
     return body
 
 
-def _check_available(answer: Answer, now: float) -> None:
+def check_available(answer: Answer, now: float) -> None:
+    """Raise if an answer says "not now".
+
+    Raises:
+        ServerUnavailable, RateLimited: a 5xx, or 429; try again later.
+    """
     if answer.status >= 500:
         raise ServerUnavailable(f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(now))
     if answer.status == 429:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from mcp import CreateMessageResult, MCPError, SamplingMessage
 from mcp.server import MCPServer
@@ -19,6 +20,10 @@ from .github import GitHubClient, GitHubUser, Repository
 
 #: The tools that need a token.
 PROTECTED_TOOLS = frozenset({"get_github_user_info"})
+#: What they need.
+BASE_SCOPES = ("read:user",)
+#: What they need beside, to see private repositories.
+PRIVATE_SCOPES = ("repo",)
 
 AnalysisType = Literal["explain", "review", "suggest_improvements", "find_bugs", "security_review"]
 
@@ -59,6 +64,18 @@ def ask_the_model(code: Code, analysis_type: AnalysisType = "explain", max_token
     return Sample([message], max_tokens=max_tokens)
 
 
+def required_scopes(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the scopes that a call needs; none if the tool is open.
+
+    Args:
+        arguments: as they came from the client, not yet validated.
+    """
+    if tool not in PROTECTED_TOOLS:
+        return ()
+    # Validation will read "yes" and 1 as true, too: whatever is not plainly false needs the scope.
+    return BASE_SCOPES if arguments.get("include_private", False) is False else BASE_SCOPES + PRIVATE_SCOPES
+
+
 def add_tools(server: MCPServer, github: GitHubClient, challenge: AuthChallenge) -> None:
     """Register the tools and the prompt.
 
@@ -75,11 +92,16 @@ def add_tools(server: MCPServer, github: GitHubClient, challenge: AuthChallenge)
     async def get_github_user_info(
         include_repos: Annotated[bool, Field(description="Include repository data")] = True,
         repo_limit: Annotated[int, Field(ge=1, le=100, description="The most repositories to return")] = 10,
+        include_private: Annotated[
+            bool, Field(description="Include private repositories; needs the scope repo")
+        ] = False,
     ) -> GitHubUserInfo:
         """Fetch the authenticated GitHub user and their repositories. Needs authorization."""
         try:
             user = await github.user()
-            repositories = await github.repositories(repo_limit) if include_repos else []
+            repositories = (
+                await github.repositories(repo_limit, include_private=include_private) if include_repos else []
+            )
         except InsufficientScope as error:
             raise authentication_required(challenge, also=error.required) from error
         except ReauthorizeError as error:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
 from .clock import Clock, SystemClock
 from .diagram import Diagram
 from .recording_frames import recorded_frames
-from .recording_http import RecordingTransport
+from .recording_http import HttpRecorder, Receiver, RecordingTransport
 from .wire import CLIENT, GITHUB, SERVER, Exchange, Kind, Message
+
+if TYPE_CHECKING:
+    import httpx2
 
 
 class Trace:
@@ -129,7 +132,22 @@ class Trace:
             sender: who uses it, such as `MCP client`.
             receiver: who answers.
         """
-        return RecordingTransport(self, transport, sender, receiver)
+        return RecordingTransport(HttpRecorder(self, sender, receiver), transport)
+
+    def http2(
+        self, transport: httpx2.AsyncBaseTransport, *, sender: str = CLIENT, receiver: Receiver = SERVER
+    ) -> httpx2.AsyncBaseTransport:
+        """Wrap an httpx2 transport, which the SDK's HTTP client uses, in the same way.
+
+        Args:
+            transport: the one that does the work.
+            sender: who uses it, such as `MCP client`.
+            receiver: who answers, or a function that says so for a URL.
+        """
+        # Only who speaks HTTP with the SDK needs the second library.
+        from .recording_httpx2 import RecordingTransport2
+
+        return RecordingTransport2(HttpRecorder(self, sender, receiver), transport)
 
     def frames(
         self, transport: AbstractAsyncContextManager[tuple[Any, Any]], *, client: str = CLIENT, server: str = SERVER

@@ -15,6 +15,9 @@ PACKAGE = Path(mcp_oauth_nb.__file__).parent
 
 # Beside DESIGN.md's table: `redaction`, `http`, `wire`, `loops` and the like are parts of its modules that two of them
 # share. `diagram` stands below `trace`, which offers `trace.diagram()`; both build on `wire`.
+HTTP_CLIENT = [f"http_auth{part}" for part in ("", "_checks", "_provider", "_redirect", "_storage")] + [
+    "http_transport"
+]
 LAYERS = [
     [
         "_version",
@@ -37,6 +40,7 @@ LAYERS = [
         "diagram_svg",
         "diagram",
         "recording_http",
+        "recording_httpx2",
         "recording_frames",
         "trace",
         "github",
@@ -47,10 +51,12 @@ LAYERS = [
         "opening",
     ],
     ["token_endpoint", "provider", "oauth_handler", "discovery_report", "probing", "discovery", "kernel"],
-    ["tools", "protection", "server", "connection", "session", "callback", "browser_login"],
+    ["tools", "protection", "server", "resource", "connection", "session", "callback", "browser_login", *HTTP_CLIENT],
     ["lab", "exercises"],
     ["demo", "doctor", "serve", "mock_server", "widgets", "cli", "main", "__main__", "pytest_plugin", "__init__"],
 ]
+# Methods that mean what they mean in the class that declares them.
+OVERRIDDEN = {"invoke", "aclose", "handle_async_request", "is_token_valid", "clear_tokens", "send"}
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
@@ -132,7 +138,7 @@ def test_every_public_function_class_and_method_is_documented() -> None:
                     missing.append(f"{path.relative_to(PACKAGE)}:{item.lineno} {item.name}")
     # A property's setter is documented by its getter.
     setters = {line for line in missing if line.split()[-1] in {"token", "access_token", "refresh_token"}}
-    overridden = {line for line in missing if line.split()[-1] in {"invoke", "aclose", "handle_async_request"}}
+    overridden = {line for line in missing if line.split()[-1] in OVERRIDDEN}
     assert not [line for line in missing if line not in setters | overridden]
 
 

@@ -1,0 +1,200 @@
+"""The consent page, and the way back from GitHub.
+
+GitHub remembers that a person has authorized *this server*, whatever client stands behind it, and then asks nothing
+more. So this server asks itself, for each client; and it checks at the callback that the browser is the one that
+consented. Otherwise an attacker could consent in theirs and have the victim finish the flow (SECURITY.md, row 15).
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import Any
+
+from mcp.server.auth.provider import AuthorizationErrorCode, AuthorizationParams
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ..errors import AccessDenied, McpOAuthError, TransientError
+from . import forms, pages, redirects
+from .authorize import to_client, too_many
+from .browsers import Browsers
+from .clients import Client
+from .federation import Upstream
+from .forms import Malformed, Parameters
+from .provider import FLOW_LIFETIME_SECONDS, Provider
+from .throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+#: Consent is asked for again after this many seconds, and in every new browser session.
+CONSENT_LIFETIME_SECONDS = 8 * 3600.0
+
+_ORIGINS = {"pre-registered": "known to this server", "dynamic": "registered itself under this name, unverified"}
+_FROM_UPSTREAM: tuple[AuthorizationErrorCode, ...] = ("access_denied", "server_error", "temporarily_unavailable")
+_STALE = "This request is no longer waiting, or belongs to another browser. Start again from your application."
+
+
+class ConsentEndpoint:
+    """Asks the person, sends them to GitHub, and the answer to the client."""
+
+    def __init__(
+        self, provider: Provider, upstream: Upstream, browsers: Browsers, throttle: Throttle, *, public_url: str
+    ):
+        self._clients = provider.clients
+        self._grants = provider.grants
+        self._vault = provider.grants.vault
+        self._upstream = upstream
+        self._browsers = browsers
+        self._throttle = throttle
+        self._issuer = public_url
+
+    # -- the page ------------------------------------------------------------------------------------------------
+
+    async def ask(self, request: Request) -> Response:
+        """GET /consent: show the page; or go on, where this browser has said yes to the same before."""
+        wait = await self._throttle.wait_for("authorize", request)
+        if wait is not None:
+            return too_many(wait)
+        flow_id = request.query_params.get("flow", "")
+        flow = await self._vault.get("flows", flow_id)
+        client = await self._clients.get(flow["client_id"]) if flow is not None else None
+        if flow is None or client is None or not self._browsers.is_same(request, flow["browser"]):
+            return _stale()
+        params = AuthorizationParams.model_validate(flow["params"])
+        if await self._has_consented(flow, params) and await self._vault.delete("flows", flow_id):
+            return await self._to_upstream(flow, params)
+        redirect_uri = str(params.redirect_uri)
+        question = pages.Question(
+            client_name=client.display_name,
+            client_known_by=_known_by(client),
+            redirect_to=redirects.target_name(redirect_uri),
+            on_this_machine=redirects.is_on_this_machine(redirect_uri),
+            scopes=params.scopes or [],
+            resource=params.resource or "",
+        )
+        leads_to = [redirect_uri, self._upstream.settings.oauth_authorization_url]
+        fields = {"flow": flow_id, "form_token": flow["form_token"]}
+        return pages.consent_page(question, fields=fields, leads_to=leads_to)
+
+    async def decide(self, request: Request) -> Response:
+        """POST /consent: the person has pressed a button."""
+        try:
+            form = await forms.read_form(request)
+        except Malformed as error:
+            return pages.error_page("Invalid request", str(error), status=400)
+        flow_id = form.get("flow", "")
+        flow = await self._vault.get("flows", flow_id)
+        # Nothing is used up by a form that another site made this browser send (RFC 9700 section 4.7).
+        if flow is None or not self._is_genuine(request, form, flow) or not await self._vault.delete("flows", flow_id):
+            return _stale()
+        params = AuthorizationParams.model_validate(flow["params"])
+        if form.get("authorize") != "1":
+            return self._failed(flow, ("access_denied", "The user has denied the access."))
+        await self._remember_consent(flow, params)
+        return await self._to_upstream(flow, params)
+
+    def _is_genuine(self, request: Request, form: Parameters, flow: dict[str, Any]) -> bool:
+        origin = request.headers.get("origin", self._issuer)
+        return (
+            not form.repeated
+            and origin == self._issuer
+            and self._browsers.is_same(request, flow["browser"])
+            and hmac.compare_digest(form.get("form_token", "").encode(), flow["form_token"].encode())
+        )
+
+    # -- consent that was given before ---------------------------------------------------------------------------
+
+    async def _has_consented(self, flow: dict[str, Any], params: AuthorizationParams) -> bool:
+        name = _consent_name(flow, params)
+        given = await self._vault.get("consents", name) if name is not None else None
+        return given is not None and set(params.scopes or []) <= set(given["scopes"])
+
+    async def _remember_consent(self, flow: dict[str, Any], params: AuthorizationParams) -> None:
+        name = _consent_name(flow, params)
+        if name is None:
+            return
+        before = await self._vault.get("consents", name) or {"scopes": []}
+        scopes = sorted({*before["scopes"], *(params.scopes or [])})
+        await self._vault.put("consents", name, {"scopes": scopes}, lifetime=CONSENT_LIFETIME_SECONDS)
+
+    # -- to GitHub and back --------------------------------------------------------------------------------------
+
+    async def _to_upstream(self, flow: dict[str, Any], params: AuthorizationParams) -> Response:
+        try:
+            url, state, code_verifier = self._upstream.begin(params.scopes or [])
+        except McpOAuthError as error:
+            log.error("No way to the upstream provider: %s", error.message)
+            return self._failed(flow, ("server_error", "The upstream provider is not configured."))
+        record = {**flow, "code_verifier": code_verifier}
+        await self._vault.put("upstream_flows", state, record, lifetime=FLOW_LIFETIME_SECONDS)
+        return RedirectResponse(url, 303, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+
+    async def callback(self, request: Request) -> Response:
+        """GET /oauth/callback: GitHub has sent the browser back."""
+        wait = await self._throttle.wait_for("authorize", request)
+        if wait is not None:
+            return too_many(wait)
+        try:
+            parameters = forms.read_query(request)
+        except Malformed as error:
+            return pages.error_page("Invalid request", str(error), status=400)
+        state = parameters.get("state", "")
+        flow = None if parameters.repeated else await self._vault.get("upstream_flows", state)
+        # Only the browser that consented finishes the flow; another one does not even use it up.
+        if flow is None or not self._browsers.is_same(request, flow["browser"]):
+            return _stale()
+        if not await self._vault.delete("upstream_flows", state):
+            return _stale()
+        return await self._came_back(f"{self._upstream.settings.oauth_redirect_uri}?{request.url.query}", state, flow)
+
+    async def _came_back(self, url: str, state: str, flow: dict[str, Any]) -> Response:
+        params = AuthorizationParams.model_validate(flow["params"])
+        try:
+            person = await self._upstream.finish(
+                url, state=state, code_verifier=flow["code_verifier"], scopes=params.scopes or []
+            )
+        except McpOAuthError as error:
+            log.warning("The upstream provider gave no token: %s", error.message)
+            return self._failed(flow, (_kind(error, url), "GitHub did not give the access that was asked for."))
+        code = await self._grants.issue_code(
+            flow["client_id"], params, scopes=person.scopes, subject=person.login, upstream=person.token
+        )
+        return to_client(str(params.redirect_uri), issuer=self._issuer, state=params.state, code=code)
+
+    def _failed(self, flow: dict[str, Any], problem: tuple[AuthorizationErrorCode, str]) -> Response:
+        params = flow["params"]
+        log.info("Authorization of %r: %s", flow["client_id"], problem[0])
+        return to_client(params["redirect_uri"], issuer=self._issuer, state=params["state"], error=problem)
+
+
+def _kind(error: McpOAuthError, url: str) -> AuthorizationErrorCode:
+    """Say in the codes of RFC 6749 section 4.1.2.1 what went wrong at GitHub."""
+    said = forms.read(url.partition("?")[2]).get("error")
+    if isinstance(error, AccessDenied):
+        return "access_denied"
+    if not isinstance(error, TransientError):
+        return "server_error"
+    return next((code for code in _FROM_UPSTREAM if code == said), "temporarily_unavailable")
+
+
+def _consent_name(flow: dict[str, Any], params: AuthorizationParams) -> str | None:
+    """Name what a consent is remembered under; None where it is asked for every time.
+
+    RFC 8252 section 8.6: whoever listens on this machine may only claim to be the client, so no flow to it runs
+    without the person.
+    """
+    redirect_uri = str(params.redirect_uri)
+    if redirects.is_on_this_machine(redirect_uri):
+        return None
+    return "\n".join([flow["browser"], flow["client_id"], redirect_uri, params.resource or ""])
+
+
+def _known_by(client: Client) -> str:
+    if client.origin == "document":
+        return f"described by {client.client_id}"
+    return _ORIGINS[client.origin]
+
+
+def _stale() -> Response:
+    return pages.error_page("Start again", _STALE, status=400)

@@ -1,0 +1,219 @@
+"""The token, revocation and registration endpoints: the SDK's handlers, behind the checks that they leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp.server.auth.handlers.register import RegistrationHandler
+from mcp.server.auth.handlers.revoke import RevocationHandler
+from mcp.server.auth.handlers.token import TokenErrorResponse, TokenHandler, TokenSuccessResponse
+from mcp.server.auth.json_response import PydanticJSONResponse
+from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.provider import RegistrationError, TokenErrorCode
+from mcp.server.auth.settings import ClientRegistrationOptions
+from mcp.shared.auth import OAuthClientInformationFull
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ..errors import InvalidCodeVerifier
+from ..pkce import check_verifier
+from ..redaction import remember
+from . import clients, forms
+from .authorize import same_resource
+from .forms import Malformed, Parameters
+from .metadata import GRANT_TYPES
+from .provider import Provider
+from .throttle import Throttle
+
+# RFC 6749 section 5.1.
+_NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_HINTS = ("access_token", "refresh_token")
+
+
+class Refused(Exception):
+    """A request that does not get as far as the SDK's handler."""
+
+    def __init__(self, error: str, description: str, status: int = 400):
+        super().__init__(error)
+        self.error = error
+        self.description = description
+        self.status = status
+
+    def response(self) -> Response:
+        """Write it as RFC 6749 section 5.2 does."""
+        return _error(self.error, self.description, self.status)
+
+
+class StrictTokenHandler(TokenHandler):
+    """The SDK's handler, with RFC 6749 section 5.2's codes where it has others."""
+
+    def response(self, obj: TokenSuccessResponse | TokenErrorResponse) -> PydanticJSONResponse:
+        """Write the answer."""
+        if isinstance(obj, TokenErrorResponse):
+            if obj.error == "unsupported_grant_type":
+                # The endpoint has refused grants that nobody can use: this one is not for this client.
+                obj = TokenErrorResponse(error="unauthorized_client", error_description="The grant is not for you.")
+            elif obj.error == "invalid_request" and "redirect_uri did not match" in (obj.error_description or ""):
+                obj = TokenErrorResponse(error="invalid_grant", error_description=obj.error_description)
+        response: PydanticJSONResponse = super().response(obj)
+        return response
+
+
+class BackChannel:
+    """The endpoints that clients ask themselves.
+
+    Args:
+        resource: the one resource that tokens are for.
+        options: what may be registered.
+    """
+
+    def __init__(self, provider: Provider, throttle: Throttle, *, resource: str, options: ClientRegistrationOptions):
+        self._authenticator = ClientAuthenticator(provider)
+        self._tokens = StrictTokenHandler(provider, self._authenticator)
+        self._revocation = RevocationHandler(provider, self._authenticator)
+        self._registration = RegistrationHandler(provider, options)
+        self._grants = provider.grants
+        self._throttle = throttle
+        self._resource = resource
+
+    async def token(self, request: Request) -> Response:
+        """POST /token (RFC 6749 section 3.2)."""
+        wait = await self._throttle.wait_for("token", request)
+        if wait is not None:
+            return _slow_down(wait)
+        try:
+            form = await _credentials(request)
+            self._check_grant(form)
+        except Refused as refused:
+            return refused.response()
+        # Scheme and host may come in any case; what is stored has one.
+        form["resource"] = self._resource
+        if form["grant_type"] == "client_credentials":
+            return await self._client_credentials(forms.as_form(request, form), form)
+        return _challenged(await self._tokens.handle(forms.as_form(request, form)))
+
+    def _check_grant(self, form: Parameters) -> None:
+        grant = form.get("grant_type")
+        if grant is None:
+            raise Refused("invalid_request", "grant_type is missing.")
+        if grant not in GRANT_TYPES:
+            raise Refused("unsupported_grant_type", f"The grant types are: {' '.join(GRANT_TYPES)}.")
+        # RFC 8707 section 2.2: on every token request, refresh included.
+        if not same_resource(form.get("resource"), self._resource):
+            raise Refused("invalid_target", f"resource must be {self._resource}")
+        if grant == "authorization_code":
+            _check_verifier(form)
+
+    async def _client_credentials(self, request: Request, form: Parameters) -> Response:
+        try:
+            client = await self._authenticator.authenticate_request(request)
+        except AuthenticationError as error:
+            return _challenged(_error("invalid_client", error.message, 401))
+        problem = _not_for_machines(client, form)
+        if problem is not None:
+            return self._tokens.response(problem)
+        return self._tokens.response(await self._grants.issue_for_client(client.client_id, self._resource))
+
+    async def revoke(self, request: Request) -> Response:
+        """POST /revoke (RFC 7009)."""
+        wait = await self._throttle.wait_for("token", request)
+        if wait is not None:
+            return _slow_down(wait)
+        try:
+            form = await _credentials(request)
+        except Refused as refused:
+            return refused.response()
+        if "token" not in form:
+            return _error("invalid_request", "token is missing.")
+        remember(form["token"])
+        if form.get("token_type_hint") not in _HINTS:
+            form.pop("token_type_hint", None)  # RFC 7009 section 2.1: a hint, and this one helps nobody.
+        # The SDK's model wants the field of a public client too.
+        form.setdefault("client_secret", "")
+        response = await self._revocation.handle(forms.as_form(request, form))
+        if response.status_code == 401:
+            # RFC 7009 section 2.2.1; the SDK says unauthorized_client.
+            return _challenged(_error("invalid_client", "Client authentication failed.", 401))
+        return response
+
+    async def register(self, request: Request) -> Response:
+        """POST /register (RFC 7591)."""
+        wait = await self._throttle.wait_for("register", request)
+        if wait is not None:
+            return _slow_down(wait)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return _error("invalid_client_metadata", "The body must be application/json.")
+        body = await request.body()
+        try:
+            clients.check_registration(body)
+        except RegistrationError as error:
+            return _error(error.error, error.error_description or "")
+        response = await self._registration.handle(request)
+        # RFC 7591 section 3.2.1: it may hold a secret.
+        response.headers.update(_NOT_STORED)
+        return response
+
+
+async def _credentials(request: Request) -> Parameters:
+    """Read a form, and see to it that it names the client (RFC 6749 section 2.3.1).
+
+    Raises:
+        Refused: the form cannot be read, or authenticates in two ways.
+    """
+    if request.url.query:
+        raise Refused("invalid_request", "Parameters belong into the body, where no log keeps them.")
+    try:
+        form = await forms.read_form(request)
+    except Malformed as error:
+        raise Refused("invalid_request", str(error)) from None
+    if form.repeated:
+        raise Refused("invalid_request", "A parameter is repeated.")
+    for name in ("client_secret", "code", "refresh_token"):
+        remember(form.get(name))
+    # RFC 6749 section 2.3: one way to authenticate, not two.
+    if "authorization" in request.headers and "client_secret" in form:
+        raise Refused("invalid_request", "The client authenticates in two ways.")
+    in_header = forms.basic_client_id(request)
+    if "client_id" not in form and in_header is not None:
+        form["client_id"] = in_header
+    return form
+
+
+def _check_verifier(form: Parameters) -> None:
+    verifier = form.get("code_verifier")
+    if verifier is None:
+        raise Refused("invalid_request", "code_verifier is required.")
+    try:
+        check_verifier(verifier)
+    except InvalidCodeVerifier:
+        raise Refused("invalid_grant", "code_verifier is not 43 to 128 characters of its alphabet.") from None
+
+
+def _not_for_machines(client: OAuthClientInformationFull, form: Parameters) -> TokenErrorResponse | None:
+    error: TokenErrorCode
+    if not client.client_secret or "client_credentials" not in client.grant_types:
+        # RFC 6749 section 4.4: confidential clients only.
+        error, text = "unauthorized_client", "The grant is not for you."
+    elif form.get("scope"):
+        error, text = "invalid_scope", "A client on its own behalf has no scope: they all need a person."
+    else:
+        return None
+    return TokenErrorResponse(error=error, error_description=text)
+
+
+def _challenged(response: Response) -> Response:
+    if response.status_code == 401:
+        # RFC 6749 section 5.2, RFC 9110 section 15.5.2.
+        response.headers["WWW-Authenticate"] = 'Basic realm="client"'
+    return response
+
+
+def _error(error: str, description: str, status: int = 400) -> Response:
+    content: dict[str, Any] = {"error": error, "error_description": description}
+    return JSONResponse(content, status, headers=_NOT_STORED)
+
+
+def _slow_down(wait: int) -> Response:
+    response = _error("temporarily_unavailable", f"Too many requests. Try again in {wait} seconds.", 429)
+    response.headers["Retry-After"] = str(wait)
+    return response

@@ -1,0 +1,68 @@
+"""Limits on how often one address may ask, kept by `limits` in memory or in a store that the workers share."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from starlette.requests import Request
+
+Endpoint = Literal["authorize", "token", "register"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often one address may ask each endpoint, in the notation of `limits`; None is no limit.
+
+    A registration is stored for months, so it has the tightest. `authorize` also covers the consent page.
+    """
+
+    authorize: str | None = "120/minute"
+    token: str | None = "300/minute"
+    register: str | None = "60/minute;1000/day"
+
+
+class Throttle:
+    """Counts requests by address.
+
+    Args:
+        rates: how many are allowed.
+        storage: where the counts are; in memory if not given. `limits` measures real time, whatever our clock says.
+    """
+
+    def __init__(self, rates: Rates, storage: Storage | None = None):
+        self._limiter = FixedWindowRateLimiter(storage if storage is not None else MemoryStorage())
+        self._items: dict[Endpoint, list[RateLimitItem]] = {
+            "authorize": _items(rates.authorize),
+            "token": _items(rates.token),
+            "register": _items(rates.register),
+        }
+
+    async def wait_for(self, endpoint: Endpoint, request: Request) -> int | None:
+        """Count a request; return the seconds to wait if it is one too many (RFC 6585 section 4), else None."""
+        address = _who(request)
+        for item in self._items[endpoint]:
+            if not await self._limiter.hit(item, endpoint, address):
+                stats = await self._limiter.get_window_stats(item, endpoint, address)
+                return max(1, math.ceil(stats.reset_time - time.time()))
+        return None
+
+
+def _who(request: Request) -> str:
+    host = request.client.host if request.client else "unknown"
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    # A household has a whole /64 of IPv6 addresses to choose from (RFC 6177).
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else host
+
+
+def _items(text: str | None) -> list[RateLimitItem]:
+    return [parse(part) for part in text.split(";")] if text else []

@@ -1,0 +1,95 @@
+"""Authorization of an MCP client over HTTP: `Session.open("https://server/mcp", auth=McpAuth())`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mcp.client.auth.utils import is_valid_client_metadata_url
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
+from mcp.shared.auth_utils import resource_url_from_server_url
+from pydantic import AnyUrl
+
+from .browser_login import Opener
+from .clock import Clock, SystemClock
+from .errors import ConfigurationError
+from .http_auth_provider import AuthProvider
+from .http_auth_redirect import Paste, Redirect
+from .http_auth_storage import GrantStorage, GrantStore, MemoryGrantStore
+from .http_transport import HttpTransport, TransportFactory
+from .trace import Trace
+
+
+@dataclass(frozen=True)
+class McpAuth:
+    """How a client authorizes with MCP servers. One value serves any number of servers and sessions.
+
+    Attributes:
+        store: keeps registrations and tokens, by issuer and resource; in memory if not given.
+        client: a registration made beforehand. With a secret it must name the `issuer` that gave it.
+        client_metadata_url: the client's id, for servers that take Client ID Metadata Documents.
+        client_name: how the client registers itself, where it has to.
+        redirect_uri: where the browser comes back to: a loopback address, at a free port if it names none.
+        paste: asks for the URL that the browser came back to, for a browser on another machine. It is awaited on
+            the session's event loop, beside the listener; the first answer counts.
+        show: tells the person what to do, with the URL.
+        open_browser: opens the URL; `webbrowser.open` if not given.
+        timeout: seconds to wait for the person.
+        clock: says when a token has expired.
+        carrier: makes the HTTP transport; the network if not given.
+    """
+
+    store: GrantStore = field(default_factory=MemoryGrantStore)
+    client: OAuthClientInformationFull | None = field(default=None, repr=False)
+    client_metadata_url: str | None = None
+    client_name: str = "mcp-oauth-nb"
+    redirect_uri: str = "http://127.0.0.1/callback"
+    paste: Paste | None = None
+    show: Callable[[str], None] = print
+    open_browser: Opener | None = None
+    timeout: float = 300.0
+    clock: Clock = field(default_factory=SystemClock)
+    carrier: TransportFactory | None = None
+
+    def __post_init__(self) -> None:
+        if self.client is not None and self.client.client_secret and not self.client.issuer:
+            raise ConfigurationError(
+                "The client has a secret but does not say which authorization server it is for.",
+                hint="Set its `issuer`: otherwise any MCP server could name a place to send the secret to.",
+                reference="RFC 9700 section 4.4",
+            )
+        if self.client_metadata_url is not None and not is_valid_client_metadata_url(self.client_metadata_url):
+            raise ConfigurationError(
+                "The client metadata URL is not an https URL with a path.",
+                hint="Publish the document at such a URL, or leave it out: the client then registers itself.",
+            )
+
+    def provider(self, url: str) -> AuthProvider:
+        """Make the `httpx2.Auth` for one connection to the MCP server at `url`."""
+        resource = resource_url_from_server_url(url)
+        client = self.client.model_copy() if self.client is not None else None
+        redirect = Redirect(
+            self.redirect_uri,
+            paste=self.paste,
+            show=self.show,
+            open_browser=self.open_browser,
+            timeout=self.timeout,
+        )
+        metadata = OAuthClientMetadata(client_name=self.client_name, redirect_uris=[AnyUrl(self.redirect_uri)])
+        storage = GrantStorage(self.store, resource, self.clock, client)
+        return AuthProvider(url, metadata, storage, redirect, self.clock, self.client_metadata_url)
+
+    def transport(self, url: str, trace: Trace | None = None) -> HttpTransport:
+        """Make the MCP transport for one connection to the MCP server at `url`.
+
+        Args:
+            trace: records the HTTP exchanges.
+        """
+        return HttpTransport(url, auth=self.provider(url), trace=trace, carrier=self.carrier)
+
+    def forget(self, url: str) -> None:
+        """Drop what the store has for the MCP server at `url`: the next session registers and authorizes afresh."""
+        resource = resource_url_from_server_url(url)
+        for key in self.store.entries():
+            if key.resource == resource:
+                self.store.delete(key)

@@ -1,0 +1,163 @@
+"""Sends a person to the authorization server and waits for the answer: by loopback listener, or pasted."""
+
+from __future__ import annotations
+
+import asyncio
+import webbrowser
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from mcp.shared.auth import AuthorizationCodeResult
+
+from .authorization import callback_error, callback_parameters
+from .browser_login import Opener, open_url
+from .callback import CallbackListener
+from .errors import (
+    ConfigurationError,
+    IssuerMismatch,
+    McpOAuthError,
+    ProtocolError,
+    ReauthorizeError,
+    StateMismatch,
+)
+from .redaction import remember
+
+#: Given the authorization URL, returns the URL that the browser was redirected to.
+Paste = Callable[[str], Awaitable[str]]
+
+#: Checks the `iss` of an answer, present or not. It raises `IssuerMismatch`.
+CheckIssuer = Callable[[str | None], None]
+
+
+class _Refused(ReauthorizeError):
+    """The genuine answer, and it is no; a listener shows the visitor so, whatever the kind of `error`."""
+
+    def __init__(self, error: McpOAuthError):
+        super().__init__(error.message)
+        self.error = error
+
+
+class Redirect:
+    """One authorization's way through the browser. Use it as a context: the listener lives as long.
+
+    Args:
+        redirect_uri: a loopback URI to listen at, or any URI if there is `paste`.
+        paste: asks the person for the redirected URL, on the session's event loop; the first answer counts.
+        show: tells the person what to do, with the URL.
+        open_browser: opens the URL; `webbrowser.open` if not given.
+        timeout: seconds to wait for the person.
+    """
+
+    def __init__(
+        self,
+        redirect_uri: str,
+        *,
+        paste: Paste | None,
+        show: Callable[[str], None],
+        open_browser: Opener | None,
+        timeout: float,
+    ):
+        self._redirect_uri = redirect_uri
+        self._paste = paste
+        self._show = show
+        self._open_browser = open_browser or webbrowser.open
+        self._timeout = timeout
+        self._check_issuer: CheckIssuer = lambda iss: None
+        self._url = ""
+        self._listener: CallbackListener[AuthorizationCodeResult] | None = None
+
+    async def start(self, redirect_uri: str | None = None) -> str:
+        """Listen, at a free port if the redirect URI names none, and return the URI to send along.
+
+        Args:
+            redirect_uri: in place of the configured one, such as the one that is already registered.
+
+        Raises:
+            ConfigurationError: nobody can listen there, and nobody can paste.
+        """
+        uri = redirect_uri or self._redirect_uri
+        try:
+            listener = CallbackListener(uri, self._read)
+        except ConfigurationError:
+            if self._paste is None:
+                raise
+            return uri  # somewhere else, where the person copies the address from
+        self._listener = await listener.__aenter__()
+        return listener.redirect_uri
+
+    async def stop(self) -> None:
+        """Release the port."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.__aexit__(None, None, None)
+
+    async def send(self, url: str, check_issuer: CheckIssuer) -> None:
+        """Send the person to the authorization endpoint.
+
+        Args:
+            check_issuer: compares the `iss` of the answer, of an error too (RFC 9207).
+
+        Raises:
+            SecurityError: the URL is not one for a browser.
+        """
+        self._url, self._check_issuer = url, check_issuer
+        remember(self._state)
+        open_url(url, lambda address: True)  # checked before it is shown to anybody
+        self._show(f"Open this address in a browser{' on this machine' if self._listener else ''}:\n\n  {url}\n")
+        open_url(url, self._open_browser)
+
+    async def answer(self) -> AuthorizationCodeResult:
+        """Return the answer that arrives first; the SDK then compares its `state` and `iss` once more.
+
+        Raises:
+            ReauthorizeError: the person declined, or did not come back in time.
+            StateMismatch, IssuerMismatch: it does not belong to this request.
+        """
+        ways: list[Coroutine[Any, Any, AuthorizationCodeResult]] = []
+        if self._listener is not None:
+            ways.append(self._listener.wait(self._timeout))
+        if self._paste is not None:
+            ways.append(self._pasted(self._paste))
+        try:
+            return await _first(ways)
+        except _Refused as refused:
+            raise refused.error from None
+
+    async def _pasted(self, paste: Paste) -> AuthorizationCodeResult:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return self._read(await paste(self._url))
+        except TimeoutError:
+            raise ReauthorizeError(f"No address was pasted within {self._timeout:g} seconds.") from None
+
+    @property
+    def _state(self) -> str:
+        return parse_qs(urlsplit(self._url).query)["state"][-1]
+
+    def _read(self, url: str) -> AuthorizationCodeResult:
+        parameters = callback_parameters(url)
+        if parameters.get("state") != self._state:
+            raise StateMismatch("The callback's state belongs to no authorization request that is pending here.")
+        iss = parameters.get("iss")
+        try:
+            # RFC 9207 section 2.4: on error answers too, which the SDK never sees.
+            self._check_issuer(iss)
+        except IssuerMismatch as error:
+            raise _Refused(error) from None
+        if parameters.get("error"):
+            raise _Refused(callback_error(parameters))
+        if not parameters.get("code"):
+            raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
+        return AuthorizationCodeResult(code=parameters["code"], state=parameters["state"], iss=iss)
+
+
+async def _first(ways: list[Coroutine[Any, Any, AuthorizationCodeResult]]) -> AuthorizationCodeResult:
+    tasks = [asyncio.ensure_future(way) for way in ways]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return await next(iter(done))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

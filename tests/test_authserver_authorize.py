@@ -1,0 +1,264 @@
+"""The authorization endpoint: what is refused, where the refusal goes, and that nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from authserver_world import CALLBACK, PUBLIC_CLIENT, PUBLIC_URL, RESOURCE, World, answer, query
+from key_value.aio.stores.memory import MemoryStore
+from starlette.requests import Request
+
+from mcp_oauth_nb.authserver import Rates
+from mcp_oauth_nb.authserver.throttle import Throttle
+
+pytestmark = pytest.mark.anyio
+
+# What must not be redirected anywhere: client or address are not known good (RFC 6749 section 4.1.2.1).
+PAGES = {
+    "no client": {"client_id": None},
+    "empty client": {"client_id": ""},
+    "unknown client": {"client_id": "nobody"},
+    "client without redirect URIs": {"client_id": "robot"},
+    "no redirect URI": {"redirect_uri": None},
+    "another path": {"redirect_uri": "http://127.0.0.1:5000/cb/x"},
+    "a longer path": {"redirect_uri": "http://127.0.0.1:5000/cbx"},
+    "another host": {"redirect_uri": "http://127.0.0.2:5000/cb"},
+    "localhost for the address": {"redirect_uri": "http://localhost:5000/cb"},
+    "IPv6 for IPv4": {"redirect_uri": "http://[::1]:5000/cb"},
+    "https for http": {"redirect_uri": "https://127.0.0.1:5000/cb"},
+    "a user name in front": {"redirect_uri": "http://127.0.0.1:5000@evil.example/cb"},
+    "a host that begins like it": {"redirect_uri": "http://127.0.0.1.evil.example:5000/cb"},
+    "a query added": {"redirect_uri": "http://127.0.0.1:5000/cb?x=1"},
+    "a fragment added": {"redirect_uri": "http://127.0.0.1:5000/cb#x"},
+    "an escape": {"redirect_uri": "http://127.0.0.1:5000/%63b"},
+    "dot segments": {"redirect_uri": "http://127.0.0.1:5000/a/../cb"},
+    "a port that is none": {"redirect_uri": "http://127.0.0.1:5000x/cb"},
+    "upper case": {"redirect_uri": "HTTP://127.0.0.1:5000/cb"},
+    "a sub-domain of a web client": {"client_id": "shop", "redirect_uri": "https://a.shop.example/cb"},
+    "a port for a web client": {"client_id": "shop", "redirect_uri": "https://shop.example:8443/cb"},
+    "an evil address with a bad response type": {"redirect_uri": "https://evil.example/", "response_type": "x"},
+}
+
+# What is told to the client, at its registered address.
+REDIRECTS = {
+    "no response type": ({"response_type": None}, "invalid_request"),
+    "token": ({"response_type": "token"}, "unsupported_response_type"),
+    "code and token": ({"response_type": "code token"}, "unsupported_response_type"),
+    "fragment answers": ({"response_mode": "fragment"}, "invalid_request"),
+    "a request object": ({"request": "x.y.z"}, "invalid_request"),
+    "a request URI": ({"request_uri": "https://evil.example/"}, "invalid_request"),
+    "no challenge": ({"code_challenge": None}, "invalid_request"),
+    "no challenge and no method": ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
+    "plain": ({"code_challenge_method": "plain"}, "invalid_request"),
+    "no method, which means plain": ({"code_challenge_method": None}, "invalid_request"),
+    "s256 in lower case": ({"code_challenge_method": "s256"}, "invalid_request"),
+    "a short challenge": ({"code_challenge": "a" * 42}, "invalid_request"),
+    "a long challenge": ({"code_challenge": "a" * 44}, "invalid_request"),
+    "a padded challenge": ({"code_challenge": "a" * 42 + "="}, "invalid_request"),
+    "no resource": ({"resource": None}, "invalid_target"),
+    "the base URL": ({"resource": PUBLIC_URL}, "invalid_target"),
+    "another server": ({"resource": "https://other.example/mcp"}, "invalid_target"),
+    "a longer path": ({"resource": RESOURCE + "/x"}, "invalid_target"),
+    "a slash at the end": ({"resource": RESOURCE + "/"}, "invalid_target"),
+    "a path in another case": ({"resource": PUBLIC_URL + "/MCP"}, "invalid_target"),
+    "a fragment": ({"resource": RESOURCE + "#x"}, "invalid_target"),
+    "an unknown scope": ({"scope": "admin"}, "invalid_scope"),
+    "one unknown scope among good ones": ({"scope": "read:user delete_repo"}, "invalid_scope"),
+}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def is_safe_page(response: httpx.Response) -> bool:
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert response.headers["x-frame-options"] == "DENY"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"
+    return response.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("changes", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_without_a_known_client_and_address_nothing_is_redirected(
+    world: World, changes: dict[str, str | None], method: str
+) -> None:
+    request = world.request(**changes)
+    options = {"params": request} if method == "GET" else {"data": request}
+    response = await world.http.request(method, "/authorize", **options)
+    assert response.status_code == 400
+    assert "location" not in response.headers
+    assert "set-cookie" not in response.headers
+    assert is_safe_page(response)
+    assert await world.stored() == 0
+
+
+@pytest.mark.parametrize(("changes", "error"), REDIRECTS.values(), ids=REDIRECTS)
+async def test_other_mistakes_are_told_to_the_client_with_state_and_iss(
+    world: World, changes: dict[str, str | None], error: str
+) -> None:
+    response = await world.http.get("/authorize", params=world.request(**changes))
+    assert response.status_code == 303
+    assert response.headers["location"].startswith(CALLBACK + "?")
+    said = answer(response.headers["location"])
+    assert (said["error"], said["state"], said["iss"]) == (error, "state-1", PUBLIC_URL)
+    assert "code" not in said
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert await world.stored() == 0
+
+
+@pytest.mark.parametrize("name", ["response_type", "scope", "code_challenge", "code_challenge_method", "resource", "x"])
+async def test_a_repeated_parameter_is_refused_at_the_client(world: World, name: str) -> None:
+    request = world.request(x="1")
+    response = await world.http.get(f"/authorize?{query(request, (name, request[name]))}")
+    assert answer(response.headers["location"])["error"] == "invalid_request"
+    assert answer(response.headers["location"])["state"] == "state-1"
+    assert await world.stored() == 0
+
+
+async def test_a_repeated_state_is_not_given_back(world: World) -> None:
+    response = await world.http.get(f"/authorize?{query(world.request(), ('state', 'state-2'))}")
+    assert answer(response.headers["location"]).keys() == {"error", "error_description", "iss"}
+
+
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
+async def test_a_repeated_client_or_address_is_not_redirected(world: World, name: str) -> None:
+    response = await world.http.get(f"/authorize?{query(world.request(), (name, 'https://evil.example/'))}")
+    assert response.status_code == 400
+    assert await world.stored() == 0
+
+
+async def test_a_good_request_leads_to_the_consent_page_and_binds_the_browser(world: World) -> None:
+    response = await world.http.get("/authorize", params=world.request())
+    assert response.status_code == 302
+    assert response.headers["location"].startswith(f"{PUBLIC_URL}/consent?flow=")
+    cookie = response.headers["set-cookie"]
+    assert cookie.startswith("mcp_consent=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Max-Age" not in cookie
+    assert "expires" not in cookie.lower()
+
+
+async def test_over_https_the_cookie_belongs_to_this_host_alone() -> None:
+    world = World("https://mcp.example")
+    response = await world.http.get("/authorize", params=world.request())
+    cookie = response.headers["set-cookie"]
+    assert cookie.startswith("__Host-mcp_consent=")
+    assert "Secure" in cookie
+    assert "Path=/" in cookie
+    assert "Domain" not in cookie
+
+
+async def test_a_loopback_address_may_have_any_port(world: World) -> None:
+    url = await world.browser.authorize(world.request(redirect_uri="http://127.0.0.1:61234/cb"))
+    assert url.startswith("http://127.0.0.1:61234/cb?code=")
+
+
+async def test_scheme_and_host_of_the_resource_may_come_in_any_case(world: World) -> None:
+    response = await world.http.get("/authorize", params=world.request(resource="HTTP://127.0.0.1:8000/mcp"))
+    assert response.headers["location"].startswith(f"{PUBLIC_URL}/consent?")
+
+
+async def test_host_headers_change_nothing(world: World) -> None:
+    headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+    response = await world.http.get("/authorize", params=world.request(), headers=headers)
+    assert response.headers["location"].startswith(f"{PUBLIC_URL}/consent?")
+    document = await world.http.get("/.well-known/oauth-authorization-server", headers=headers)
+    assert "evil" not in document.text
+
+
+async def test_a_pre_registered_client_is_held_to_its_scope() -> None:
+    world = World(clients=[PUBLIC_CLIENT.model_copy(update={"scope": "read:user"})])
+    response = await world.http.get("/authorize", params=world.request(scope="repo"))
+    assert answer(response.headers["location"])["error"] == "invalid_scope"
+
+
+async def test_a_client_without_the_code_grant_is_told_so() -> None:
+    world = World(clients=[PUBLIC_CLIENT.model_copy(update={"grant_types": ["refresh_token"]})])
+    response = await world.http.get("/authorize", params=world.request())
+    assert answer(response.headers["location"])["error"] == "unauthorized_client"
+
+
+@pytest.mark.parametrize("text", ["a=%ff", "&".join(f"a{n}=1" for n in range(60)), "a=" + "x" * 20_000])
+async def test_a_query_that_cannot_be_read_is_refused(world: World, text: str) -> None:
+    response = await world.http.get(f"/authorize?{text}")
+    assert response.status_code == 400
+    assert is_safe_page(response)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/json"])
+async def test_a_post_must_be_a_form(world: World, kind: str) -> None:
+    response = await world.http.post("/authorize", content=b"x", headers={"Content-Type": kind})
+    assert response.status_code == 400
+
+
+async def test_markup_in_a_parameter_stays_text(world: World) -> None:
+    response = await world.http.get("/authorize", params=world.request(client_id="<script>alert(1)</script>"))
+    assert "<script>" not in response.text
+
+
+async def test_too_many_requests_are_asked_to_wait() -> None:
+    world = World(rates=Rates(authorize="2/minute"))
+    for _ in range(2):
+        assert (await world.http.get("/authorize", params=world.request())).status_code == 302
+    response = await world.http.get("/authorize", params=world.request())
+    assert response.status_code == 429
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert is_safe_page(response)
+    assert await world.stored("flows") == 2
+    assert (await world.http.get("/oauth/callback")).status_code == 429
+    assert (await world.http.get("/consent")).status_code == 429
+
+
+async def test_even_a_store_out_of_order_is_told_with_iss() -> None:
+    class Broken(MemoryStore):
+        async def put(self, *args: Any, **options: Any) -> None:
+            raise ConnectionError("the store is away")
+
+    world = World(kv=Broken())
+    response = await world.http.get("/authorize", params=world.request())
+    said = answer(response.headers["location"])
+    assert (said["error"], said["state"], said["iss"]) == ("server_error", "state-1", PUBLIC_URL)
+
+
+async def test_an_address_of_ipv6_counts_with_its_whole_network() -> None:
+    throttle = Throttle(Rates(authorize="1/minute"))
+
+    def request(host: str | None) -> Request:
+        return Request({"type": "http", "client": (host, 1) if host else None, "headers": []})
+
+    assert await throttle.wait_for("authorize", request("2001:db8::1")) is None
+    assert await throttle.wait_for("authorize", request("2001:db8::2")) is not None
+    assert await throttle.wait_for("authorize", request("2001:db8:0:1::1")) is None
+    for host in ("192.0.2.1", "192.0.2.2", "somewhere", None):
+        assert await throttle.wait_for("authorize", request(host)) is None
+
+
+@pytest.mark.parametrize("path", ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"])
+async def test_the_metadata_says_what_is_checked_here(world: World, path: str) -> None:
+    response = await world.http.get(path, headers={"Origin": "https://page.example"})
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.json() == {
+        "issuer": PUBLIC_URL,
+        "authorization_endpoint": f"{PUBLIC_URL}/authorize",
+        "token_endpoint": f"{PUBLIC_URL}/token",
+        "registration_endpoint": f"{PUBLIC_URL}/register",
+        "revocation_endpoint": f"{PUBLIC_URL}/revoke",
+        "scopes_supported": ["read:user", "repo"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
+        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
+        "code_challenge_methods_supported": ["S256"],
+        "client_id_metadata_document_supported": True,
+        "authorization_response_iss_parameter_supported": True,
+    }

@@ -1,0 +1,285 @@
+"""Dynamic registration: what may be registered, and what is kept of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from authserver_world import CALLBACK, PUBLIC_CLIENT, WEB_CLIENT, World, answer
+from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthClientInformationFull
+from pydantic import AnyUrl
+
+from mcp_oauth_nb.authserver import Rates
+from mcp_oauth_nb.authserver.clients import Client
+from mcp_oauth_nb.authserver.redirects import answer_url, matches, problem_with
+from mcp_oauth_nb.errors import ConfigurationError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+GOOD_NATIVE = [
+    "http://127.0.0.1/cb",
+    "http://127.0.0.1:5000/cb",
+    "http://127.0.0.1",
+    "http://[::1]:5000/cb",
+    "http://localhost:3334/oauth/callback",
+    "https://app.example/cb?tenant=1",
+    "cursor://anysphere.cursor-mcp/oauth/callback",
+    "com.example.app:/oauth",
+]
+BAD_NATIVE = [
+    "javascript:alert(1)",
+    "JavaScript:alert(1)",
+    "data:text/html,x",
+    "vbscript:x",
+    "file:///etc/passwd",
+    "blob:https://app.example/x",
+    "ftp://app.example/cb",
+    "ms-msdt:/id",
+    "http://app.example/cb",
+    "http://127.0.0.1.evil.example/cb",
+    "http://10.0.0.1/cb",
+    "http://2130706433/cb",
+    "http://0x7f.1/cb",
+    "http://127.1/cb",
+    "http://127.0.0.1:80/cb",
+    "HTTP://127.0.0.1/cb",
+    "https://APP.example/cb",
+    "https://app.example:443/cb",
+    "https://app.example/a/../cb",
+    "https://app.example/cb#x",
+    "https://user@app.example/cb",
+    "https://*.example/cb",
+    "https://a;script-src/cb",
+    "https://a'b/cb",
+    "https://[::1/cb",
+    "x:",
+    "https://app.example\\@evil.example/cb",
+    "https:///cb",
+    "https://app.example:x/cb",
+    "https://app.example/a b",
+    "https://app.example/\n",
+    "https://exämple.example/cb",
+    "/cb",
+    "cb",
+    "",
+    "https://app.example/" + "x" * 2000,
+]
+BAD_WEB = ["http://127.0.0.1/cb", "http://localhost/cb", "com.example.app:/oauth", "http://app.example/cb"]
+
+
+@pytest.mark.parametrize("uri", GOOD_NATIVE)
+async def test_a_native_app_has_loopback_its_own_scheme_or_https(world: World, uri: str) -> None:
+    assert problem_with(uri, "native") is None
+    response = await world.http.post("/register", json={"redirect_uris": [uri]})
+    assert response.status_code == 201
+    assert response.json()["redirect_uris"] == [uri]
+    assert response.json()["application_type"] == "native"
+
+
+async def test_a_web_app_has_https(world: World) -> None:
+    body = {"redirect_uris": ["https://app.example/cb"], "application_type": "web"}
+    assert (await world.http.post("/register", json=body)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("kind", "uri"), [*(("native", uri) for uri in BAD_NATIVE), *(("web", uri) for uri in [*BAD_WEB, *BAD_NATIVE])]
+)
+async def test_any_other_address_is_refused(world: World, kind: str, uri: str) -> None:
+    body = {"redirect_uris": ["https://app.example/good", uri], "application_type": kind}
+    response = await world.http.post("/register", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"] == "invalid_redirect_uri"
+    assert response.headers["cache-control"] == "no-store"
+    assert not uri or uri in ("cb", "/cb") or uri not in response.text
+    assert await world.stored() == 0
+
+
+METADATA: dict[str, tuple[dict[str, Any], str]] = {
+    "no address": ({"redirect_uris": None}, "invalid_redirect_uri"),
+    "an empty list": ({"redirect_uris": []}, "invalid_redirect_uri"),
+    "not a list": ({"redirect_uris": CALLBACK}, "invalid_redirect_uri"),
+    "not strings": ({"redirect_uris": [1]}, "invalid_redirect_uri"),
+    "too many": ({"redirect_uris": [f"{CALLBACK}{n}" for n in range(21)]}, "invalid_redirect_uri"),
+    "an unknown application type": ({"application_type": "service"}, "invalid_client_metadata"),
+    "an unknown scope": ({"scope": "admin"}, "invalid_client_metadata"),
+    "a key for authentication": ({"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
+    "an unknown method": ({"token_endpoint_auth_method": "magic"}, "invalid_client_metadata"),
+    "no code grant": ({"grant_types": ["client_credentials"]}, "invalid_client_metadata"),
+    "the token response": ({"response_types": ["token"]}, "invalid_client_metadata"),
+    "a long name": ({"client_name": "x" * 101}, "invalid_client_metadata"),
+    "a name that turns the text round": ({"client_name": "a\u202eb"}, "invalid_client_metadata"),
+    "a name on two lines": ({"client_name": "a\nb"}, "invalid_client_metadata"),
+    "a script for a homepage": ({"client_uri": "javascript:alert(1)"}, "invalid_client_metadata"),
+    "a script for a logo": ({"logo_uri": "data:image/svg+xml,x"}, "invalid_client_metadata"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error"), METADATA.values(), ids=METADATA)
+async def test_metadata_that_breaks_a_rule_is_refused(world: World, changes: dict[str, Any], error: str) -> None:
+    response = await world.http.post("/register", json={"redirect_uris": [CALLBACK], **changes})
+    assert response.status_code == 400
+    assert response.json()["error"] == error
+    assert await world.stored() == 0
+
+
+RAW = {
+    "not JSON": b"redirect_uris=x",
+    "an array": b"[]",
+    "a repeated key": b'{"redirect_uris": ["https://a.example/"], "redirect_uris": ["https://b.example/"]}',
+    "not UTF-8": b'{"client_name": "\xff"}',
+    "deep": b"[" * 50_000,
+    "empty": b"",
+    "half a character": b'{"redirect_uris": ["https://a.example/"], "software_id": "\\ud800"}',
+}
+
+
+@pytest.mark.parametrize("body", RAW.values(), ids=RAW)
+async def test_a_body_that_is_no_json_object_is_refused(world: World, body: bytes) -> None:
+    response = await world.http.post("/register", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert response.json()["error"] == "invalid_client_metadata"
+    assert await world.stored() == 0
+
+
+async def test_only_json_is_taken(world: World) -> None:
+    response = await world.http.post("/register", data={"redirect_uris": CALLBACK})
+    assert response.status_code == 400
+
+
+async def test_a_huge_registration_is_not_read(world: World) -> None:
+    response = await world.http.post("/register", json={"redirect_uris": [CALLBACK], "x": "y" * 70_000})
+    assert response.status_code == 413
+
+
+async def test_grants_that_a_stranger_may_not_have_are_taken_out(world: World) -> None:
+    body = {
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token", "client_credentials", "password"],
+    }
+    response = await world.http.post("/register", json=body)
+    assert response.json()["grant_types"] == ["authorization_code", "refresh_token"]
+
+
+async def test_a_public_client_gets_no_secret_and_others_one_that_does_not_expire(world: World) -> None:
+    public = await world.http.post(
+        "/register", json={"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
+    )
+    assert "client_secret" not in public.json()
+    other = await world.http.post("/register", json={"redirect_uris": [CALLBACK]})
+    assert other.json()["client_secret_expires_at"] == 0
+    assert len(other.json()["client_secret"]) == 64
+    assert other.headers["cache-control"] == "no-store"
+
+
+async def test_a_registered_client_may_step_up_beyond_the_scope_that_it_began_with(world: World) -> None:
+    body = {"redirect_uris": [CALLBACK], "scope": "read:user", "token_endpoint_auth_method": "none"}
+    client = (await world.http.post("/register", json=body)).json()
+    assert client["scope"] == "read:user"
+    url = await world.browser.authorize(world.request(client_id=client["client_id"], scope="read:user repo"))
+    assert "code" in answer(url)
+
+
+async def test_a_client_is_forgotten_after_ninety_days_without_an_authorization(world: World) -> None:
+    body = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
+    client_id = (await world.http.post("/register", json=body)).json()["client_id"]
+    world.clock.advance(days=80)
+    fields = world.exchange(await world.code(client_id=client_id), client_id=client_id)
+    assert (await world.http.post("/token", data=fields)).status_code == 200
+    world.clock.advance(days=80)
+    assert (await world.http.get("/authorize", params=world.request(client_id=client_id))).status_code == 302
+    world.clock.advance(days=10)
+    assert (await world.http.get("/authorize", params=world.request(client_id=client_id))).status_code == 400
+
+
+async def test_too_many_registrations_are_asked_to_wait() -> None:
+    world = World(rates=Rates(register="1/day"))
+    assert (await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).status_code == 201
+    response = await world.http.post("/register", json={"redirect_uris": [CALLBACK]})
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) > 3600
+    assert await world.stored("clients") == 1
+
+
+async def test_any_limit_of_several_counts() -> None:
+    world = World(rates=Rates(register="5/minute;1/day"))
+    await world.http.post("/register", json={"redirect_uris": [CALLBACK]})
+    assert (await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).status_code == 429
+
+
+BAD_CLIENTS = {
+    "an address that cannot be": OAuthClientInformationFull(client_id="x", redirect_uris=["http://app.example/cb"]),
+    "a web client on this machine": OAuthClientInformationFull(
+        client_id="x", redirect_uris=["http://localhost/cb"], application_type="web"
+    ),
+    "a secret without use": PUBLIC_CLIENT.model_copy(update={"client_secret": "x"}),
+    "no secret where one is needed": WEB_CLIENT.model_copy(update={"client_secret": None}),
+    "an unknown method": WEB_CLIENT.model_copy(update={"token_endpoint_auth_method": "tls_client_auth"}),
+}
+
+
+@pytest.mark.parametrize("client", BAD_CLIENTS.values(), ids=BAD_CLIENTS)
+def test_a_pre_registered_client_that_breaks_the_rules_stops_the_start(client: OAuthClientInformationFull) -> None:
+    with pytest.raises(ConfigurationError):
+        World(clients=[client])
+
+
+SPELLINGS = ["https://MCP.example", "https://mcp.example:443", "https://mcp.example?x", "https://mcp.example#x"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://mcp.example",
+        "https://mcp.example/",
+        "https://mcp.example/base",
+        "https://u@mcp.example",
+        "x",
+        "",
+        *SPELLINGS,
+    ],
+)
+def test_a_public_url_that_cannot_be_an_issuer_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        World(url)
+
+
+@pytest.mark.parametrize(
+    ("uri", "registered", "fits"),
+    [
+        ("http://127.0.0.1:1/cb?a=1", "http://127.0.0.1/cb?a=1", True),
+        ("http://[::1]:1/cb", "http://[::1]:2/cb", True),
+        ("http://127.0.0.1:123456/cb", "http://127.0.0.1/cb", False),
+        ("http://localhost:1/cb", "http://localhost:2/cb", False),
+        ("http://127.0.0.1:1/cb", "http://[::1]/cb", False),
+        ("https://127.0.0.1:1/cb", "https://127.0.0.1:2/cb", False),
+        ("http://127.0.0.1:1/cb?", "http://127.0.0.1/cb", False),
+        ("http://127.0.0.1:/cb", "http://127.0.0.1/cb", False),
+        ("com.example:/cb", "com.example:/cb", True),
+        ("http://[", "http://127.0.0.1/cb", False),
+    ],
+)
+def test_only_the_port_of_a_loopback_address_may_differ(uri: str, registered: str, fits: bool) -> None:
+    assert (matches(uri, [registered]) == registered) is fits
+
+
+def test_the_sdks_handlers_get_the_strict_answers_too() -> None:
+    client = Client.model_validate({**PUBLIC_CLIENT.model_dump(exclude_none=True), "may_ask": ("repo",)})
+    assert client.validate_scope(" repo  repo ") == ["repo"]
+    assert client.validate_scope(None) is None
+    assert client.validate_redirect_uri(AnyUrl("http://127.0.0.1:9/cb")) is not None
+    with pytest.raises(InvalidScopeError):
+        client.validate_scope("repo admin")
+    for uri in (None, AnyUrl("https://evil.example/")):
+        with pytest.raises(InvalidRedirectUriError):
+            client.validate_redirect_uri(uri)
+
+
+def test_an_answer_keeps_the_query_that_an_address_has() -> None:
+    url = answer_url("https://app.example/cb?a=&b=%20", code="x y", state=None, iss="https://as.example")
+    assert url == "https://app.example/cb?a=&b=%20&code=x+y&iss=https%3A%2F%2Fas.example"

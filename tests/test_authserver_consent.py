@@ -1,0 +1,266 @@
+"""The consent page and the way back from GitHub: bound to one browser, asked per client, answered once."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden
+
+from mcp_oauth_nb.config import IsolatedSettings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def at_github(world: World) -> str:
+    """Consent, and return GitHub's answer before the browser brings it back."""
+    page = await world.browser.consent_page(world.request())
+    response = await world.browser.press(page)
+    return await world.browser.autopilot.authorize(response.headers["location"])
+
+
+async def test_the_page_shows_client_host_scopes_and_a_warning(world: World) -> None:
+    page = await world.browser.consent_page(world.request(scope="read:user repo"))
+    assert page.status_code == 200
+    for text in ("Desk", "127.0.0.1:5000", "read:user", "repo", f"{PUBLIC_URL}/mcp", "program on your own device"):
+        assert text in page.text
+    policy = page.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self' http://127.0.0.1:5000 https://github.com;" in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["cache-control"] == "no-store"
+
+
+async def test_a_web_client_has_no_warning(world: World) -> None:
+    page = await world.browser.consent_page(world.request(client_id="shop", redirect_uri="https://shop.example/cb"))
+    assert "shop.example" in page.text
+    assert "program on your own device" not in page.text
+
+
+async def test_a_clients_name_is_text(world: World) -> None:
+    body = {"redirect_uris": [CALLBACK], "client_name": "<img src=x onerror=alert(1)>"}
+    client = (await world.http.post("/register", json=body)).json()
+    page = await world.browser.consent_page(world.request(client_id=client["client_id"]))
+    assert "<img" not in page.text
+    assert "unverified" in page.text
+
+
+async def test_cancel_tells_the_client_with_state_and_iss_and_leaves_nothing(world: World) -> None:
+    url = await world.browser.authorize(world.request(), allow=False)
+    said = answer(url)
+    assert (said["error"], said["state"], said["iss"]) == ("access_denied", "state-1", PUBLIC_URL)
+    assert await world.stored() == 0
+
+
+async def test_a_code_comes_with_state_and_iss(world: World) -> None:
+    said = answer(await world.browser.authorize(world.request()))
+    assert said.keys() == {"code", "state", "iss"}
+    assert (said["state"], said["iss"]) == ("state-1", PUBLIC_URL)
+    assert await world.stored("flows", "upstream_flows") == 0
+
+
+FORGERIES = {
+    "another form token": ({"fields": {"form_token": "x" * 43}}, True),
+    "no form token": ({"fields": {"form_token": ""}}, True),
+    "another flow": ({"fields": {"flow": "x" * 43}}, True),
+    "another site": ({"headers": {"Origin": "https://evil.example"}}, True),
+    "no site": ({"headers": {"Origin": "null"}}, True),
+    "no cookie": ({}, False),
+    "not a form": ({"headers": {"Content-Type": "text/plain"}}, True),
+}
+
+
+@pytest.mark.parametrize(("changes", "cookies"), FORGERIES.values(), ids=FORGERIES)
+async def test_a_forged_decision_is_refused_and_does_not_use_the_flow_up(
+    world: World, changes: dict[str, dict[str, str]], cookies: bool
+) -> None:
+    page = await world.browser.consent_page(world.request())
+    kept = httpx.Cookies(world.browser.cookies)
+    if not cookies:
+        world.browser.cookies = httpx.Cookies()
+    response = await world.browser.press(page, **{name: dict(value) for name, value in changes.items()})
+    assert response.status_code == 400
+    assert "location" not in response.headers
+    assert await world.stored("flows") == 1
+    assert await world.stored("upstream_flows", "consents", "codes") == 0
+    world.browser.cookies = kept
+    assert (await world.browser.press(page)).status_code == 303
+
+
+async def test_another_browser_cannot_see_the_page(world: World) -> None:
+    location = (await world.browser.get("/authorize", params=world.request())).headers["location"]
+    world.browser.cookies = httpx.Cookies()
+    assert (await world.browser.get(location)).status_code == 400
+    # Nor one with a cookie of its own.
+    await world.browser.get("/authorize", params=world.request())
+    assert (await world.browser.get(location)).status_code == 400
+
+
+async def test_a_decision_counts_once(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    assert (await world.browser.press(page)).status_code == 303
+    assert (await world.browser.press(page)).status_code == 400
+
+
+async def test_a_flow_waits_ten_minutes(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    world.clock.advance(minutes=10)
+    assert (await world.browser.press(page)).status_code == 400
+
+
+async def test_the_callback_in_another_browser_is_refused_and_the_genuine_one_still_works(world: World) -> None:
+    # The confused deputy: the attacker consents in their browser, the victim is lured to GitHub's answer.
+    back = await at_github(world)
+    genuine = httpx.Cookies(world.browser.cookies)
+    world.browser.cookies = httpx.Cookies()
+    assert (await world.browser.get(back)).status_code == 400
+    await world.browser.get("/authorize", params=world.request())
+    assert (await world.browser.get(back)).status_code == 400
+    assert await world.stored("codes") == 0
+    world.browser.cookies = genuine
+    assert (await world.browser.get(back)).status_code == 303
+
+
+CALLBACKS = {
+    "no state": lambda url: url.replace("state=", "other="),
+    "another state": lambda url: url.replace("state=", "state=x"),
+    "state twice": lambda url: url + "&state=x",
+    "code twice": lambda url: url + "&code=x",
+    "not UTF-8": lambda url: url + "&x=%ff",
+}
+
+
+@pytest.mark.parametrize("change", CALLBACKS.values(), ids=CALLBACKS)
+async def test_a_callback_of_no_flow_is_refused(world: World, change: object) -> None:
+    back = await at_github(world)
+    assert callable(change)
+    response = await world.browser.get(change(back))
+    assert response.status_code == 400
+    assert await world.stored("upstream_flows") == 1
+    assert await world.stored("codes") == 0
+
+
+async def test_a_callback_counts_once(world: World) -> None:
+    back = await at_github(world)
+    assert (await world.browser.get(back)).status_code == 303
+    assert (await world.browser.get(back)).status_code == 400
+
+
+async def test_denial_at_github_is_the_clients_access_denied(world: World) -> None:
+    said = answer(await world.browser.authorize(world.request(), at_github=False))
+    assert (said["error"], said["state"], said["iss"]) == ("access_denied", "state-1", PUBLIC_URL)
+    assert await world.stored("codes", "upstream_flows", "families") == 0
+
+
+async def test_an_answer_of_another_issuer_is_refused(world: World) -> None:
+    world.github.knobs.iss = "https://evil.example"
+    assert answer(await world.browser.authorize(world.request()))["error"] == "server_error"
+    assert await world.stored("codes") == 0
+
+
+UPSTREAM_ERRORS = {
+    "server_error": "server_error",
+    "temporarily_unavailable": "temporarily_unavailable",
+    "access_denied": "access_denied",
+    "redirect_uri_mismatch": "server_error",
+    "something_else": "server_error",
+}
+
+
+@pytest.mark.parametrize(("said", "told"), UPSTREAM_ERRORS.items())
+async def test_an_upstream_error_reaches_the_client_in_its_own_terms(world: World, said: str, told: str) -> None:
+    page = await world.browser.consent_page(world.request())
+    location = (await world.browser.press(page)).headers["location"]
+    state = answer(location)["state"]
+    issuer = world.github.issuer
+    back = await world.browser.get("/oauth/callback", params={"error": said, "state": state, "iss": issuer})
+    assert answer(back.headers["location"])["error"] == told
+
+
+async def test_github_out_of_order_is_temporarily_unavailable(world: World) -> None:
+    world.github.faults.next_token(status=503)
+    assert answer(await world.browser.authorize(world.request()))["error"] == "temporarily_unavailable"
+
+
+async def test_no_answer_about_the_user_revokes_the_token_that_was_just_got(world: World) -> None:
+    world.github.faults.next_api(status=503, times=5)
+    assert answer(await world.browser.authorize(world.request()))["error"] == "temporarily_unavailable"
+    assert await world.stored("codes") == 0
+
+
+async def test_no_more_is_given_than_github_gave(world: World) -> None:
+    page = await world.browser.consent_page(world.request(scope="read:user repo"))
+    response = await world.browser.press(page)
+    back = await world.browser.autopilot.authorize(response.headers["location"], scopes=["read:user"])
+    code = answer((await world.browser.get(back)).headers["location"])["code"]
+    token = (await world.http.post("/token", data=world.exchange(code))).json()
+    assert token["scope"] == "read:user"
+
+
+async def test_nothing_at_all_given_at_github_is_a_denial(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    response = await world.browser.press(page)
+    back = await world.browser.autopilot.authorize(response.headers["location"], scopes=[])
+    assert answer((await world.browser.get(back)).headers["location"])["error"] == "access_denied"
+
+
+async def test_without_credentials_at_github_the_client_hears_server_error() -> None:
+    world = World(settings=IsolatedSettings())
+    page = await world.browser.consent_page(world.request())
+    assert answer((await world.browser.press(page)).headers["location"])["error"] == "server_error"
+
+
+# -- consent that is remembered --------------------------------------------------------------------------------------
+
+SHOP = {"client_id": "shop", "redirect_uri": "https://shop.example/cb"}
+
+
+async def asked(world: World, **changes: str | None) -> bool:
+    """Authorize, and say whether the person was asked."""
+    before = len(world.browser.pages)
+    assert "code" in answer(await world.browser.authorize(world.request(**changes)))
+    return len(world.browser.pages) > before
+
+
+async def test_a_web_client_is_asked_about_once_in_a_session(world: World) -> None:
+    assert await asked(world, **SHOP)
+    assert not await asked(world, **SHOP)
+
+
+async def test_more_scopes_are_asked_about(world: World) -> None:
+    await asked(world, **SHOP)
+    assert await asked(world, **SHOP, scope="read:user repo")
+    assert not await asked(world, **SHOP, scope="repo")
+
+
+async def test_a_new_browser_session_is_asked_again(world: World) -> None:
+    await asked(world, **SHOP)
+    world.browser.cookies = httpx.Cookies()
+    assert await asked(world, **SHOP)
+
+
+async def test_consent_is_asked_for_again_after_eight_hours(world: World) -> None:
+    await asked(world, **SHOP)
+    world.clock.advance(hours=8)
+    assert await asked(world, **SHOP)
+
+
+async def test_what_listens_on_this_machine_is_asked_about_every_time(world: World) -> None:
+    assert await asked(world)
+    assert await asked(world)
+
+
+async def test_a_denial_is_not_remembered_as_consent(world: World) -> None:
+    await world.browser.authorize(world.request(**SHOP), allow=False)
+    assert await asked(world, **SHOP)
+
+
+async def test_the_form_token_is_different_for_each_flow(world: World) -> None:
+    first = hidden(await world.browser.consent_page(world.request()))
+    second = hidden(await world.browser.consent_page(world.request()))
+    assert first["form_token"] != second["form_token"]
+    assert first["flow"] != second["flow"]

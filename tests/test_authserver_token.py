@@ -1,0 +1,453 @@
+"""The token and revocation endpoints: wrong variants, single use, rotation, the end of a family."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from authserver_world import CALLBACK, PUBLIC_URL, RESOURCE, World
+
+from mcp_oauth_nb.authserver import Rates
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()}
+
+
+def is_refusal(response: httpx.Response, status: int, error: str) -> bool:
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-type"] == "application/json"
+    assert ("www-authenticate" in response.headers) == (status == 401)
+    assert (response.status_code, response.json()["error"]) == (status, error), response.text
+    return set(response.json()) <= {"error", "error_description"}
+
+
+CODE_REQUESTS = {
+    "no grant type": ({"grant_type": None}, 400, "invalid_request"),
+    "the password grant": ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+    "the device grant": ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}, 400, "unsupported_grant_type"),
+    "no client": ({"client_id": None}, 401, "invalid_client"),
+    "an unknown client": ({"client_id": "nobody"}, 401, "invalid_client"),
+    "another client": ({"client_id": "poster", "client_secret": "poster-secret"}, 400, "invalid_grant"),
+    "no code": ({"code": None}, 400, "invalid_request"),
+    "another code": ({"code": "x" * 43}, 400, "invalid_grant"),
+    "no redirect URI": ({"redirect_uri": None}, 400, "invalid_grant"),
+    "another redirect URI": ({"redirect_uri": "http://127.0.0.1:5001/cb"}, 400, "invalid_grant"),
+    "no verifier": ({"code_verifier": None}, 400, "invalid_request"),
+    "another verifier": ({"code_verifier": "w" * 43}, 400, "invalid_grant"),
+    "a short verifier": ({"code_verifier": "v" * 42}, 400, "invalid_grant"),
+    "a long verifier": ({"code_verifier": "v" * 129}, 400, "invalid_grant"),
+    "no resource": ({"resource": None}, 400, "invalid_target"),
+    "the base URL": ({"resource": PUBLIC_URL}, 400, "invalid_target"),
+    "another server": ({"resource": "https://other.example/mcp"}, 400, "invalid_target"),
+}
+
+
+@pytest.mark.parametrize(("changes", "status", "error"), CODE_REQUESTS.values(), ids=CODE_REQUESTS)
+async def test_a_wrong_code_exchange_gives_nothing_and_leaves_the_code_to_its_client(
+    world: World, changes: dict[str, str | None], status: int, error: str
+) -> None:
+    code = await world.code()
+    response = await world.http.post("/token", data=world.exchange(code, **changes))
+    assert is_refusal(response, status, error)
+    assert await world.stored("access", "refresh", "families", "upstream", "used") == 0
+    assert (await world.http.post("/token", data=world.exchange(code))).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["grant_type", "client_id", "code", "redirect_uri", "code_verifier", "resource"])
+async def test_a_repeated_parameter_is_refused(world: World, name: str) -> None:
+    fields = world.exchange(await world.code())
+    response = await world.http.post("/token", data={**fields, name: [fields[name], fields[name]]})
+    assert is_refusal(response, 400, "invalid_request")
+    assert await world.stored("access") == 0
+
+
+BODIES = {
+    "JSON": {"json": {"grant_type": "authorization_code"}},
+    "multipart": {"files": {"grant_type": (None, "authorization_code")}},
+    "no label": {"content": b"grant_type=authorization_code"},
+    "not percent-encoded": {
+        "content": "code=ü".encode(),
+        "headers": {"Content-Type": "application/x-www-form-urlencoded"},
+    },
+}
+
+
+@pytest.mark.parametrize("options", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("path", ["/token", "/revoke"])
+async def test_anything_but_a_form_is_refused(world: World, path: str, options: dict[str, Any]) -> None:
+    assert is_refusal(await world.http.post(path, **options), 400, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["/token", "/revoke"])
+async def test_parameters_in_the_url_are_refused(world: World, path: str) -> None:
+    response = await world.http.post(f"{path}?client_id=desk", data={"token": "x"})
+    assert is_refusal(response, 400, "invalid_request")
+
+
+async def test_a_body_over_the_limit_is_not_read(world: World) -> None:
+    response = await world.http.post("/token", data={"x": "y" * 70_000})
+    assert response.status_code == 413
+
+
+async def test_get_is_no_method_for_a_token(world: World) -> None:
+    assert (await world.http.get("/token")).status_code == 405
+
+
+async def test_a_token_is_bound_to_person_client_resource_and_time(world: World) -> None:
+    tokens = await world.tokens(scope="read:user repo")
+    assert tokens["token_type"] == "Bearer"
+    assert tokens["expires_in"] == 3600
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    assert (access.client_id, access.subject, access.resource) == ("desk", "octocat", RESOURCE)
+    assert access.scopes == ["read:user", "repo"]
+    assert access.expires_at == int(world.clock.now()) + 3600
+    assert access.claims is not None
+    assert access.claims["iss"] == PUBLIC_URL
+    world.clock.advance(3600)
+    assert await world.server.verify_token(tokens["access_token"]) is None
+
+
+async def test_a_worker_that_has_seen_a_token_learns_of_its_end_at_another(world: World) -> None:
+    tokens = await world.tokens()
+    other = world.worker()
+    assert await other.verify_token(tokens["access_token"]) is not None
+    await world.http.post("/revoke", data={"token": tokens["refresh_token"], "client_id": "desk"})
+    assert await other.verify_token(tokens["access_token"]) is None
+
+
+async def test_tokens_beyond_those_kept_at_hand_are_read_again(world: World) -> None:
+    grants = world.server._grants
+    issued = [await grants.issue_for_client("robot", RESOURCE) for _ in range(1001)]
+    for tokens in [*issued, issued[0]]:
+        assert await world.server.verify_token(tokens.access_token) is not None
+    assert len(grants._access_records) == 1000
+
+
+@pytest.mark.parametrize("token", ["", "x", "mcp_" + "x" * 43, "ü"])
+async def test_anything_else_is_no_token(world: World, token: str) -> None:
+    assert await world.server.verify_token(token) is None
+
+
+async def test_neither_a_refresh_token_nor_githubs_opens_anything_here(world: World) -> None:
+    tokens = await world.tokens()
+    assert await world.server.verify_token(tokens["refresh_token"]) is None
+    assert await world.server.verify_token(await world.upstream(tokens)) is None
+
+
+async def test_a_request_without_scope_gets_the_default(world: World) -> None:
+    assert (await world.tokens(scope=None))["scope"] == "read:user"
+
+
+# -- codes ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_code_lives_a_minute(world: World) -> None:
+    code = await world.code()
+    world.clock.advance(60)
+    assert is_refusal(await world.http.post("/token", data=world.exchange(code)), 400, "invalid_grant")
+
+
+async def test_a_code_that_comes_again_revokes_what_it_gave_here_and_at_github(world: World) -> None:
+    code = await world.code()
+    tokens = (await world.http.post("/token", data=world.exchange(code))).json()
+    upstream = await world.upstream(tokens)
+    assert is_refusal(await world.http.post("/token", data=world.exchange(code)), 400, "invalid_grant")
+    assert await world.server.verify_token(tokens["access_token"]) is None
+    refresh = world.refreshing(tokens["refresh_token"])
+    assert is_refusal(await world.http.post("/token", data=refresh), 400, "invalid_grant")
+    assert not await world.is_good_at_github(upstream)
+
+
+async def test_another_client_cannot_end_a_grant_with_its_code(world: World) -> None:
+    code = await world.code()
+    tokens = (await world.http.post("/token", data=world.exchange(code))).json()
+    other = world.exchange(code, client_id="poster", client_secret="poster-secret")
+    assert is_refusal(await world.http.post("/token", data=other), 400, "invalid_grant")
+    assert await world.server.verify_token(tokens["access_token"]) is not None
+
+
+async def test_of_many_at_once_at_two_workers_at_most_one_gets_tokens_and_then_they_are_dead(world: World) -> None:
+    code = await world.code()
+    workers = [world.client_of(world.worker()), world.client_of(world.worker())]
+    answers: list[httpx.Response] = []
+
+    async def exchange(client: httpx.AsyncClient) -> None:
+        answers.append(await client.post("/token", data=world.exchange(code)))
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(exchange, workers[number % 2])
+    given = [response for response in answers if response.status_code == 200]
+    assert len(given) <= 1
+    for response in given:
+        assert await world.server.verify_token(response.json()["access_token"]) is None
+    assert await world.stored("families", "upstream") == 0
+
+
+# -- refresh -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_refresh_gives_two_new_tokens(world: World) -> None:
+    first = await world.tokens()
+    second = (await world.http.post("/token", data=world.refreshing(first["refresh_token"]))).json()
+    assert len({first["access_token"], first["refresh_token"], second["access_token"], second["refresh_token"]}) == 4
+    assert await world.server.verify_token(second["access_token"]) is not None
+
+
+async def test_a_refresh_token_that_comes_again_ends_the_family(world: World) -> None:
+    first = await world.tokens()
+    upstream = await world.upstream(first)
+    second = (await world.http.post("/token", data=world.refreshing(first["refresh_token"]))).json()
+    again = await world.http.post("/token", data=world.refreshing(first["refresh_token"]))
+    assert is_refusal(again, 400, "invalid_grant")
+    assert await world.server.verify_token(second["access_token"]) is None
+    assert await world.server.verify_token(first["access_token"]) is None
+    successor = await world.http.post("/token", data=world.refreshing(second["refresh_token"]))
+    assert is_refusal(successor, 400, "invalid_grant")
+    assert not await world.is_good_at_github(upstream)
+
+
+async def test_of_many_refreshes_at_once_at_most_one_is_answered(world: World) -> None:
+    tokens = await world.tokens()
+    workers = [world.client_of(world.worker()), world.client_of(world.worker())]
+    answers: list[int] = []
+
+    async def refresh(client: httpx.AsyncClient) -> None:
+        response = await client.post("/token", data=world.refreshing(tokens["refresh_token"]))
+        answers.append(response.status_code)
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(refresh, workers[number % 2])
+    assert answers.count(200) <= 1
+    assert await world.stored("families") == 0
+
+
+REFRESHES = {
+    "no token": ({"refresh_token": None}, 400, "invalid_request"),
+    "another token": ({"refresh_token": "mcp_" + "x" * 43}, 400, "invalid_grant"),
+    "another client": ({"client_id": "poster", "client_secret": "poster-secret"}, 400, "invalid_grant"),
+    "no resource": ({"resource": None}, 400, "invalid_target"),
+    "another resource": ({"resource": "https://other.example/mcp"}, 400, "invalid_target"),
+    "a scope that was not granted": ({"scope": "read:user repo"}, 400, "invalid_scope"),
+    "an unknown scope": ({"scope": "admin"}, 400, "invalid_scope"),
+}
+
+
+@pytest.mark.parametrize(("changes", "status", "error"), REFRESHES.values(), ids=REFRESHES)
+async def test_a_wrong_refresh_gives_nothing_and_uses_nothing_up(
+    world: World, changes: dict[str, str | None], status: int, error: str
+) -> None:
+    tokens = await world.tokens()
+    response = await world.http.post("/token", data=world.refreshing(tokens["refresh_token"], **changes))
+    assert is_refusal(response, status, error)
+    assert await world.stored("access") == 1
+    assert (await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))).status_code == 200
+
+
+async def test_an_access_token_may_be_narrower_and_the_refresh_token_stays_wide(world: World) -> None:
+    tokens = await world.tokens(scope="read:user repo")
+    narrow = (await world.http.post("/token", data=world.refreshing(tokens["refresh_token"], scope="repo"))).json()
+    assert narrow["scope"] == "repo"
+    wide = (await world.http.post("/token", data=world.refreshing(narrow["refresh_token"]))).json()
+    assert wide["scope"] == "read:user repo"
+
+
+async def test_a_family_ends_thirty_days_after_consent_however_often_it_was_refreshed(world: World) -> None:
+    tokens = await world.tokens()
+    world.clock.advance(days=30, seconds=-600)
+    tokens = (await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))).json()
+    assert tokens["expires_in"] == 600
+    world.clock.advance(600)
+    late = await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))
+    assert is_refusal(late, 400, "invalid_grant")
+
+
+# -- client authentication -----------------------------------------------------------------------------------------
+
+SHOP = {"client_id": "shop", "redirect_uri": "https://shop.example/cb"}
+
+
+async def test_basic_needs_no_client_id_in_the_body(world: World) -> None:
+    fields = world.exchange(await world.code(**SHOP), client_id=None, redirect_uri=SHOP["redirect_uri"])
+    response = await world.http.post("/token", data=fields, headers=basic("shop", "shop-secret"))
+    assert response.status_code == 200
+
+
+AUTHENTICATIONS = {
+    "no header": ({}, {"client_id": "shop"}, 401, "invalid_client"),
+    "a wrong secret": (basic("shop", "x"), {}, 401, "invalid_client"),
+    "another client's": (basic("poster", "poster-secret"), {"client_id": "shop"}, 401, "invalid_client"),
+    "an empty secret": (basic("shop", ""), {}, 401, "invalid_client"),
+    "the secret in the body": ({}, {"client_id": "shop", "client_secret": "shop-secret"}, 401, "invalid_client"),
+    "both ways": (basic("shop", "shop-secret"), {"client_secret": "shop-secret"}, 400, "invalid_request"),
+    "not base64": ({"Authorization": "Basic ***"}, {"client_id": "shop"}, 401, "invalid_client"),
+    "no colon": ({"Authorization": "Basic c2hvcA=="}, {}, 401, "invalid_client"),
+    "a bearer token": ({"Authorization": "Bearer x"}, {"client_id": "shop"}, 401, "invalid_client"),
+}
+
+
+@pytest.mark.parametrize(("headers", "changes", "status", "error"), AUTHENTICATIONS.values(), ids=AUTHENTICATIONS)
+async def test_a_client_that_cannot_prove_itself_gets_nothing(
+    world: World, headers: dict[str, str], changes: dict[str, str | None], status: int, error: str
+) -> None:
+    fields = world.exchange(
+        await world.code(**SHOP), **{"client_id": None, "redirect_uri": SHOP["redirect_uri"], **changes}
+    )
+    assert is_refusal(await world.http.post("/token", data=fields, headers=headers), status, error)
+    assert await world.stored("access") == 0
+
+
+async def test_a_secret_in_the_body_works_for_its_client(world: World) -> None:
+    code = await world.code(client_id="poster")
+    right = world.exchange(code, client_id="poster", client_secret="poster-secret")
+    wrong = world.exchange(code, client_id="poster", client_secret="x")
+    assert is_refusal(await world.http.post("/token", data=wrong), 401, "invalid_client")
+    assert (await world.http.post("/token", data=right)).status_code == 200
+
+
+# -- client credentials --------------------------------------------------------------------------------------------
+
+
+async def test_a_client_on_its_own_behalf_stands_for_nobody_and_opens_no_scope(world: World) -> None:
+    from mcp_oauth_nb.errors import ReauthorizeError
+
+    fields = {"grant_type": "client_credentials", "resource": RESOURCE}
+    response = await world.http.post("/token", data=fields, headers=basic("robot", "robot-secret"))
+    assert response.status_code == 200
+    assert response.json().keys() == {"access_token", "token_type", "expires_in"}
+    access = await world.server.verify_token(response.json()["access_token"])
+    assert access is not None
+    assert (access.client_id, access.subject, access.scopes, access.resource) == ("robot", None, [], RESOURCE)
+    with pytest.raises(ReauthorizeError):
+        await world.server.upstream_token(access)
+    assert await world.server.verify_token(response.json()["access_token"]) is not None
+    gone = {"token": response.json()["access_token"]}
+    assert (await world.http.post("/revoke", data=gone, headers=basic("robot", "robot-secret"))).status_code == 200
+    assert await world.server.verify_token(response.json()["access_token"]) is None
+
+
+MACHINES = {
+    "a wrong secret": (basic("robot", "x"), {}, 401, "invalid_client"),
+    "a scope": (basic("robot", "robot-secret"), {"scope": "read:user"}, 400, "invalid_scope"),
+    "no resource": (basic("robot", "robot-secret"), {"resource": None}, 400, "invalid_target"),
+    "a public client": ({}, {"client_id": "desk"}, 400, "unauthorized_client"),
+    "a client for people": (basic("shop", "shop-secret"), {}, 400, "unauthorized_client"),
+}
+
+
+@pytest.mark.parametrize(("headers", "changes", "status", "error"), MACHINES.values(), ids=MACHINES)
+async def test_a_machine_gets_nothing_else(
+    world: World, headers: dict[str, str], changes: dict[str, str | None], status: int, error: str
+) -> None:
+    wanted = {"grant_type": "client_credentials", "resource": RESOURCE, **changes}
+    fields = {name: value for name, value in wanted.items() if value is not None}
+    assert is_refusal(await world.http.post("/token", data=fields, headers=headers), status, error)
+    assert await world.stored() == 0
+
+
+async def test_a_machine_has_no_use_for_a_code(world: World) -> None:
+    fields = world.exchange("x" * 43, client_id=None)
+    response = await world.http.post("/token", data=fields, headers=basic("robot", "robot-secret"))
+    assert is_refusal(response, 400, "unauthorized_client")
+
+
+# -- revocation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("hint", [None, "access_token", "refresh_token", "something_else"])
+async def test_revoking_either_token_ends_both_and_githubs(world: World, which: str, hint: str | None) -> None:
+    tokens = await world.tokens()
+    upstream = await world.upstream(tokens)
+    fields = {"token": tokens[which], "client_id": "desk", **({"token_type_hint": hint} if hint else {})}
+    response = await world.http.post("/revoke", data=fields)
+    assert (response.status_code, response.content) == (200, b"")
+    assert await world.server.verify_token(tokens["access_token"]) is None
+    refreshed = await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))
+    assert is_refusal(refreshed, 400, "invalid_grant")
+    assert not await world.is_good_at_github(upstream)
+    assert await world.stored("families", "upstream") == 0
+
+
+async def test_an_unknown_token_counts_as_revoked(world: World) -> None:
+    response = await world.http.post("/revoke", data={"token": "mcp_" + "x" * 43, "client_id": "desk"})
+    assert response.status_code == 200
+
+
+async def test_another_clients_token_is_left_alone(world: World) -> None:
+    tokens = await world.tokens()
+    for which in ("access_token", "refresh_token"):
+        fields = {"token": tokens[which], "client_id": "poster", "client_secret": "poster-secret"}
+        assert (await world.http.post("/revoke", data=fields)).status_code == 200
+    assert await world.server.verify_token(tokens["access_token"]) is not None
+
+
+REVOCATIONS = {
+    "no token": ({"token": None}, 400, "invalid_request"),
+    "no client": ({"client_id": None}, 401, "invalid_client"),
+    "an unknown client": ({"client_id": "nobody"}, 401, "invalid_client"),
+    "no secret": ({"client_id": "poster"}, 401, "invalid_client"),
+}
+
+
+@pytest.mark.parametrize(("changes", "status", "error"), REVOCATIONS.values(), ids=REVOCATIONS)
+async def test_a_wrong_revocation_ends_nothing(
+    world: World, changes: dict[str, str | None], status: int, error: str
+) -> None:
+    tokens = await world.tokens()
+    wanted = {"token": tokens["access_token"], "client_id": "desk", **changes}
+    fields = {name: value for name, value in wanted.items() if value is not None}
+    assert is_refusal(await world.http.post("/revoke", data=fields), status, error)
+    assert await world.server.verify_token(tokens["access_token"]) is not None
+
+
+async def test_github_out_of_reach_does_not_keep_our_tokens_alive(world: World) -> None:
+    tokens = await world.tokens()
+    world.github.faults.next_api(status=503, times=5)
+    fields = {"token": tokens["access_token"], "client_id": "desk"}
+    assert (await world.http.post("/revoke", data=fields)).status_code == 200
+    assert await world.server.verify_token(tokens["access_token"]) is None
+
+
+async def test_too_many_token_requests_are_asked_to_wait() -> None:
+    world = World(rates=Rates(token="1/minute"))
+    await world.http.post("/token", data={})
+    for path in ("/token", "/revoke"):
+        response = await world.http.post(path, data={})
+        assert is_refusal(response, 429, "temporarily_unavailable")
+        assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
+async def test_a_browser_client_may_ask_from_any_page(world: World) -> None:
+    headers = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, mcp-protocol-version",
+    }
+    response = await world.http.options("/token", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_no_token_is_a_key_or_a_readable_value_in_the_store(world: World) -> None:
+    code = await world.code()
+    tokens = (await world.http.post("/token", data=world.exchange(code, redirect_uri=CALLBACK))).json()
+    upstream = await world.upstream(tokens)
+    dump = repr({kind: cache._cache for kind, cache in world.kv._cache.items()})
+    assert len(dump) > 1000
+    for secret in (code, tokens["access_token"], tokens["refresh_token"], upstream, "octocat"):
+        assert secret not in dump

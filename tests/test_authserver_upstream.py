@@ -1,0 +1,256 @@
+"""GitHub's token behind ours: kept here, refreshed by one worker at a time, ended together with the family."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+
+import anyio
+import httpx
+import pytest
+from authserver_world import World
+from mcp.server.auth.provider import AccessToken, AuthorizationParams, TokenError
+from pydantic import AnyUrl
+
+from mcp_oauth_nb.authserver.grants import Grants
+from mcp_oauth_nb.authserver.vault import Vault
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.errors import ConfigurationError, ReauthorizeError, TransientError
+from mcp_oauth_nb.tokens import Token
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world() -> World:
+    return World(token_lifetime=24 * 3600)
+
+
+async def signed_in(world: World) -> AccessToken:
+    access = await world.server.verify_token((await world.tokens())["access_token"])
+    assert access is not None
+    return access
+
+
+async def test_the_token_is_githubs_and_works_there(world: World) -> None:
+    access = await signed_in(world)
+    token = await world.server.upstream_token(access)
+    assert token != access.token
+    assert await world.is_good_at_github(token)
+
+
+async def test_it_is_refreshed_before_it_expires_and_the_new_one_is_kept(world: World) -> None:
+    access = await signed_in(world)
+    first = await world.server.upstream_token(access)
+    world.clock.advance(hours=8)
+    second = await world.server.upstream_token(access)
+    assert second != first
+    assert await world.is_good_at_github(second)
+    assert await world.server.upstream_token(access) == second
+    assert await world.worker().upstream_token(access) == second
+
+
+async def test_many_callers_at_two_workers_make_one_refresh(world: World) -> None:
+    world.github.knobs.refresh_reuse_revokes = True
+    access = await signed_in(world)
+    world.clock.advance(hours=8)
+    workers = [world.worker(), world.worker()]
+    tokens: set[str] = set()
+
+    async def ask(number: int) -> None:
+        tokens.add(await workers[number % 2].upstream_token(access))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for number in range(10):
+                group.start_soon(ask, number)
+    assert len(tokens) == 1
+    assert await world.is_good_at_github(tokens.pop())
+
+
+async def test_a_token_that_github_rejected_is_replaced_once(world: World) -> None:
+    access = await signed_in(world)
+    rejected = await world.server.upstream_token(access)
+    newer = await world.server.upstream_token(access, rejected=rejected)
+    assert newer != rejected
+    # Another caller comes late with the same news.
+    assert await world.server.upstream_token(access, rejected=rejected) == newer
+
+
+async def test_a_grant_that_github_has_ended_ends_here(world: World) -> None:
+    tokens = await world.tokens()
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    upstream = await world.server.upstream_token(access)
+    world.github.revoke_token(upstream)
+    with pytest.raises(ReauthorizeError):
+        await world.server.upstream_token(access, rejected=upstream)
+    assert await world.server.verify_token(tokens["access_token"]) is None
+    response = await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))
+    assert response.json()["error"] == "invalid_grant"
+    with pytest.raises(ReauthorizeError):
+        await world.server.upstream_token(access)
+    assert await world.stored("families", "upstream") == 0
+
+
+async def test_github_out_of_reach_loses_nothing(world: World) -> None:
+    access = await signed_in(world)
+    world.clock.advance(hours=8)
+    world.github.faults.next_token(status=503)
+    with pytest.raises(TransientError):
+        await world.server.upstream_token(access)
+    assert await world.server.verify_token(access.token) is not None
+    assert await world.is_good_at_github(await world.server.upstream_token(access))
+
+
+async def test_an_access_token_of_nobody_has_no_token_behind_it(world: World) -> None:
+    for claims in (None, {}, {"grant": "x"}):
+        with pytest.raises(ReauthorizeError):
+            await world.server.upstream_token(AccessToken(token="x", client_id="x", scopes=[], claims=claims))
+
+
+async def test_a_restart_with_the_same_key_loses_nothing(world: World) -> None:
+    tokens = await world.tokens()
+    world.server = world.worker()
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    assert await world.is_good_at_github(await world.server.upstream_token(access))
+
+
+async def test_another_key_opens_nothing_and_says_so(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    tokens = await world.tokens()
+    with caplog.at_level(logging.WARNING):
+        assert await world.worker(encryption_key=b"other" * 8).verify_token(tokens["access_token"]) is None
+    assert "cannot be opened" in caplog.text
+
+
+async def test_a_flow_may_begin_at_one_worker_and_end_at_another(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    world.server = world.worker()
+    response = await world.browser.press(page)
+    back = await world.browser.autopilot.authorize(response.headers["location"])
+    world.server = world.worker()
+    end = await world.browser.get(back)
+    code = end.headers["location"].partition("code=")[2].partition("&")[0]
+    response = await world.client_of(world.worker()).post("/token", data=world.exchange(code))
+    assert response.status_code == 200
+
+
+async def test_a_grant_that_ends_during_a_refresh_leaves_no_token_alive_at_github() -> None:
+    world = World(token_lifetime=24 * 3600)
+    tokens = await world.tokens()
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    got: list[str] = []
+
+    class Revoking(httpx.AsyncBaseTransport):
+        """The person revokes the grant just as GitHub answers the refresh."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await world.github.transport().handle_async_request(request)
+            if request.url.path.endswith("/access_token"):
+                got.append(json.loads(await response.aread())["access_token"])
+                await world.http.post("/revoke", data={"token": access.token, "client_id": "desk"})
+            return response
+
+    worker = world.worker(client=lambda: httpx.AsyncClient(transport=Revoking()))
+    world.clock.advance(hours=8)
+    await worker.upstream_token(access)
+    assert not await world.is_good_at_github(got[0])
+    assert await world.stored("upstream", "families") == 0
+
+
+async def test_a_code_whose_reuse_was_seen_first_gives_nothing(world: World) -> None:
+    revoked: list[Token] = []
+
+    async def on_end(token: Token) -> None:
+        revoked.append(token)
+
+    vault = Vault(world.kv, world.key, world.clock)
+    grants = Grants(
+        vault,
+        world.clock,
+        issuer=world.public_url,
+        token_lifetime=60,
+        refresh_lifetime=60,
+        token_bytes=secrets.token_bytes,
+        on_end=on_end,
+    )
+    params = AuthorizationParams(
+        state=None,
+        scopes=["repo"],
+        code_challenge="x",
+        redirect_uri=AnyUrl("http://127.0.0.1/"),
+        redirect_uri_provided_explicitly=True,
+        resource="r",
+    )
+    text = await grants.issue_code("c", params, scopes=["repo"], subject="s", upstream=Token("upstream-token"))
+    code = await grants.load_code("c", text)
+    assert code is not None
+    with pytest.raises(TokenError, match="invalid_target"):
+        await grants.redeem(code, "another")
+    await grants.end(code.family)
+    with pytest.raises(TokenError, match="invalid_grant"):
+        await grants.redeem(code, "r")
+    assert [token.access_token for token in revoked] == ["upstream-token"]
+    assert await world.stored("access", "refresh", "families", "upstream") == 0
+
+
+# -- the vault -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_record_that_was_moved_to_another_place_does_not_open(world: World) -> None:
+    vault = Vault(world.kv, world.key, world.clock)
+    await vault.put("access", "mine", {"scopes": ["repo"]}, lifetime=60)
+    (key,) = await world.kv.keys(collection="mcp_oauth_access")
+    entry = await world.kv.get(key, collection="mcp_oauth_access")
+    assert entry is not None
+    await vault.put("access", "other", {}, lifetime=60)
+    other = next(name for name in await world.kv.keys(collection="mcp_oauth_access") if name != key)
+    await world.kv.put(other, entry, collection="mcp_oauth_access")
+    assert await vault.get("access", "other") is None
+    assert await vault.get("access", "mine") == {"scopes": ["repo"]}
+
+
+@pytest.mark.parametrize("entry", [{}, {"sealed": 1}, {"sealed": "x"}, {"sealed": ""}, {"sealed": "AAAA"}])
+async def test_a_damaged_record_counts_as_absent(world: World, entry: dict[str, object]) -> None:
+    vault = Vault(world.kv, world.key, world.clock)
+    await vault.put("codes", "x", {}, lifetime=60)
+    (key,) = await world.kv.keys(collection="mcp_oauth_codes")
+    await world.kv.put(key, entry, collection="mcp_oauth_codes")
+    assert await vault.get("codes", "x") is None
+
+
+async def test_of_many_claims_one_wins(world: World) -> None:
+    vault = Vault(world.kv, world.key, world.clock)
+    await vault.put("codes", "x", {"a": 1}, lifetime=60)
+    won: list[object] = []
+
+    async def claim() -> None:
+        won.append(await vault.claim("codes", "x"))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(claim)
+    assert won.count({"a": 1}) == 1
+    assert won.count(None) == 4
+
+
+async def test_a_turn_that_is_never_given_back_is_taken_in_the_end(world: World) -> None:
+    vault = Vault(world.kv, world.key, world.clock)
+    with anyio.fail_after(5):
+        async with vault.turn("x", lifetime=60, patience=0.05):
+            pass
+        async with vault.turn("x", lifetime=60, patience=60):
+            pass
+
+
+def test_a_short_key_stops_the_start(world: World) -> None:
+    with pytest.raises(ConfigurationError):
+        Vault(world.kv, b"short", ManualClock())
+
+
+def test_nothing_shows_a_secret(world: World) -> None:
+    assert repr(Vault(world.kv, world.key, world.clock)) == "Vault(MemoryStore)"
+    assert repr(world.server) == "AuthorizationServer('http://127.0.0.1:8000')"

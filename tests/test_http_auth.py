@@ -1,0 +1,218 @@
+"""An MCP client over HTTP: authorization through the SDK's own flow, against the SDK's own server."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import pytest
+import uvicorn
+from http_world import ASM, MCP, PRM, P, Person, World
+from starlette.responses import Response
+
+from mcp_oauth_nb import Session, Trace
+from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUnavailable
+from mcp_oauth_nb.http_auth import McpAuth
+from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
+from mcp_oauth_nb.loopback import listen
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with World().running() as running:
+        yield running
+
+
+async def call(world: World, auth: McpAuth, tool: str = "whoami") -> str:
+    async with Session.open(MCP, auth=auth, loop="current") as session:
+        return (await session.call_tool(tool)).content[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_session_discovers_registers_authorizes_and_calls(world: World, mode: str) -> None:
+    async with Session.open(MCP, auth=world.auth(), loop="current", mode=mode) as session:  # type: ignore[arg-type]
+        answer = await session.call_tool("whoami")
+    assert answer.content[0].text == "octocat"  # type: ignore[union-attr]
+    assert [world.count(path) for path in (PRM, ASM, "/register", "/authorize", "/token")] == [1, 1, 1, 1, 1]
+
+
+async def test_the_authorization_request_binds_pkce_resource_and_scope(world: World) -> None:
+    person = Person(world)
+    await call(world, world.auth(person))
+    sent = parse_qs(urlsplit(person.urls[0]).query)
+    assert sent["code_challenge_method"] == ["S256"]
+    assert sent["resource"] == [MCP]
+    assert sent["scope"] == ["read:user"]
+    assert sent["redirect_uri"][0].startswith("http://127.0.0.1:")
+
+
+async def test_the_token_endpoint_is_asked_for_json(world: World) -> None:
+    await call(world, world.auth())
+    (token_request,) = [one for one in world.seen if one.path == "/token"]
+    assert token_request.headers["accept"] == "application/json"
+
+
+async def test_the_second_session_needs_no_browser(world: World) -> None:
+    auth = world.auth()
+    assert [await call(world, auth) for _ in range(2)] == ["octocat", "octocat"]
+    assert world.count("/authorize") == 1
+
+
+async def test_a_restart_finds_the_grant_in_a_file_that_only_its_owner_can_read(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "grants.json"
+    await call(world, world.auth(store=FileGrantStore(path)))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await call(world, world.auth(store=FileGrantStore(path)))
+    assert world.count("/authorize") == 1
+    assert world.count("/register") == 1
+
+
+async def test_expiry_is_remembered_across_a_restart(world: World, tmp_path: Path) -> None:
+    await call(world, world.auth(store=FileGrantStore(tmp_path / "grants.json")))
+    world.clock.advance(3590)
+    del world.seen[:]
+    await call(world, world.auth(store=FileGrantStore(tmp_path / "grants.json")))
+    # Refreshed before the first request, which so never went out with a token that was about to end.
+    assert [one.path for one in world.seen][:2] == ["/token", "/mcp"]
+    assert world.count("/authorize") == 0
+
+
+async def test_a_refresh_after_a_restart_goes_to_the_endpoint_of_the_recorded_issuer(world: World) -> None:
+    auth = world.auth()
+    await call(world, auth)
+    ((key, grant),) = auth.store.entries().items()
+    assert grant.metadata is not None
+    moved = grant.metadata.model_copy(update={"token_endpoint": f"{P}/elsewhere"})
+    auth.store.save(key, replace(grant, metadata=moved))
+    world.clock.advance(3590)
+    world.instead["/elsewhere"] = lambda seen: Response(status_code=503)
+    del world.seen[:]
+    with pytest.raises(ServerUnavailable):
+        await call(world, auth)
+    # The SDK alone would post the refresh token to /token on the resource's host, whoever issued it.
+    assert [one.path for one in world.seen] == ["/elsewhere"]
+
+
+async def test_a_token_that_was_revoked_is_refreshed_before_anybody_is_asked(world: World) -> None:
+    async with Session.open(MCP, auth=world.auth(), loop="current") as session:
+        await session.call_tool("whoami")
+        world.revoke_access()
+        answer = await session.call_tool("whoami")
+    assert answer.content[0].text == "octocat"  # type: ignore[union-attr]
+    assert world.count("/token", "refresh_token") == 1
+    assert world.count("/authorize") == 1
+
+
+async def test_many_calls_at_once_refresh_once(world: World) -> None:
+    async with Session.open(MCP, auth=world.auth(), loop="current") as session:
+        await session.call_tool("whoami")
+        world.revoke_access()
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(session.call_tool, "whoami")
+    assert world.count("/token", "refresh_token") == 1
+    assert world.count("/authorize") == 1
+
+
+async def test_two_sessions_share_the_rotated_refresh_token(world: World) -> None:
+    auth = world.auth()
+    async with (
+        Session.open(MCP, auth=auth, loop="current") as one,
+        Session.open(MCP, auth=auth, loop="current") as two,
+    ):
+        for session in (one, two):
+            await session.call_tool("whoami")
+        world.clock.advance(3590)
+        for session in (one, two):
+            await session.call_tool("whoami")
+    assert world.count("/token", "refresh_token") == 1
+    assert world.count("/authorize") == 1
+
+
+async def test_step_up_asks_for_the_union_of_scopes_and_repeats_the_call(world: World) -> None:
+    person = Person(world)
+    assert await call(world, world.auth(person), "private") == "a secret plan"
+    assert [parse_qs(urlsplit(url).query)["scope"] for url in person.urls] == [["read:user"], ["read:user repo"]]
+
+
+async def test_step_up_that_is_not_granted_ends_in_a_typed_error_and_the_session_goes_on(world: World) -> None:
+    world.withheld = frozenset({"repo"})
+    async with Session.open(MCP, auth=world.auth(), loop="current") as session:
+        await session.call_tool("whoami")
+        with pytest.raises(InsufficientScope, match="read:user repo") as caught:
+            await session.call_tool("private")
+        assert caught.value.required == ("read:user", "repo")
+        assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("tells_scope", [True, False])
+async def test_endless_challenges_open_the_browser_once_only(world: World, tells_scope: bool) -> None:
+    world.withheld, world.tells_scope = frozenset({"repo"}), tells_scope
+    async with Session.open(MCP, auth=world.auth(), loop="current") as session:
+        for _ in range(3):
+            with pytest.raises(InsufficientScope):
+                await session.call_tool("private")
+    assert world.count("/authorize") == 2  # to sign in, and to step up
+
+
+async def test_the_trace_has_the_whole_flow_masked(world: World) -> None:
+    trace = Trace(world.clock)
+    async with Session.open(MCP, auth=world.auth(), loop="current", trace=trace) as session:
+        await session.call_tool("whoami")
+    titles = [f"{m.receiver}: {m.title}" for m in trace.messages if m.protocol == "http" and m.kind == "request"]
+    assert f"MCP server: GET {P}{PRM}" in titles
+    assert f"Authorization server: POST {P}/token" in titles
+    assert [m for m in trace.messages if m.protocol == "jsonrpc" and m.title == "tools/call whoami"]
+    shown = "\n".join(map(str, trace.messages)) + str(trace.diagram())
+    secret = [*world.authority.access, *world.authority.refresh]
+    secret += [c.client_secret for c in world.authority.clients.values() if c.client_secret]
+    assert secret
+    assert not [one for one in secret if one in shown]
+
+
+async def test_credentials_are_kept_under_the_issuer_and_the_resource(world: World) -> None:
+    store = MemoryGrantStore()
+    await call(world, world.auth(store=store))
+    (key,) = store.entries()
+    assert (key.issuer, key.resource) == (P, MCP)
+    assert "access-" not in repr(store.entries())
+
+
+async def test_forgetting_a_server_means_a_new_registration(world: World) -> None:
+    auth = world.auth()
+    await call(world, auth)
+    auth.forget(MCP)
+    await call(world, auth)
+    assert world.count("/register") == 2
+
+
+async def test_auth_is_for_urls_only(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="`auth` is for a server at"):
+        await Session.open(world.server, auth=world.auth(), loop="current")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_it_works_over_a_real_socket_with_event_streams_on_the_session_thread(mode: str) -> None:
+    listener = listen(0)
+    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
+    person = Person(world)
+    server = uvicorn.Server(uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3"))
+
+    async def browse(url: str) -> str:
+        return await person.follow(url)
+
+    auth = world.auth(open_browser=lambda url: True, paste=browse, carrier=None)
+    trace = Trace(world.clock)
+    async with world.running(), anyio.create_task_group() as group:
+        group.start_soon(server.serve, [listener])
+        async with Session.open(f"{world.origin}/mcp", auth=auth, trace=trace, mode=mode) as session:  # type: ignore[arg-type]
+            assert (await session.call_tool("private")).content[0].text == "a secret plan"  # type: ignore[union-attr]
+        server.should_exit = True
+    assert world.count("/authorize") == 2
+    assert not [one for one in world.authority.access if one in str(trace.messages)]
