@@ -69,13 +69,24 @@ def lab(directory: Path) -> None:
 
 
 @main.command()
-def serve() -> None:
-    """Serve the MCP server over stdio, for an MCP host to start."""
+@click.option("--transport", type=click.Choice(["stdio", "http"]), default="stdio", show_default=True)
+@click.option("--port", default=8000, show_default=True, help="http: the port on 127.0.0.1; 0 takes a free one.")
+@click.option("--public-url", help="http: where clients find the server, if a proxy stands in front.")
+@click.option("--mock", is_flag=True, help="http: bring a mocked GitHub up beside it.")
+def serve(transport: str, port: int, public_url: str | None, mock: bool) -> None:
+    """Serve the MCP server: over stdio for an MCP host to start, or over HTTP."""
     from .config import Settings
-    from .serve import serve_stdio
+    from .serve import configure_logging, serve_stdio
 
+    settings = Settings()
     with contextlib.suppress(KeyboardInterrupt):
-        serve_stdio(Settings())
+        if transport == "stdio":
+            serve_stdio(settings)
+            return
+        from .serve_http import serve_http
+
+        configure_logging(settings)
+        serve_http(settings, port=port, public_url=public_url, mock=mock, show=click.echo)
 
 
 @main.command()

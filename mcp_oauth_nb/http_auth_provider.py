@@ -18,7 +18,12 @@ import anyio
 import httpx2
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError
 from mcp.client.auth.oauth2 import OAuthContext
-from mcp.client.auth.utils import extract_field_from_www_auth, validate_authorization_response_iss
+from mcp.client.auth.utils import (
+    create_client_registration_request,
+    extract_field_from_www_auth,
+    union_scopes,
+    validate_authorization_response_iss,
+)
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata
 from pydantic import AnyUrl
 
@@ -218,7 +223,7 @@ class AuthProvider(OAuthClientProvider):
                 if outgoing is not request:
                     # Before the first answer, only a refresh.
                     refreshed = refreshed or answers == 0
-                    response = yield outgoing
+                    response = yield self._for_all_scopes() if _is_registration(outgoing) else outgoing
                 elif early is not None and request.headers.get("authorization") == used:
                     answers, response, early = answers + 1, early, None
                 else:
@@ -244,6 +249,21 @@ class AuthProvider(OAuthClientProvider):
                     await self._redirect.stop()
             finally:
                 await flow.aclose()
+
+    def _for_all_scopes(self) -> httpx2.Request:
+        """Register for every scope that a step-up may need: each authorization asks for its own few.
+
+        The SDK registers for the first few only, and servers hold a client to that. A second registration would be
+        another client, to which a stateful MCP session does not belong.
+        """
+        scope = self.context.client_metadata.scope
+        for metadata in (self.context.protected_resource_metadata, self.context.oauth_metadata):
+            scope = union_scopes(scope, " ".join(metadata.scopes_supported or ()) if metadata is not None else None)
+        return create_client_registration_request(
+            self.context.oauth_metadata,
+            self.context.client_metadata.model_copy(update={"scope": scope}),
+            self.context.get_authorization_base_url(self.context.server_url),
+        )
 
     async def _ready(self) -> None:
         if not self._initialized:

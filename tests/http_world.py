@@ -213,8 +213,11 @@ class World:
             await response(scope, receive, send)
             return
 
+        unread = [body]
+
         async def replay() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # Once; after that, an event stream wants to hear of the disconnect.
+            return {"type": "http.request", "body": unread.pop(), "more_body": False} if unread else await receive()
 
         patch = self.patch.get(seen.path)
         await self.inner(scope, replay, send if patch is None else _patched(send, patch))

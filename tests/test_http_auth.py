@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -12,12 +16,13 @@ import anyio
 import pytest
 import uvicorn
 from http_world import ASM, MCP, PRM, P, Person, World
+from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUnavailable
 from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
+from mcp_oauth_nb.http_auth_storage import FileGrantStore, GrantStorage, MemoryGrantStore
 from mcp_oauth_nb.loopback import listen
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +156,20 @@ async def test_step_up_that_is_not_granted_ends_in_a_typed_error_and_the_session
         assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
 
 
+async def test_the_client_is_registered_once_for_all_scopes_but_asks_for_few(world: World) -> None:
+    person = Person(world)
+    await call(world, world.auth(person), "private")
+    (client,) = world.authority.clients.values()
+    assert client.scope == "read:user repo"
+    assert parse_qs(urlsplit(person.urls[0]).query)["scope"] == ["read:user"]
+
+
+async def test_a_client_that_was_registered_for_less_is_registered_again(world: World) -> None:
+    world.patch[ASM] = {"scopes_supported": None}
+    assert await call(world, world.auth(), "private") == "a secret plan"
+    assert [client.scope for client in world.authority.clients.values()] == ["read:user", "read:user repo"]
+
+
 @pytest.mark.parametrize("tells_scope", [True, False])
 async def test_endless_challenges_open_the_browser_once_only(world: World, tells_scope: bool) -> None:
     world.withheld, world.tells_scope = frozenset({"repo"}), tells_scope
@@ -197,22 +216,69 @@ async def test_auth_is_for_urls_only(world: World) -> None:
         await Session.open(world.server, auth=world.auth(), loop="current")
 
 
+@asynccontextmanager
+async def served(world: World, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve a world on a socket, in a thread of its own: an event stream may outlive the test's patience."""
+    ready = threading.Event()
+
+    async def serve() -> None:
+        async with world.running():
+            ready.set()
+            await server.serve([listener])
+
+    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    await asyncio.to_thread(ready.wait, 5)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.to_thread(thread.join, 10)
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_it_works_over_a_real_socket_with_event_streams_on_the_session_thread(mode: str) -> None:
     listener = listen(0)
     world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
-    person = Person(world)
-    server = uvicorn.Server(uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3"))
-
-    async def browse(url: str) -> str:
-        return await person.follow(url)
-
-    auth = world.auth(open_browser=lambda url: True, paste=browse, carrier=None)
-    trace = Trace(world.clock)
-    async with world.running(), anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listener])
-        async with Session.open(f"{world.origin}/mcp", auth=auth, trace=trace, mode=mode) as session:  # type: ignore[arg-type]
-            assert (await session.call_tool("private")).content[0].text == "a secret plan"  # type: ignore[union-attr]
-        server.should_exit = True
+    person, trace = Person(world), Trace(world.clock)
+    auth = world.auth(person, open_browser=lambda url: True, paste=person.follow, carrier=None)
+    with anyio.fail_after(20):
+        async with served(world, listener):
+            opening = Session.open(f"{world.origin}/mcp", auth=auth, trace=trace, mode=mode)  # type: ignore[arg-type]
+            async with opening as session:
+                assert (await session.call_tool("private")).content[0].text == "a secret plan"  # type: ignore[union-attr]
     assert world.count("/authorize") == 2
     assert not [one for one in world.authority.access if one in str(trace.messages)]
+
+
+async def test_a_damaged_grant_counts_as_signed_out(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "grants.json"
+    await call(world, world.auth(store=FileGrantStore(path)))
+    path.write_text(path.read_text().replace('"client_id"', '"client"'))
+    assert await call(world, world.auth(store=FileGrantStore(path))) == "octocat"
+    assert world.count("/authorize") == 2
+
+
+async def test_the_storage_serves_the_plain_sdk_too(world: World) -> None:
+    client = OAuthClientInformationFull(client_id="mine", issuer=P)
+    storage = GrantStorage(MemoryGrantStore(), MCP, world.clock)
+    assert await storage.get_tokens() is None
+    storage.bind(P, client, None, None)
+    await storage.set_tokens(OAuthToken(access_token="an-access-token", expires_in=100, scope="repo"))
+    world.clock.advance(40)
+    tokens = await storage.get_tokens()
+    assert tokens is not None
+    assert (tokens.expires_in, tokens.scope) == (60, "repo")
+    assert await storage.get_client_info() == client
+
+
+def test_stores_show_no_content(tmp_path: Path) -> None:
+    assert repr(MemoryGrantStore()) == "MemoryGrantStore(0 grants)"
+    assert repr(FileGrantStore(tmp_path / "g.json")).startswith("FileGrantStore(")
+
+
+def test_a_client_metadata_url_must_be_https() -> None:
+    with pytest.raises(ConfigurationError, match="client metadata URL"):
+        McpAuth(client_metadata_url="http://client.example/metadata.json")
