@@ -68,7 +68,11 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             kind: Kind = "error" if response.status_code >= 400 or _oauth_error(masked) else "response"
             self._answer(exchange, sender, kind, _status_line(response, masked), response.headers, masked)
 
-        response.stream = _Tee(cast(httpx.AsyncByteStream, response.stream), finished)
+        if response.is_closed:
+            # Made with all its content, as by `httpx.MockTransport`: nobody will read the stream.
+            finished(response.content)
+        else:
+            response.stream = _Tee(cast(httpx.AsyncByteStream, response.stream), finished)
         return response
 
     def _answer(
