@@ -34,7 +34,7 @@ def plain() -> None:
         )
         assert "login: octocat" in shown.stdout
         lab = subprocess.run([programs / "mcp-oauth-nb", "lab"], cwd=place, check=False, capture_output=True, text=True)
-        assert "pip install 'mcp-oauth-nb[lab]'" in lab.stderr, lab.stderr
+        assert 'pip install "mcp-oauth-nb[lab]"' in lab.stderr, lab.stderr
     print("pip install . and mcp-oauth-nb demo: fine")
 
 

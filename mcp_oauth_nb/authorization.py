@@ -176,12 +176,17 @@ def read_callback(url: str, flows: PendingFlows, *, iss_required: bool = False) 
     error = parameters.get("error")
     # A code beside an error is not to be used.
     code = None if error else parameters.get("code")
+    if not code and not error:
+        # Most often the address of another page was pasted: a wrong state would be the wrong news.
+        raise ProtocolError(
+            "This is not a callback: it has neither a code nor an error.",
+            hint="Give the whole address that the browser ended on after Authorize, not that of a page before it.",
+            reference="RFC 6749 section 4.1.2",
+        )
     flow = flows.get(parameters.get("state"))
     if flow is None:
         raise _unknown_state()
     _check_issuer(parameters.get("iss"), flow.issuer, iss_required)
-    if not code and not error:
-        raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
     # From here on the answer is genuine, and ends the flow whatever it says. A wrong one has left it waiting.
     if not flows.answer(flow.state, code):
         raise _unknown_state()

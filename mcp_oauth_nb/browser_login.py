@@ -38,7 +38,6 @@ async def login(
         ReauthorizeError: the person declined, or did not come back in time.
         SecurityError: the authorization URL is not one for a browser.
     """
-    oauth.settings.credentials()
     async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback) as listener:
         request = oauth.get_authorization_url(scopes=scopes, redirect_uri=listener.redirect_uri)
         show(f"Open this address in a browser on this machine:\n\n  {request.url}\n")

@@ -23,13 +23,13 @@ from starlette.routing import Route
 
 from .errors import (
     ConfigurationError,
+    McpOAuthError,
     OAuthErrorResponse,
     ProtocolError,
     ReauthorizeError,
     SecurityError,
-    TransientError,
 )
-from .loopback import listen
+from .loopback import can_listen_at, listen
 
 T = TypeVar("T")
 
@@ -41,14 +41,20 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_NOBODY_CAME = (
+    "Sign in again, and finish in the browser in time. If the browser is on another machine, the redirect cannot "
+    "arrive here: paste its address, with `mcp-oauth-nb login --paste` or an `AuthorizePanel`."
+)
+
 
 class CallbackListener(Generic[T]):
     """Waits for one genuine callback: `async with CallbackListener(redirect_uri, read) as listener:`.
 
     Args:
         redirect_uri: a loopback URI. Its path is served; without a port, a free one is taken.
-        read: verifies the callback's URL and returns what `wait()` returns. A `SecurityError` or `ProtocolError`
-            means "not the callback that is waited for": the visitor gets a 400 and the wait goes on.
+        read: verifies the callback's URL and returns what `wait()` returns. A `SecurityError` or `ProtocolError` means
+            "not the callback that is waited for": the visitor gets a 400 and the wait goes on. The authorization
+            server's own error ends it, an `OAuthErrorResponse` too.
 
     Raises:
         ConfigurationError: the URI is not `http://127.0.0.1[:port]/path`, or its port is taken.
@@ -56,7 +62,7 @@ class CallbackListener(Generic[T]):
 
     def __init__(self, redirect_uri: str, read: Callable[[str], T]):
         parts = urlsplit(redirect_uri)
-        if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost"):
+        if not can_listen_at(redirect_uri):
             raise ConfigurationError(
                 "OAUTH_REDIRECT_URI does not lead to this machine, so nobody can listen there.",
                 variables=("OAUTH_REDIRECT_URI",),
@@ -83,13 +89,14 @@ class CallbackListener(Generic[T]):
             timeout: seconds to wait for the user.
 
         Raises:
-            ReauthorizeError: the time is over, or the callback brought the authorization server's error.
+            ReauthorizeError: the time is over.
+            McpOAuthError: the callback brought the authorization server's error; see `authorization.callback_error`.
         """
         try:
             async with asyncio.timeout(timeout):
                 return await asyncio.wrap_future(self._result)
         except TimeoutError:
-            raise ReauthorizeError(f"No callback arrived within {timeout:g} seconds.") from None
+            raise ReauthorizeError(f"No callback arrived within {timeout:g} seconds.", hint=_NOBODY_CAME) from None
 
     async def __aenter__(self) -> CallbackListener[T]:
         listener = listen(self._port, variable="OAUTH_REDIRECT_URI")
@@ -117,12 +124,12 @@ class CallbackListener(Generic[T]):
             return _page(409, "Already done", "This sign-in has already been completed. You can close this window.")
         try:
             value = self._read(f"{self.redirect_uri}?{request.url.query}")
-        except (ReauthorizeError, TransientError, OAuthErrorResponse) as error:
+        except McpOAuthError as error:
+            if isinstance(error, SecurityError | ProtocolError) and not isinstance(error, OAuthErrorResponse):
+                return _page(400, "Not the expected answer", "This does not belong to the sign-in that is under way.")
             # The genuine answer, and it is no.
             self._result.set_exception(error)
             return _page(200, "Not signed in", "The authorization server reported a problem; the program shows it.")
-        except (SecurityError, ProtocolError):
-            return _page(400, "Not the expected answer", "This does not belong to the sign-in that is under way.")
         self._result.set_result(value)
         return _page(200, "Signed in", "You can close this window and go back to the program.")
 

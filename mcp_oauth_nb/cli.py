@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -16,6 +17,11 @@ import click
 
 from ._version import __version__
 from .errors import McpOAuthError
+
+# Quoted for every shell, Windows' too.
+_INSTALL_LAB = 'pip install "mcp-oauth-nb[lab]"'
+
+_FIRST = "00-start-here.ipynb"
 
 
 class _Commands(click.Group):
@@ -32,13 +38,22 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="mcp-oauth-nb")
 def main() -> None:
     """Learn, prototype and verify MCP authorization."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A code page, which Windows takes where the output is redirected, lacks the arrows of a diagram.
+        sys.stdout.reconfigure(errors="replace")
 
 
 @main.command()
 @click.option("--seed", default=7, show_default=True, help="Decides every random value.")
-@click.option("--mode", type=click.Choice(["auto", "legacy"]), default="auto", show_default=True, help="Protocol era.")
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "legacy"]),
+    default="auto",
+    show_default=True,
+    help="auto speaks MCP 2026-07-28, legacy 2025-11-25.",
+)
 def demo(seed: int, mode: str) -> None:
-    """Run the whole guided flow here, offline, with every exchange."""
+    """Run the whole flow here, offline, and show each message."""
     from .demo import demo as run_demo
     from .lab import Lab
 
@@ -52,13 +67,15 @@ def demo(seed: int, mode: str) -> None:
 @main.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("notebooks"))
 def lab(directory: Path) -> None:
-    """Open JupyterLab on the guided notebooks in DIRECTORY; they are copied there if it does not exist."""
+    """Open JupyterLab on the guided notebooks.
+
+    They are in DIRECTORY, ./notebooks unless given, and are copied there if it does not exist.
+    """
     if importlib.util.find_spec("jupyterlab") is None:
-        raise click.ClickException("JupyterLab is not installed.\nWhat to do: pip install 'mcp-oauth-nb[lab]'")
-    if not directory.exists():
-        shutil.copytree(_packaged_notebooks(), directory)
-        click.echo(f"The notebooks were copied to {directory}.")
-    command = [sys.executable, "-m", "jupyterlab", str(directory / "00-start-here.ipynb")]
+        raise click.ClickException(f"JupyterLab is not installed.\nWhat to do: {_INSTALL_LAB}")
+    copy_notebooks(directory)
+    # The last one is for where no browser is opened: the address that JupyterLab prints then leads there too.
+    command = [sys.executable, "-m", "jupyterlab", str(directory / _FIRST), f"--LabApp.default_url=/lab/tree/{_FIRST}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # In a container everybody is root. JupyterLab listens on this machine only, behind its token.
         command.append("--allow-root")
@@ -90,10 +107,10 @@ def serve(transport: str, port: int, public_url: str | None, mock: bool) -> None
 
 
 @main.command()
-@click.option("--paste", is_flag=True, help="Paste the redirected URL, where the browser is on another machine.")
+@click.option("--paste", is_flag=True, help="The browser is on another machine: paste its address here.")
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for the browser.")
 def login(paste: bool, timeout: float) -> None:
-    """Sign in with the browser and store the token, so that `serve` has it."""
+    """Sign in with the browser; store the token for `serve`."""
     from .browser_login import login as run_login
     from .config import Settings
     from .oauth_handler import OAuthHandler
@@ -104,12 +121,14 @@ def login(paste: bool, timeout: float) -> None:
 
     async def run() -> None:
         if not paste:
-            await run_login(oauth, show=click.echo, timeout=timeout)
+            await run_login(oauth, show=_tell, timeout=timeout)
             return
         request = oauth.get_authorization_url()
         click.echo(f"Open this address in a browser:\n\n  {request.url}\n")
-        click.echo("After you have authorized, the browser may show an error page: copy its address here.")
-        await oauth.complete_authorization(click.prompt("Redirected URL", hide_input=sys.stdin.isatty()))
+        click.echo("After you have authorized, the browser may show an error page: copy its whole address here.")
+        hidden = sys.stdin.isatty()
+        label = "Its address (not shown)" if hidden else "Its address"
+        await oauth.complete_authorization(click.prompt(label, hide_input=hidden))
 
     asyncio.run(run())
     click.echo(f"Signed in: {oauth.token!r}\nStored in {store.path}")
@@ -132,7 +151,10 @@ def logout() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Check the configuration, the stored token and the installation. Exits with 1 if something is wrong."""
+    """Check the configuration and the stored token.
+
+    Looks at the installation too, and sends nothing anywhere. Exits with 1 if something is wrong.
+    """
     from .doctor import examine
 
     findings = examine()
@@ -143,21 +165,44 @@ def doctor() -> None:
 
 
 @main.command("mock-github")
-@click.option("--port", default=9000, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="0 takes a free one.")
 @click.option("--seed", default=7, show_default=True, help="Decides users, repositories, credentials and tokens.")
 def mock_github(port: int, seed: int) -> None:
-    """Run the mocked GitHub alone on 127.0.0.1, for any OAuth client."""
+    """Run the mocked GitHub on 127.0.0.1, for any OAuth client."""
     from .mock_server import serve_mock_github
 
     with contextlib.suppress(KeyboardInterrupt):
         serve_mock_github(port, seed, click.echo)
 
 
+def copy_notebooks(directory: Path) -> None:
+    """Copy the guided notebooks to a directory that does not exist yet.
+
+    Raises:
+        click.ClickException: it exists, and they are not in it.
+    """
+    if not directory.exists():
+        # What makes the notebooks stays behind: it is for those who work on them.
+        made_with = shutil.ignore_patterns("__pycache__", "refresh.py", "images")
+        shutil.copytree(_packaged_notebooks(), directory, ignore=made_with)
+        click.echo(f"The notebooks were copied to {directory}.")
+    if not (directory / _FIRST).exists():
+        raise click.ClickException(
+            f"{directory} is there, and the guided notebooks are not in it.\n"
+            "What to do: name a directory that does not exist yet, and they are copied there: mcp-oauth-nb lab lessons"
+        )
+
+
+def _tell(text: str) -> None:
+    click.echo(text)
+    click.echo("Waiting for the browser to come back. If it is on another machine: Ctrl-C, then login --paste.")
+
+
 def _packaged_notebooks() -> Path:
     """Return where the notebooks are: inside the installed package, or beside it in a checkout."""
     here = Path(__file__).parent
     for place in (here / "notebooks", here.parent / "notebooks"):
-        if (place / "00-start-here.ipynb").exists():
+        if (place / _FIRST).exists():
             return place
     raise click.ClickException("This installation has no notebooks.\nWhat to do: install the package from its sources.")
 

@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         alias_generator=str.upper,
         case_sensitive=True,
-        env_file_encoding="utf-8",
+        # With or without a byte order mark, which Windows' Notepad may write.
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -75,6 +76,9 @@ class Settings(BaseSettings):
     def __init__(self, **values: Any):
         options: dict[str, Any] = {"_env_file": find_dotenv(usecwd=True) or None}
         for name, value in values.items():
+            # The environment and `.env` hold much else, but an argument that nothing reads is a mistake.
+            if not name.startswith("_") and name.lower() not in type(self).model_fields:
+                raise TypeError(f"there is no setting {name!r}")
             # Fields are known by the names of their variables only: with `populate_by_name` the environment's
             # lower-case names would count too, and the guide says that names are case-sensitive.
             options[name if name.startswith("_") else name.upper()] = value

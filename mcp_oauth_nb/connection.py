@@ -20,6 +20,7 @@ from mcp.server import MCPServer, Server
 from mcp_types import CONNECTION_CLOSED
 
 from .errors import ConfigurationError, SessionClosed, SessionError, SessionFailed
+from .redaction import printable
 from .trace import Trace
 
 T = TypeVar("T")
@@ -73,7 +74,8 @@ class Connection:
     def _refusal(self) -> SessionError:
         if self._cause is None:
             return SessionClosed("The session is closed.")
-        error = SessionFailed(f"The MCP connection failed: {type(self._cause).__name__}.")
+        said = printable(str(self._cause).partition("\n")[0])
+        error = SessionFailed(f"The MCP connection failed: {type(self._cause).__name__}{said and f' ({said})'}.")
         # Set here, not by `raise ... from` where the error was caught: no group around the cause gets into the chain.
         error.__cause__ = self._cause
         return error

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from dotenv import find_dotenv
 
 from .clock import SystemClock, iso
-from .config import LOOPBACK_HOSTS, Settings
+from .config import Settings
 from .errors import ConfigurationError
+from .loopback import can_listen_at
 from .oauth_handler import OAuthHandler
 from .store import FileTokenStore
 
@@ -49,7 +50,7 @@ def _python() -> Finding:
 
 def _packages() -> list[Finding]:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
-    lab = "installed" if importlib.util.find_spec("jupyterlab") else "not installed (pip install 'mcp-oauth-nb[lab]')"
+    lab = "installed" if importlib.util.find_spec("jupyterlab") else 'not installed (pip install "mcp-oauth-nb[lab]")'
     return [Finding(True, "packages", versions), Finding(True, "JupyterLab", lab)]
 
 
@@ -83,11 +84,11 @@ def _provider(settings: Settings) -> Finding:
 
 
 def _redirect(settings: Settings) -> Finding:
-    parts = urlsplit(settings.oauth_redirect_uri)
-    if parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS:
-        port = f"port {parts.port}" if parts.port else "any free port"
-        return Finding(True, "redirect", f"{settings.oauth_redirect_uri} ({port})")
-    return Finding(True, "redirect", f"{settings.oauth_redirect_uri} (not on this machine: use login --paste)")
+    uri = settings.oauth_redirect_uri
+    if not can_listen_at(uri):
+        return Finding(True, "redirect", f"{uri} (nobody can listen there: use login --paste)")
+    port = urlsplit(uri).port
+    return Finding(True, "redirect", f"{uri} ({f'port {port}' if port else 'any free port'})")
 
 
 def _token(settings: Settings) -> Finding:

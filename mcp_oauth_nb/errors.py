@@ -102,7 +102,7 @@ class NotConfigured(ConfigurationError):
 
     hint = (
         "Set OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET in the environment or in a .env file "
-        "(names are case-sensitive); `.env.example` shows all variables."
+        "(names are case-sensitive); `mcp-oauth-nb doctor` says what it finds."
     )
 
 
@@ -257,7 +257,7 @@ class OAuthErrorResponse(ProtocolError):
     hint = "Look the error code up in the provider's documentation."
     reference = "RFC 6749 section 5.2"
 
-    def __init__(self, message: str, *, code: str, hint: str | None = None, reference: str | None = None):
+    def __init__(self, message: str, *, code: str = "", hint: str | None = None, reference: str | None = None):
         super().__init__(message, hint=hint, reference=reference)
         self.code = code
 
@@ -278,6 +278,10 @@ class SecurityError(McpOAuthError):
 class StateMismatch(SecurityError):
     """The callback's `state` is not one that this client sent and still waits for."""
 
+    hint = (
+        "A callback answers one request, once, within ten minutes: start a new flow with a new authorization URL. "
+        "If you did not start one yourself, somebody else did: do not use this address."
+    )
     reference = "RFC 6749 section 10.12"
 
 
@@ -303,7 +307,7 @@ class SessionError(McpOAuthError):
 class SessionClosed(SessionError):
     """The session was closed, or its `open()` was never awaited."""
 
-    hint = "Open a new one: session = await Session.open(target)."
+    hint = "Open it again: `session = await Session.open(target)`, or `lab = await Lab.open()` for a lab."
 
 
 class SessionFailed(SessionError):

@@ -129,10 +129,11 @@ class Lab:
         Args:
             challenge: what the server asked for; its scopes are used.
             scopes: ask for these instead.
-            allow: False presses "Cancel" on the consent page.
+            allow: False presses "Cancel" on the consent page. GitHub shows that page only for scopes that the user has
+                not granted yet: in a lab that was authorized before, ask for one more.
 
         Raises:
-            AccessDenied: with `allow=False`.
+            AccessDenied: the user pressed "Cancel".
         """
         wanted = scopes or (challenge.scopes if challenge is not None else ()) or None
         request = self.oauth.get_authorization_url(scopes=wanted)

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import socket
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
+
+
+def can_listen_at(uri: str) -> bool:
+    """Say whether a redirect to this URI arrives at a socket of `listen`: that is IPv4, and plain http."""
+    parts = urlsplit(uri)
+    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")
 
 
 def listen(port: int, *, variable: str | None = None) -> socket.socket:
@@ -25,9 +32,10 @@ def listen(port: int, *, variable: str | None = None) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
+        free = f"without a port in {variable}, a free one is taken" if variable else "0 takes a free one"
         raise ConfigurationError(
             f"Port {port} of 127.0.0.1 cannot be listened on: {error.strerror}.",
             variables=(variable,) if variable else (),
-            hint="End the program that uses it, or choose another port; without one, a free one is taken.",
+            hint=f"End the program that uses it, or choose another port; {free}.",
         ) from error
     return listener

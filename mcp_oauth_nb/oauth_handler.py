@@ -16,6 +16,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +46,7 @@ from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
 from .redaction import mask, printable, remember
 from .single_flight import SingleFlight
-from .store import MemoryTokenStore, TokenKey, TokenStore
+from .store import MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
 from .token_endpoint import Grant
 from .tokens import EARLY_REFRESH_SECONDS, Token, pasted_token
 
@@ -290,7 +291,13 @@ class OAuthHandler:
 
     async def _refresh_from(self, seen: Token | None) -> Token:
         """Refresh the token that the caller saw, together with all who saw the same."""
-        return await self._refresh.run(functools.partial(self._refresh_once, seen))
+        return await self._refresh.run(functools.partial(self._refresh_alone, seen))
+
+    async def _refresh_alone(self, seen: Token | None) -> Token:
+        """Wait for other processes that refresh: they leave a new token in the store."""
+        wait_seconds = self.settings.api_timeout
+        async with self.store.alone(wait_seconds) if isinstance(self.store, SharedTokenStore) else nullcontext():
+            return await self._refresh_once(seen)
 
     async def _refresh_once(self, seen: Token | None) -> Token:
         before = self.token

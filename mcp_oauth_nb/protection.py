@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import OrderedDict
 from typing import Any
 
 from mcp import MCPError
@@ -18,7 +17,7 @@ from mcp_types import INTERNAL_ERROR, CallToolRequestParams
 
 from .challenge import NOT_CONFIGURED, OAUTH_EXTENSION
 from .clock import iso
-from .errors import NotConfigured, ReauthorizeError, TransientError
+from .errors import ConfigurationError, McpOAuthError, NotConfigured, ReauthorizeError, TransientError
 from .github import GitHubClient, check_token
 from .http import ClientFactory
 from .oauth_handler import OAuthHandler
@@ -32,8 +31,6 @@ log = logging.getLogger(__name__)
 #: For this many seconds a token that GitHub vouched for is not checked again.
 CHECK_LIFETIME_SECONDS = 60.0
 
-_MOST_REMEMBERED = 100
-
 
 class TokenCheck:
     """Asks the provider whether a token is good, and remembers a yes for a minute.
@@ -46,26 +43,23 @@ class TokenCheck:
         self._oauth = oauth
         self._github = github
         self._client = client
-        # Hashes, so that no token stays in memory longer than it is used.
-        self._good_until: OrderedDict[str, float] = OrderedDict()
+        # The hash of the last good token, so that none stays in memory longer than it is used, and until when.
+        self._good = ("", 0.0)
 
     async def passes(self, access_token: str) -> bool:
         """Say whether the token grants access.
 
         Raises:
-            TransientError: the provider cannot tell now; nobody is let in on a guess.
+            McpOAuthError: the provider did not tell; nobody is let in on a guess.
         """
-        key = hashlib.sha256(access_token.encode()).hexdigest()
+        digest = hashlib.sha256(access_token.encode()).hexdigest()
         now = self._oauth.clock.now()
-        if self._good_until.get(key, now) > now:
+        known, until = self._good
+        if digest == known and now < until:
             return True
-        self._good_until.pop(key, None)
-        if not await self._ask(access_token):
-            return False
-        self._good_until[key] = now + CHECK_LIFETIME_SECONDS
-        while len(self._good_until) > _MOST_REMEMBERED:
-            self._good_until.popitem(last=False)
-        return True
+        good = await self._ask(access_token)
+        self._good = (digest, now + CHECK_LIFETIME_SECONDS) if good else ("", 0.0)
+        return good
 
     async def _ask(self, access_token: str) -> bool:
         settings = self._oauth.settings
@@ -138,15 +132,15 @@ class ProtectTools(AdvertiseAuthorization):
             access_token = await self._oauth.access_token_for_request(rejected=access_token)
             if await self._check.passes(access_token):
                 return
-        except NotConfigured as error:
+        except ConfigurationError as error:
             log.error("%s", error.message)
-            raise _not_configured(error) from error
+            raise _misconfigured(error) from error
         except ReauthorizeError as error:
             log.warning("Authentication required: %s was called without a valid token", tool)
             raise authentication_required(self._oauth.challenge()) from error
-        except TransientError as error:
-            log.warning("The token cannot be checked now: %s", error.message)
-            raise _try_again(error) from error
+        except McpOAuthError as error:
+            log.warning("The token cannot be checked: %s", error.message)
+            raise _unchecked(error) from error
         log.warning("Authentication required: the token was not issued to this app")
         raise authentication_required(self._oauth.challenge())
 
@@ -160,11 +154,15 @@ class ProtectTools(AdvertiseAuthorization):
             raise authentication_required(self._oauth.challenge(), also=(*granted, *needed))
 
 
-def _not_configured(error: NotConfigured) -> MCPError:
-    data = {"type": "configuration", "missing": list(error.variables), "hint": error.hint}
-    return MCPError(NOT_CONFIGURED, "OAuth is not configured", data)
+def _misconfigured(error: ConfigurationError) -> MCPError:
+    is_missing = isinstance(error, NotConfigured)
+    names = {"missing" if is_missing else "variables": list(error.variables)}
+    message = "OAuth is not configured" if is_missing else error.message
+    return MCPError(NOT_CONFIGURED, message, {"type": "configuration", **names, "hint": error.hint})
 
 
-def _try_again(error: TransientError) -> MCPError:
-    data = {"type": "transient", "retry_at": iso(error.retry_at) if error.retry_at is not None else None}
-    return MCPError(INTERNAL_ERROR, "The token cannot be checked now; try again later", data)
+def _unchecked(error: McpOAuthError) -> MCPError:
+    data = {"type": error.kind, "hint": error.hint}
+    if isinstance(error, TransientError) and error.retry_at is not None:
+        data["retry_at"] = iso(error.retry_at)
+    return MCPError(INTERNAL_ERROR, f"The token cannot be checked: {error.message}", data)

@@ -83,8 +83,12 @@ def printable(text: str, limit: int = 200) -> str:
     Secrets that this package knows are masked: a server may echo what it was sent.
     """
     text = scrub(text)
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+    return escape(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def escape(text: str) -> str:
+    """Escape control and bidi characters, the end of a line too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def is_secret_name(name: str) -> bool:
@@ -128,7 +132,7 @@ def mask_url(url: str) -> str:
         return scrub(re.split(r"[?#]", url)[0])
     host = parts.netloc.rpartition("@")[2]
     netloc = f"****@{host}" if "@" in parts.netloc else host
-    fragment = mask_form(parts.fragment) if "=" in parts.fragment else parts.fragment
+    fragment = mask_form(parts.fragment) if "=" in parts.fragment else scrub(parts.fragment)
     return urlunsplit((parts.scheme, netloc, scrub(parts.path), mask_form(parts.query), fragment))
 
 

@@ -12,7 +12,9 @@ from .server import build_server, log_authorization_metadata
 from .store import FileTokenStore
 
 # Libraries that report every request at INFO. With LOG_LEVEL=DEBUG they may.
-_CHATTY = ("httpx", "httpcore", "mcp")
+_CHATTY = ("httpx", "mcp")
+# These report sockets, which is no part of the flow at any level.
+_SILENT = ("httpcore", "asyncio")
 
 
 class ScrubbingFormatter(logging.Formatter):
@@ -31,6 +33,8 @@ def configure_logging(settings: Settings) -> None:
     quiet = logging.NOTSET if settings.log_level == "DEBUG" else logging.WARNING
     for name in _CHATTY:
         logging.getLogger(name).setLevel(quiet)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def serve_stdio(settings: Settings) -> None:

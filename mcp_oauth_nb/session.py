@@ -30,7 +30,7 @@ from .challenge import OAUTH_EXTENSION, AuthChallenge
 from .connection import Connection, Target, transport
 from .errors import AuthenticationRequired, ConfigurationError, McpOAuthError, SessionFailed
 from .opening import Opening
-from .redaction import scrub
+from .redaction import printable
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ T = TypeVar("T")
 
 #: Obtains a token for the server, so that the call can be repeated.
 Authorize = Callable[[AuthChallenge], Awaitable[object]]
+
+_NOT_AUTHORIZED = (
+    "`authorize` ran, and the server still has no valid token: let it give the token to the OAuth handler that the "
+    "server uses."
+)
 
 
 class Sampling(Protocol):
@@ -174,7 +179,7 @@ class Session:
             await authorize(answer)
             answer = await self._call_or_challenge(name, arguments, timeout)
         if isinstance(answer, AuthChallenge):
-            raise AuthenticationRequired(challenge=answer)
+            raise AuthenticationRequired(challenge=answer, hint=None if authorize is None else _NOT_AUTHORIZED)
         return answer
 
     async def _call_or_challenge(
@@ -229,7 +234,7 @@ class Session:
 
     def __repr__(self) -> str:
         info = self.server_info
-        server = scrub(f"{info.name} {info.version}") if info else "unnamed server"
+        server = printable(f"{info.name} {info.version}") if info else "unnamed server"
         return f"Session({server}, {self.protocol_version}, {self._connection.state})"
 
 

@@ -14,10 +14,11 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import anyio
 from platformdirs import user_data_path
 
 from .errors import ConfigurationError, ProtocolError
@@ -27,6 +28,9 @@ if sys.platform != "win32":
     import fcntl
 
 log = logging.getLogger(__name__)
+
+# How often a process looks whether the one that refreshes is done.
+_LOOK_SECONDS = 0.05
 
 
 class TokenKey(NamedTuple):
@@ -50,6 +54,15 @@ class TokenStore(Protocol):
 
     def delete(self, key: TokenKey) -> None:
         """Forget the token, if there is one."""
+        ...
+
+
+@runtime_checkable
+class SharedTokenStore(TokenStore, Protocol):
+    """A store that other processes use at the same time."""
+
+    def alone(self, seconds: float) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
         ...
 
 
@@ -129,6 +142,22 @@ class FileStore(Generic[V]):
         """Forget what is stored under this key, if there is something."""
         self._change(key, None)
 
+    @contextlib.asynccontextmanager
+    async def alone(self, seconds: float) -> AsyncIterator[None]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave.
+
+        A refresh spans a look at the token, a request and the new token: who did the same meanwhile would spoil it.
+        """
+        with contextlib.ExitStack() as stack:
+            # Where there can be no lock, nobody waits.
+            with contextlib.suppress(OSError):
+                descriptor = self._lock_file("refresh")
+                stack.callback(os.close, descriptor)
+                with anyio.move_on_after(seconds):
+                    while not _locked(descriptor):  # noqa: ASYNC110 (another process sets no event)
+                        await anyio.sleep(_LOOK_SECONDS)
+            yield
+
     def _change(self, key: TokenKey, value: V | None) -> None:
         with self._lock:
             self._unwritten[key] = value
@@ -144,15 +173,18 @@ class FileStore(Generic[V]):
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other stores of this file out, in this process or another, between reading and replacing it."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A file of its own: a lock on the store itself would be on the one that is replaced.
-        descriptor = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = self._lock_file("lock")
         try:
             if sys.platform != "win32":
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock_file(self, purpose: str) -> int:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A file of its own: a lock on the store itself would be on the one that is replaced.
+        return os.open(self.path.with_name(f".{self.path.name}.{purpose}"), os.O_WRONLY | os.O_CREAT, 0o600)
 
     def _read(self) -> dict[TokenKey, V]:
         values: dict[TokenKey, V] = {}
@@ -211,6 +243,15 @@ class FileTokenStore(FileStore[Token]):
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
         super().__init__(path if path is not None else default_path(), Token.from_dict, "token")
+
+
+def _locked(descriptor: int) -> bool:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _key(stored: Any) -> TokenKey:

@@ -16,6 +16,8 @@ EARLY_REFRESH_SECONDS = 60.0
 
 # A lifetime above this is a mistake of the server; ten years do no harm.
 _LONGEST_LIFETIME = 10 * 365 * 24 * 3600
+# The end of the year 9999: a later time cannot be written as a date.
+_LATEST = 253_402_300_799
 
 # RFC 6750 section 2.1: the alphabet of a bearer token. Anything else could break out of a header.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
@@ -189,6 +191,8 @@ def _stored_time(stored: Mapping[str, Any], name: str) -> float | None:
     value = stored.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise _invalid(name, "is not a number")
+    if value is not None and not 0 <= value <= _LATEST:
+        raise _invalid(name, "is not a time")
     return value
 
 

@@ -17,6 +17,7 @@ from .clock import Clock, SystemClock
 from .diagram import Diagram
 from .recording_frames import recorded_frames
 from .recording_http import HttpRecorder, Receiver, RecordingTransport
+from .redaction import escape
 from .wire import CLIENT, GITHUB, SERVER, Exchange, Kind, Message
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Trace:
                     receiver,
                     protocol,
                     kind,
-                    title,
+                    escape(title),
                     headers or {},
                     body,
                     url,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .pretty import json_text, url_lines
+from .redaction import escape
 
 #: The four parties of the flow.
 BROWSER, CLIENT, SERVER, GITHUB = "Browser", "MCP client", "MCP server", "GitHub"
@@ -58,7 +59,7 @@ class Message:
                 lines += [f"    {name}: {first}", *(f"        {line}" for line in others)]
         if self.body is not None:
             lines += [f"    {line}" for line in self._body_lines()]
-        return "\n".join(lines)
+        return "\n".join(map(escape, lines))
 
     def _body_lines(self) -> list[str]:
         text = self.body if isinstance(self.body, str) else json_text(self.body)

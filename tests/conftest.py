@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
+
 import pytest
+import uvicorn
+from provider import Provider
+
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.mock_github import MockGitHub
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Jupyter runs asyncio, so that is the backend that counts."""
     return "asyncio"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still, at some moment in 2023."""
+    return ManualClock(1_700_000_000.0)
+
+
+@pytest.fixture
+def provider() -> Provider:
+    """An authorization server of one page."""
+    return Provider()
+
+
+@pytest.fixture
+def on_port() -> Iterator[MockGitHub]:
+    """The mock behind uvicorn on a free port of 127.0.0.1."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    github = MockGitHub.at(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    config = uvicorn.Config(github.app, log_level="critical", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    yield github
+    server.should_exit = True
+    thread.join(10)
+    listener.close()
+    assert not thread.is_alive()

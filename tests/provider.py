@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.config import IsolatedSettings, Settings
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.tokens import Token
 
 CLIENT_ID = "the-client-id"
 CLIENT_SECRET = "-".join(["the", "client", "secret", "nobody", "sees"])
@@ -177,3 +178,9 @@ async def signed_in(provider: Provider, clock: ManualClock, **options: Any) -> O
     handler = handler_for(provider, clock, **options)
     await handler.complete_authorization(provider.authorize(handler.get_authorization_url().url))
     return handler
+
+
+def token_of(handler: OAuthHandler) -> Token:
+    """Return the stored token, where there must be one."""
+    assert handler.token is not None
+    return handler.token

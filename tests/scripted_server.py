@@ -40,7 +40,8 @@ class _Recording:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         # As it was on the wire: `Request.url` would show the path decoded.
-        url = str(request.url.replace(path=scope["raw_path"].decode("ascii")))
+        target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        url = f"{scope['scheme']}://{request.headers['host']}{target.decode('ascii')}"
         seen = Seen(request.method, url, dict(request.headers), await request.body())
         self.seen.append(seen)
         await self.answer(seen)(scope, receive, send)

@@ -233,6 +233,14 @@ def test_neither_code_nor_error_is_a_protocol_error_and_leaves_the_flow_waiting(
     assert read_callback(callback(**GENUINE), flows).code == CODE
 
 
+@pytest.mark.parametrize("pasted", ["", "hello", "https://login.example/", "https://github.com/login?return_to=%2F"])
+def test_the_address_of_another_page_is_not_taken_for_an_attack(flows: PendingFlows, pasted: str) -> None:
+    with pytest.raises(ProtocolError, match="not a callback") as caught:
+        read_callback(pasted, flows)
+    assert "ended on after Authorize" in caught.value.hint
+    assert read_callback(callback(**GENUINE), flows).code == CODE
+
+
 def test_a_code_beside_an_error_is_not_kept(flows: PendingFlows) -> None:
     with pytest.raises(AccessDenied):
         read_callback(callback(**GENUINE, error="access_denied"), flows)

@@ -12,7 +12,14 @@ import pytest
 from mcp_oauth_nb import Lab, login
 from mcp_oauth_nb.browser_login import open_url
 from mcp_oauth_nb.callback import CallbackListener
-from mcp_oauth_nb.errors import AccessDenied, ConfigurationError, ReauthorizeError, SecurityError
+from mcp_oauth_nb.errors import (
+    AccessDenied,
+    ConfigurationError,
+    McpOAuthError,
+    OAuthErrorResponse,
+    ReauthorizeError,
+    SecurityError,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +92,21 @@ async def test_the_code_is_exchanged_with_the_redirect_uri_that_was_used(lab: La
     assert sent.startswith("http://127.0.0.1:")
 
 
+async def test_other_scopes_can_be_asked_for(lab: Lab) -> None:
+    person = Person(lab)
+    token = await login(lab.oauth, show=str, open_browser=person.open, timeout=10, scopes=("gist",))
+    await person.done()
+    assert token.scopes == ("gist",)
+
+
+async def test_the_path_of_the_redirect_uri_is_the_one_that_is_served() -> None:
+    async with CallbackListener("http://localhost/elsewhere", lambda url: url) as listener, httpx.AsyncClient() as user:
+        assert (await user.get(listener.redirect_uri.replace("/elsewhere", "/callback"))).status_code == 404
+        await user.get(f"{listener.redirect_uri}?code=1")
+        assert await listener.wait(5) == f"{listener.redirect_uri}?code=1"
+        assert listener.redirect_uri.startswith("http://localhost:")
+
+
 async def test_the_page_takes_nothing_elsewhere(lab: Lab) -> None:
     person = Person(lab)
     await sign_in(lab, person)
@@ -141,9 +163,26 @@ async def test_a_person_who_declines_gets_a_page_and_the_program_the_reason(lab:
     assert not lab.oauth.is_authenticated()
 
 
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [("redirect_uri_mismatch", ConfigurationError), ("application_suspended", OAuthErrorResponse)],
+)
+async def test_every_error_of_the_authorization_server_ends_the_wait(
+    lab: Lab, error: str, raised: type[McpOAuthError]
+) -> None:
+    async with CallbackListener(lab.settings.oauth_redirect_uri, lab.oauth.read_callback) as listener:
+        request = lab.oauth.get_authorization_url(redirect_uri=listener.redirect_uri)
+        async with httpx.AsyncClient() as browser:
+            page = await browser.get(listener.redirect_uri, params={"error": error, "state": request.state})
+        assert "Not signed in" in page.text
+        with pytest.raises(raised, match=error):
+            await listener.wait(5)
+
+
 async def test_a_person_who_does_not_come_is_waited_for_until_the_deadline(lab: Lab) -> None:
-    with pytest.raises(ReauthorizeError, match=r"within 0\.01 seconds"):
+    with pytest.raises(ReauthorizeError, match=r"within 0\.01 seconds") as caught:
         await login(lab.oauth, show=str, open_browser=lambda url: False, timeout=0.01)
+    assert "login --paste" in caught.value.hint
 
 
 async def test_a_taken_port_is_a_clear_error() -> None:
@@ -157,8 +196,9 @@ async def test_a_taken_port_is_a_clear_error() -> None:
     assert caught.value.variables == ("OAUTH_REDIRECT_URI",)
 
 
-async def test_a_redirect_uri_elsewhere_is_a_clear_error() -> None:
-    async with Lab.open(oauth_redirect_uri="https://hub.example/callback") as lab:
+@pytest.mark.parametrize("uri", ["https://hub.example/callback", "https://127.0.0.1/callback", "http://[::1]/callback"])
+async def test_a_redirect_uri_where_nobody_listens_is_a_clear_error(uri: str) -> None:
+    async with Lab.open(oauth_redirect_uri=uri) as lab:
         with pytest.raises(ConfigurationError, match="does not lead to this machine"):
             await login(lab.oauth, show=str, open_browser=lambda url: True, timeout=1)
 

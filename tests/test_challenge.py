@@ -6,6 +6,7 @@ import json
 import string
 from typing import Any
 
+import guide
 import httpx2
 import pytest
 from hypothesis import example, given, settings
@@ -17,23 +18,6 @@ from mcp_types import REQUEST_TIMEOUT
 from mcp_oauth_nb.challenge import AUTHENTICATION_REQUIRED, AuthChallenge, parse_challenges
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import ProtocolError
-
-# The guide, "Step 3: Authorization Error Response".
-GUIDE_ERROR = """{
-  "error": {
-    "code": -32001,
-    "message": "Authentication required",
-    "data": {
-      "type": "oauth2",
-      "grant_type": "authorization_code",
-      "authorization_url": "https://github.com/login/oauth/authorize",
-      "token_url": "https://github.com/login/oauth/access_token",
-      "scopes": ["read:user"],
-      "code_challenge_method": "S256",
-      "resource": "https://api.github.com"
-    }
-  }
-}"""
 
 GUIDE = AuthChallenge(
     authorization_url="https://github.com/login/oauth/authorize",
@@ -54,7 +38,7 @@ OVER_HTTP = AuthChallenge(
 
 def test_the_error_with_default_settings_is_the_guides_json_in_the_guides_order() -> None:
     error = AuthChallenge.from_settings(IsolatedSettings()).to_jsonrpc()
-    assert json.dumps({"error": error}) == json.dumps(json.loads(GUIDE_ERROR))
+    assert guide.text(error) == guide.text(guide.ERROR)
 
 
 def test_the_challenge_follows_the_settings_and_the_resource() -> None:
@@ -76,7 +60,7 @@ def test_an_mcp_error_reads_back_as_the_challenge_it_was_made_from() -> None:
 
 
 def test_the_error_object_and_the_whole_response_read_the_same() -> None:
-    response = {"jsonrpc": "2.0", "id": 7, **json.loads(GUIDE_ERROR)}
+    response = {"jsonrpc": "2.0", "id": 7, "error": guide.ERROR}
     assert AuthChallenge.from_jsonrpc(response) == GUIDE
     assert AuthChallenge.from_jsonrpc(response["error"]) == GUIDE
 

@@ -8,18 +8,20 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import click
+import guide
 import httpx
 import pytest
 from click.testing import CliRunner
 from mcp import MCPError, StdioServerParameters
 
 from mcp_oauth_nb import FileTokenStore, OAuthHandler, Session, Settings, __version__
-from mcp_oauth_nb.cli import main
+from mcp_oauth_nb.cli import copy_notebooks, main
 from mcp_oauth_nb.mock_github import Autopilot
 
 pytestmark = pytest.mark.anyio
@@ -65,7 +67,7 @@ class MockProgram:
 
 
 @pytest.fixture(scope="module")
-async def program() -> AsyncIterator[MockProgram]:
+def program() -> Iterator[MockProgram]:
     started = MockProgram()
     yield started
     started.stop()
@@ -114,15 +116,11 @@ def test_the_server_logs_the_guides_lines_to_stderr_and_nothing_to_stdout(home: 
     ended = served(home, *command, OAUTH_CLIENT_ID="id-of-a-test", OAUTH_CLIENT_SECRET="secret-of-a-test-run")
     assert ended.returncode == 0
     assert ended.stdout == ""
-    assert ended.stderr.splitlines() == [
-        "INFO - OAuth is configured",
-        "INFO - OAuth scopes: read:user",
-        "INFO - OAuth Issuer: https://github.com",
-        "INFO - Authorization Endpoint: https://github.com/login/oauth/authorize",
-        "INFO - Token Endpoint: https://github.com/login/oauth/access_token",
-        "INFO - Supported Grant Types: authorization_code, refresh_token",
-        "INFO - PKCE Methods: S256",
-    ]
+    assert ended.stderr.splitlines() == guide.LOG_LINES
+
+
+def test_the_guides_command_has_a_help_too(home: Path) -> None:
+    assert "Serve the MCP server over stdio" in served(home, "mcp_oauth_nb.main", "--help").stdout
 
 
 def test_debug_logs_more_and_never_the_secret(home: Path) -> None:
@@ -170,6 +168,23 @@ async def test_login_by_pasting_stores_the_token_and_shows_no_secret(
     assert served(home, "mcp_oauth_nb", "logout").stdout == "There is no stored token.\n"
 
 
+BROWSER = """
+import asyncio, sys, httpx
+from mcp_oauth_nb.mock_github import Autopilot
+print(httpx.get(asyncio.run(Autopilot(httpx.AsyncHTTPTransport()).authorize(sys.argv[1]))).status_code)
+"""
+
+
+def test_login_opens_the_browser_and_stores_what_comes_back(home: Path, program: MockProgram) -> None:
+    (home / "browser.py").write_text(BROWSER)
+    command = f"{sys.executable} {home / 'browser.py'} %s"
+    ended = served(home, "mcp_oauth_nb", "login", "--timeout", "20", BROWSER=command, **program.settings)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "200" in ended.stdout.splitlines()
+    assert "Signed in: Token(gho_****" in ended.stdout
+    assert (home / "data" / "mcp-oauth-nb" / "tokens.json").exists()
+
+
 def test_login_without_credentials_says_what_to_set(home: Path) -> None:
     result = call("login")
     assert result.exit_code == 1
@@ -196,6 +211,7 @@ def test_the_doctor_names_a_bad_variable(home: Path, monkeypatch: pytest.MonkeyP
     [
         ("OAUTH_TOKEN_URL", "https://elsewhere.example/token", "FAIL  provider"),
         ("OAUTH_REDIRECT_URI", "https://hub.example/cb", "login --paste"),
+        ("OAUTH_REDIRECT_URI", "http://[::1]/cb", "login --paste"),
         ("OAUTH_REDIRECT_URI", "http://127.0.0.1:8765/callback", "port 8765"),
     ],
 )
@@ -235,6 +251,19 @@ def test_the_demo_is_the_same_on_every_run(home: Path) -> None:
     assert call("demo").output == call("demo").output
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "latin-1"])
+def test_the_demo_ends_well_where_the_terminal_lacks_the_diagrams_characters(home: Path, encoding: str) -> None:
+    # Windows takes its code page for an output that is redirected.
+    ended = subprocess.run(
+        [sys.executable, "-m", "mcp_oauth_nb", "demo"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=LIMIT_SECONDS,
+    )
+    assert ended.returncode == 0
+    assert b"login: octocat" in ended.stdout
+
+
 def test_the_mock_runs_alone_and_stops_at_ctrl_c(home: Path) -> None:
     started = MockProgram()
     issuer = started.settings["OAUTH_ISSUER"]
@@ -244,10 +273,46 @@ def test_the_mock_runs_alone_and_stops_at_ctrl_c(home: Path) -> None:
     assert started.stop() in (0, 130, -signal.SIGINT)
 
 
+@pytest.mark.parametrize("display", ["", ":0"])
+def test_lab_opens_the_first_notebook_where_it_copied_it_to(home: Path, display: str) -> None:
+    jupyterlab = home / "jupyterlab"
+    jupyterlab.mkdir()
+    (jupyterlab / "__main__.py").write_text("import sys; print(*sys.argv[1:], sep='\\n'); sys.exit(3)")
+    terminal = {"DISPLAY": display, "WAYLAND_DISPLAY": "", "BROWSER": "", "PYTHONPATH": str(home)}
+    ended = served(home, "mcp_oauth_nb", "lab", "lessons", **terminal)
+    assert ended.returncode == 3
+    assert str(Path("lessons", "00-start-here.ipynb")) in ended.stdout.splitlines()
+    assert ("--no-browser" in ended.stdout) == (sys.platform == "linux" and not display)
+    assert (home / "lessons" / "00-start-here.ipynb").exists()
+
+
 def test_lab_without_jupyterlab_says_how_to_install_it(home: Path) -> None:
     result = call("lab")
     assert result.exit_code == 1
-    assert "pip install 'mcp-oauth-nb[lab]'" in result.output
+    assert 'pip install "mcp-oauth-nb[lab]"' in result.output
+
+
+def test_the_notebooks_are_copied_once_and_what_makes_them_stays_behind(home: Path) -> None:
+    copy_notebooks(home / "lessons")
+    first = home / "lessons" / "00-start-here.ipynb"
+    first.write_text("mine now")
+    copy_notebooks(home / "lessons")
+    assert first.read_text() == "mine now"
+    assert (home / "lessons" / "solutions" / "nb00.py").exists()
+    assert not (home / "lessons" / "refresh.py").exists()
+
+
+def test_a_directory_of_other_notebooks_is_left_alone(home: Path) -> None:
+    (home / "notebooks").mkdir()
+    with pytest.raises(click.ClickException, match="does not exist yet"):
+        copy_notebooks(home / "notebooks")
+    assert not list((home / "notebooks").iterdir())
+
+
+def test_a_port_that_cannot_be_is_refused_without_a_traceback(home: Path) -> None:
+    result = call("mock-github", "--port", "99999")
+    assert result.exit_code == 2
+    assert "0<=x<=65535" in result.output
 
 
 def test_the_version_and_the_help_are_there(home: Path) -> None:

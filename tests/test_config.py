@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import guide
 import pytest
 
 from mcp_oauth_nb.config import IsolatedSettings, Settings
 from mcp_oauth_nb.errors import ConfigurationError, NotConfigured
+from mcp_oauth_nb.lab import Lab
 from mcp_oauth_nb.redaction import scrub
 
 SECRET = "-".join(["a", "secret", "that", "nobody", "may", "see"])
 COMPLETE = {"OAUTH_CLIENT_ID": "an-id", "OAUTH_CLIENT_SECRET": SECRET}
-
-# The guide, "Discovering Authorization Metadata".
-GUIDE_METADATA = """{
-  "issuer": "https://github.com",
-  "authorization_endpoint": "https://github.com/login/oauth/authorize",
-  "token_endpoint": "https://github.com/login/oauth/access_token",
-  "scopes_supported": ["read:user"],
-  "response_types_supported": ["code"],
-  "grant_types_supported": ["authorization_code", "refresh_token"],
-  "code_challenge_methods_supported": ["S256"],
-  "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"]
-}"""
 
 DEFAULTS = {
     "OAUTH_CLIENT_ID": None,
@@ -96,7 +85,7 @@ def value_of(settings: Settings, name: str) -> object:
 
 def test_the_metadata_with_defaults_is_the_guides_json_in_the_guides_order(environment: Environment) -> None:
     metadata = Settings().get_authorization_metadata()
-    assert json.dumps(metadata) == json.dumps(json.loads(GUIDE_METADATA))
+    assert guide.text(metadata) == guide.text(guide.METADATA)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -184,6 +173,19 @@ def test_isolated_settings_ignore_environment_and_dot_env(environment: Environme
     settings = IsolatedSettings(server_version="7")
     assert settings.oauth_client_id is None
     assert (settings.server_name, settings.server_version) == ("mcp-oauth-server", "7")
+
+
+def test_a_byte_order_mark_in_dot_env_does_not_hide_the_first_variable(
+    environment: Environment, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfSERVER_NAME=from-file\n")
+    assert Settings().server_name == "from-file"
+
+
+@pytest.mark.parametrize("make", [Settings, IsolatedSettings, Lab.open])
+def test_an_argument_that_is_no_setting_is_refused(environment: Environment, make: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match="'oauth_scope'"):
+        make(oauth_scope="repo")
 
 
 def test_isolated_settings_do_not_even_open_dot_env(environment: Environment, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import mcp_oauth_nb.exercises
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.exercises import Verdict
+from mcp_oauth_nb.exercises.verdict import checked
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +66,21 @@ async def test_a_wrong_answer_is_not_yet_right_and_raises_nothing(notebook: str,
             result = await verdict(check_of(notebook, name), answer, lab)
             assert not result.right, f"{answer!r} was accepted"
             assert repr(result).startswith("Not yet: ")
+
+
+async def test_a_user_who_has_agreed_before_is_not_asked_again_and_the_check_says_so() -> None:
+    async with Lab.open() as lab:
+        await lab.authorize()
+        result = check_of("nb00", "denial")(await lab.authorize(allow=False))
+    assert "Take a fresh lab" in result.text
+
+
+def test_an_error_that_goes_on_for_pages_is_told_in_three_lines() -> None:
+    @checked
+    def check(answer: object) -> Verdict:
+        raise ValueError("\n".join("abcdef"))
+
+    assert check(1).text == "your answer raised ValueError: a\nb\nc"
 
 
 def test_every_check_has_a_solution() -> None:

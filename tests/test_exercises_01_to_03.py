@@ -71,6 +71,11 @@ def test_a_challenge_is_told_what_one_of_its_forms_lacks(answer: tuple[Any, ...]
     assert says in verdict.text
 
 
+def test_a_pair_may_be_written_as_a_list() -> None:
+    header = f'Bearer resource_metadata="{METADATA}", scope="read:user repo"'
+    assert nb02.check_both_forms([BOTH.to_jsonrpc(), header]).right
+
+
 def digest(verifier: str) -> bytes:
     return hashlib.sha256(verifier.encode()).digest()
 

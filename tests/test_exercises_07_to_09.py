@@ -79,6 +79,7 @@ def test_a_redirect_check_that_is_too_narrow_or_too_wide_is_not_yet_right(
     ("redirect_uri", "says"),
     [
         ("http://127.0.0.1/callback/second", "listens on port 8123"),
+        ("http://localhost:8123/callback/second", "not the registered one"),
         ("http://127.0.0.1:8123/callback", "not one of its own"),
         ("http://127.0.0.1:8123/second", "error page"),
         ("https://127.0.0.1:8123/callback/second", "error page"),
@@ -101,6 +102,8 @@ async def test_a_redirect_uri_that_github_changes_is_not_yet_right(lab: Lab) -> 
     [
         ({**SERVE, "env": {}}, "answers -32000, OAuth is not configured"),
         ({"command": sys.executable, "args": ["--secret", "s3cret"], "env": {"OAUTH_CLIENT_SECRET": "s3cret"}}, "args"),
+        # A short secret that happens to be a part of `mcp_oauth_nb` is not in the arguments.
+        ({**SERVE, "env": {"OAUTH_CLIENT_SECRET": "nb"}}, "answers -32000"),
         ({"command": "/no/such/python", "args": [], "env": {}}, "SessionFailed"),
     ],
 )

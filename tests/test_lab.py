@@ -9,7 +9,7 @@ import logging
 import httpx
 import pytest
 
-from mcp_oauth_nb import AuthenticationRequired, Lab, run
+from mcp_oauth_nb import AuthChallenge, AuthenticationRequired, Lab, run
 from mcp_oauth_nb.demo import demo
 from mcp_oauth_nb.errors import AccessDenied, SessionClosed
 
@@ -66,9 +66,18 @@ async def test_declining_raises_access_denied_and_leaves_no_token() -> None:
 
 
 async def test_the_scopes_of_the_challenge_are_asked_for_unless_others_are_given() -> None:
+    async with Lab.open(oauth_scopes=("read:user", "repo")) as lab:
+        assert (await lab.authorize()).scopes == ("read:user", "repo")
+        assert (await lab.authorize(AuthChallenge(scopes=("gist",)))).scopes == ("gist",)
+        assert (await lab.authorize(lab.oauth.challenge(), scopes=("read:user",))).scopes == ("read:user",)
+
+
+async def test_the_user_has_signed_in_to_github_before_the_story_begins() -> None:
     async with Lab.open() as lab:
-        assert (await lab.authorize(lab.oauth.challenge())).scopes == ("read:user",)
-        assert (await lab.authorize(scopes=("repo",))).scopes == ("repo",)
+        await lab.authorize()
+    pages = [message.title for message in lab.trace.messages if message.sender == "Browser"]
+    assert pages[0] == "GET https://github.com/login/oauth/authorize"
+    assert "GET https://github.com/login" not in pages
 
 
 async def test_no_other_host_can_be_reached() -> None:

@@ -108,3 +108,7 @@ async def test_signing_in_ahead_lets_the_next_authorization_begin_with_the_conse
     page = await world.visit(world.authorize_url())
     assert page.status_code == 200
     assert 'name="authorize"' in page.text
+
+
+def test_its_repr_names_the_user_and_is_the_same_on_every_run(world: World):
+    assert repr(world.browser) == "Autopilot(octocat)"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import anyio
 import httpx
 import pytest
-import uvicorn
 from mock_github_world import API, CALLBACK, TOKEN, World
 
 from mcp_oauth_nb.clock import SystemClock
@@ -245,26 +242,10 @@ def test_two_threads_with_one_code_get_one_token(world: World):
 # -- alone on a port --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def served() -> Iterator[MockGitHub]:
-    """The mock behind uvicorn on a free port of 127.0.0.1."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    github = MockGitHub.at(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    config = uvicorn.Config(github.app, log_level="critical", lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    yield github
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
-    assert not thread.is_alive()
-
-
-async def test_alone_on_a_port_the_whole_flow_runs_over_sockets(served: MockGitHub):
-    web, api = served.web_url, served.api_url
+async def test_alone_on_a_port_the_whole_flow_runs_over_sockets(on_port: MockGitHub):
+    web, api = on_port.web_url, on_port.api_url
     assert api == f"{web}/api/v3"
-    query = urlencode({"client_id": served.client_id, "redirect_uri": CALLBACK, "scope": "repo"})
+    query = urlencode({"client_id": on_port.client_id, "redirect_uri": CALLBACK, "scope": "repo"})
     browser = Autopilot(httpx.AsyncHTTPTransport())
     with anyio.fail_after(10):
         for _ in range(2):  # the second time without sign-in and consent
@@ -272,25 +253,25 @@ async def test_alone_on_a_port_the_whole_flow_runs_over_sockets(served: MockGitH
         callback = dict(parse_qsl(urlsplit(end).query))
         assert callback["iss"] == f"{web}/login/oauth"
         async with httpx.AsyncClient() as client:
-            fields = {"client_id": served.client_id, "client_secret": served.client_secret, "code": callback["code"]}
+            fields = {"client_id": on_port.client_id, "client_secret": on_port.client_secret, "code": callback["code"]}
             answer = await client.post(f"{web}/login/oauth/access_token", data=fields)
             secret = dict(parse_qsl(answer.text))["access_token"]
             page = await client.get(f"{api}/user/repos", headers={"Authorization": f"Bearer {secret}"})
             assert str(page.links["next"]["url"]).startswith(f"{api}/user/repos?")
             metadata = await client.get(f"{web}/.well-known/oauth-authorization-server/login/oauth")
             assert metadata.json()["token_endpoint"] == f"{web}/login/oauth/access_token"
-            started = await client.post(f"{web}/login/device/code", data={"client_id": served.client_id})
+            started = await client.post(f"{web}/login/device/code", data={"client_id": on_port.client_id})
             device = dict(parse_qsl(started.text))
             await browser.approve_device(device["user_code"], verification_uri=device["verification_uri"])
 
 
 @pytest.mark.parametrize("fault", [{"drop": True}, {"truncated": True}])
-async def test_over_a_socket_a_broken_answer_is_a_broken_connection(served: MockGitHub, fault: dict[str, bool]):
-    served.faults.next_token(**fault)
+async def test_over_a_socket_a_broken_answer_is_a_broken_connection(on_port: MockGitHub, fault: dict[str, bool]):
+    on_port.faults.next_token(**fault)
     with anyio.fail_after(10):
         async with httpx.AsyncClient() as client:
             with pytest.raises(httpx.RemoteProtocolError):
-                await client.post(f"{served.web_url}/login/oauth/access_token")
+                await client.post(f"{on_port.web_url}/login/oauth/access_token")
 
 
 async def test_the_default_app_accepts_every_port_of_this_machine(world: World):

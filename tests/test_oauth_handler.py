@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
+import guide
 import httpx
 import pytest
 from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for, signed_in
@@ -31,16 +31,6 @@ from mcp_oauth_nb.tokens import Token
 pytestmark = pytest.mark.anyio
 
 ACCESS_TOKEN = "-".join(["an", "access", "token", "from", "elsewhere"])
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_700_000_000.0)
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
 
 
 @pytest.fixture
@@ -163,21 +153,7 @@ def test_without_a_token_there_are_no_headers_but_the_way_to_one(handler: OAuthH
 
 def test_the_error_response_is_the_guides_object() -> None:
     handler = OAuthHandler(settings=IsolatedSettings())
-    assert json.dumps(handler.get_authorization_error_response()) == json.dumps(
-        {
-            "code": -32001,
-            "message": "Authentication required",
-            "data": {
-                "type": "oauth2",
-                "grant_type": "authorization_code",
-                "authorization_url": "https://github.com/login/oauth/authorize",
-                "token_url": "https://github.com/login/oauth/access_token",
-                "scopes": ["read:user"],
-                "code_challenge_method": "S256",
-                "resource": "https://api.github.com",
-            },
-        }
-    )
+    assert guide.text(handler.get_authorization_error_response()) == guide.text(guide.ERROR)
 
 
 def test_the_error_response_names_the_custom_resource() -> None:

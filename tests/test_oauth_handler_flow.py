@@ -32,16 +32,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_700_000_000.0)
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture
 def handler(provider: Provider, clock: ManualClock) -> OAuthHandler:
     return handler_for(provider, clock)
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for, signed_in
+from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for, signed_in, token_of
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb.clock import ManualClock
@@ -32,26 +32,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_700_000_000.0)
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture
 async def handler(provider: Provider, clock: ManualClock) -> OAuthHandler:
     """Signed in; the provider has forgotten how."""
     handler = await signed_in(provider, clock)
     provider.seen.clear()
     return handler
-
-
-def token_of(handler: OAuthHandler) -> Token:
-    assert handler.token is not None
-    return handler.token
 
 
 # -- the refresh itself --------------------------------------------------------------------------------------------

@@ -25,16 +25,6 @@ pytestmark = pytest.mark.anyio
 Ask = Callable[[OAuthHandler, Provider], Any]
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_700_000_000.0)
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
-
-
 async def exchange(handler: OAuthHandler, provider: Provider) -> None:
     await handler.complete_authorization(provider.authorize(handler.get_authorization_url().url))
 

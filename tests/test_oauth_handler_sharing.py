@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from provider import Provider, handler_for, signed_in
+from provider import Provider, handler_for, signed_in, token_of
 
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.errors import TokenRejected
@@ -22,26 +22,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1_700_000_000.0)
-
-
-@pytest.fixture
-def provider() -> Provider:
-    return Provider()
-
-
-@pytest.fixture
 async def handler(provider: Provider, clock: ManualClock) -> OAuthHandler:
     """Signed in; the provider has forgotten how."""
     handler = await signed_in(provider, clock)
     provider.seen.clear()
     return handler
-
-
-def token_of(handler: OAuthHandler) -> Token:
-    assert handler.token is not None
-    return handler.token
 
 
 async def test_fifty_callers_on_three_threads_make_one_request(
@@ -126,12 +111,24 @@ async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_rejected_on
     assert handler.token == newer
 
 
-async def test_when_another_process_was_quicker_its_token_is_used_and_kept(
+async def test_processes_that_share_a_file_make_one_request_and_all_have_its_token(
     provider: Provider, clock: ManualClock, tmp_path: Path
 ) -> None:
     path = tmp_path / "tokens.json"
-    handler = await signed_in(provider, clock, store=FileTokenStore(path))
-    other_process = handler_for(provider, clock, store=FileTokenStore(path))
+    first = await signed_in(provider, clock, store=FileTokenStore(path))
+    processes = [first, *(handler_for(provider, clock, store=FileTokenStore(path)) for _ in range(3))]
+    provider.seen.clear()
+    tokens = await asyncio.gather(*(process.refresh_access_token() for process in processes))
+    assert tokens == [first.token] * 4
+    assert len(provider.seen) == 1
+
+
+async def test_when_another_process_was_quicker_its_token_is_used_and_kept(
+    provider: Provider, clock: ManualClock
+) -> None:
+    store = MemoryTokenStore()  # as little locked as a file on Windows
+    handler = await signed_in(provider, clock, store=store)
+    other_process = handler_for(provider, clock, store=store)
     winner: list[Token] = []
 
     def win() -> None:

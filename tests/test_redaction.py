@@ -207,6 +207,10 @@ def test_a_url_keeps_its_address_and_loses_its_secrets() -> None:
     assert mask_url(url) == (f"https://****@h.example:8443/cb?code={mask(OPAQUE)}&scope=a,b#access_token={mask(TOKEN)}")
 
 
+def test_a_fragment_that_is_no_list_of_parameters_is_searched_too() -> None:
+    assert mask_url(f"https://h.example/#{TOKEN}") == f"https://h.example/#{mask(TOKEN)}"
+
+
 @pytest.mark.parametrize("url", ["", "/relative?x=1", "https://h.example", "https://h.example/#part", "urn:x:y"])
 def test_a_url_without_secrets_is_left_alone(url: str) -> None:
     assert mask_url(url) == url

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
+import guide
 import pytest
 from mcp import Client, MCPError
 from mcp_types import CreateMessageResult, ImageContent, TextContent
+from provider import API, Provider, handler_for, signed_in
+from scripted_server import Script
+from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import AuthenticationRequired, Lab, OAuthHandler, build_server
 from mcp_oauth_nb.challenge import OAUTH_EXTENSION
+from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.config import IsolatedSettings
+from mcp_oauth_nb.github import GitHubClient
+from mcp_oauth_nb.mock_github.faults import FaultOptions
+from mcp_oauth_nb.protection import ProtectTools, TokenCheck
 from mcp_oauth_nb.server import log_authorization_metadata
 
 pytestmark = pytest.mark.anyio
-
-GUIDES_ERROR = {
-    "code": -32001,
-    "message": "Authentication required",
-    "data": {
-        "type": "oauth2",
-        "grant_type": "authorization_code",
-        "authorization_url": "https://github.com/login/oauth/authorize",
-        "token_url": "https://github.com/login/oauth/access_token",
-        "scopes": ["read:user"],
-        "code_challenge_method": "S256",
-        "resource": "https://api.github.com",
-    },
-}
-
-GUIDES_METADATA = {
-    "issuer": "https://github.com",
-    "authorization_endpoint": "https://github.com/login/oauth/authorize",
-    "token_endpoint": "https://github.com/login/oauth/access_token",
-    "scopes_supported": ["read:user"],
-    "response_types_supported": ["code"],
-    "grant_types_supported": ["authorization_code", "refresh_token"],
-    "code_challenge_methods_supported": ["S256"],
-    "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
-}
 
 
 @pytest.fixture(params=["auto", "legacy"])
@@ -58,7 +42,7 @@ def app_calls(lab: Lab) -> int:
 
 
 async def test_the_client_gets_the_authorization_metadata_when_it_connects(lab: Lab) -> None:
-    assert lab.session.authorization_metadata == GUIDES_METADATA
+    assert lab.session.authorization_metadata == guide.METADATA
 
 
 async def test_the_server_introduces_itself_as_the_guide_says(lab: Lab) -> None:
@@ -72,9 +56,18 @@ async def test_a_server_that_is_not_configured_announces_no_metadata(mode: Any) 
         assert not lab.session.authorization_metadata
 
 
-async def test_other_experimental_capabilities_are_left_alone() -> None:
-    async with Lab.open(mode="legacy") as lab:
-        assert set(lab.session.server_capabilities.experimental or {}) == {OAUTH_EXTENSION}
+async def test_other_experimental_capabilities_are_left_alone(provider: Provider, clock: ManualClock) -> None:
+    oauth = handler_for(provider, clock)
+    github = GitHubClient(oauth, base_url=API, timeout=5)
+    protection = ProtectTools(oauth, TokenCheck(oauth, github, provider.client))
+
+    async def initialize(_: Any) -> dict[str, Any]:
+        return {"capabilities": {"experimental": {"other": {}}}}
+
+    context: Any = SimpleNamespace(method="initialize")
+    result = await protection.advertise(context, initialize)
+    assert isinstance(result, dict)
+    assert set(result["capabilities"]["experimental"]) == {"other", OAUTH_EXTENSION}
 
 
 async def test_both_tools_and_the_prompt_are_listed_with_schemas(lab: Lab) -> None:
@@ -88,6 +81,8 @@ async def test_both_tools_and_the_prompt_are_listed_with_schemas(lab: Lab) -> No
     assert analyze.input_schema["properties"]["max_tokens"]["default"] == 500
     kinds = ["explain", "review", "suggest_improvements", "find_bugs", "security_review"]
     assert analyze.input_schema["properties"]["analysis_type"]["enum"] == kinds
+    assert info.annotations is not None
+    assert info.annotations.read_only_hint
     assert info.output_schema is not None
     assert analyze.output_schema is not None
     assert [prompt.name for prompt in (await lab.session.list_prompts()).prompts] == ["github_user_summary"]
@@ -101,8 +96,8 @@ async def test_without_a_token_the_protected_tool_fails_with_exactly_the_guides_
         await lab.session.call_tool("get_github_user_info", {"include_repos": True, "repo_limit": 10})
     answer = lab.trace[-1].response
     assert answer is not None
-    assert answer.body["error"] == GUIDES_ERROR
-    assert lab.oauth.get_authorization_error_response() == GUIDES_ERROR
+    assert answer.body["error"] == guide.ERROR
+    assert lab.oauth.get_authorization_error_response() == guide.ERROR
 
 
 async def test_without_credentials_the_protected_tool_names_the_missing_variables() -> None:
@@ -187,6 +182,81 @@ async def test_when_github_cannot_check_the_token_nobody_is_let_in_and_nothing_i
     assert caught.value.data["type"] == "transient"
     assert lab.oauth.token == token
     assert not (await lab.session.call_tool("get_github_user_info")).is_error
+
+
+async def test_when_github_asks_for_patience_the_error_says_until_when(lab: Lab) -> None:
+    await lab.authorize()
+    lab.github.faults.next_api(status=429, headers={"retry-after": "30"})
+    with pytest.raises(MCPError) as caught:
+        await lab.session.call_tool("get_github_user_info")
+    assert caught.value.data["retry_at"] == "2026-01-01T00:00:30Z"
+
+
+async def test_a_token_that_github_does_not_know_is_refreshed_before_the_tool_runs(lab: Lab) -> None:
+    before = await lab.authorize()
+    lab.github.faults.next_api(status=404)
+    assert not (await lab.session.call_tool("get_github_user_info")).is_error
+    assert lab.oauth.access_token != before.access_token
+    assert app_calls(lab) == 2
+
+
+async def test_credentials_that_github_does_not_accept_are_a_configuration_error(lab: Lab) -> None:
+    token = await lab.authorize()
+    lab.oauth.settings = IsolatedSettings(oauth_client_id=lab.github.client_id, oauth_client_secret="of-another-app")
+    with pytest.raises(MCPError, match="does not accept these client credentials") as caught:
+        await lab.session.call_tool("get_github_user_info")
+    assert caught.value.code == -32000
+    assert caught.value.data["type"] == "configuration"
+    assert caught.value.data["variables"] == ["OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"]
+    assert lab.oauth.token == token
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (FaultOptions(not_json=True), "protocol"),
+        (FaultOptions(status=307, headers={"location": "https://evil.example/"}), "security"),
+    ],
+)
+async def test_a_check_with_an_unusable_answer_lets_nobody_in_and_says_why(
+    lab: Lab, fault: FaultOptions, kind: str
+) -> None:
+    await lab.authorize()
+    lab.github.faults.next_api(**fault)
+    with pytest.raises(MCPError, match="The token cannot be checked") as caught:
+        await lab.session.call_tool("get_github_user_info")
+    assert caught.value.code == -32603
+    assert caught.value.data["type"] == kind
+    assert caught.value.data["hint"]
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_a_provider_without_a_check_of_its_own_is_asked_for_the_user(
+    provider: Provider, clock: ManualClock, good: bool
+) -> None:
+    oauth = await signed_in(provider, clock)
+    api = Script(JSONResponse({"login": "somebody", "id": 1}) if good else Response(status_code=401))
+    async with Client(build_server(oauth, client=api.client)) as client:
+        if good:
+            result = await client.call_tool("get_github_user_info", {"include_repos": False})
+            assert result.structured_content is not None
+            assert result.structured_content["user"]["login"] == "somebody"
+        else:
+            with pytest.raises(MCPError) as caught:
+                await client.call_tool("get_github_user_info")
+            assert caught.value.data == oauth.challenge().to_data()
+    assert api.urls[0] == f"{API}/user"
+
+
+async def test_a_missing_scope_is_a_challenge_that_asks_for_it_too(lab: Lab) -> None:
+    await lab.authorize()
+    await lab.session.call_tool("get_github_user_info", {"include_repos": False})
+    headers = {"x-accepted-oauth-scopes": "user", "x-oauth-scopes": "read:user"}
+    lab.github.faults.next_api(status=403, headers=headers)
+    with pytest.raises(AuthenticationRequired) as caught:
+        await lab.session.call_tool("get_github_user_info", {"include_repos": False})
+    assert caught.value.challenge is not None
+    assert caught.value.challenge.scopes == ("read:user", "user")
 
 
 async def test_an_unauthorized_call_does_not_reach_github(lab: Lab) -> None:
@@ -297,15 +367,7 @@ def test_the_start_up_log_has_the_guides_lines(caplog: pytest.LogCaptureFixture)
     settings = IsolatedSettings(oauth_client_id="id-of-a-test", oauth_client_secret="secret-of-a-test")
     with caplog.at_level(logging.INFO):
         log_authorization_metadata(settings)
-    assert [f"{record.levelname} - {record.message}" for record in caplog.records] == [
-        "INFO - OAuth is configured",
-        "INFO - OAuth scopes: read:user",
-        "INFO - OAuth Issuer: https://github.com",
-        "INFO - Authorization Endpoint: https://github.com/login/oauth/authorize",
-        "INFO - Token Endpoint: https://github.com/login/oauth/access_token",
-        "INFO - Supported Grant Types: authorization_code, refresh_token",
-        "INFO - PKCE Methods: S256",
-    ]
+    assert [f"{record.levelname} - {record.message}" for record in caplog.records] == guide.LOG_LINES
 
 
 def test_missing_credentials_are_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:

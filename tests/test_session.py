@@ -19,6 +19,7 @@ from mcp_oauth_nb import loops
 from mcp_oauth_nb.challenge import AuthChallenge
 from mcp_oauth_nb.errors import AuthenticationRequired, SessionClosed, SessionError, SessionFailed
 from mcp_oauth_nb.loops import run
+from mcp_oauth_nb.redaction import mask, remember
 from mcp_oauth_nb.session import Session
 from mcp_oauth_nb.trace import Trace
 
@@ -231,6 +232,13 @@ async def test_a_server_that_does_not_introduce_itself_has_a_repr_too(session: S
     assert repr(session) == "Session(unnamed server, 2026-07-28, open)"
 
 
+async def test_the_name_that_a_server_gives_itself_cannot_disturb_a_terminal_or_show_a_secret() -> None:
+    secret = "-".join(["a", "secret", "that", "is", "known"])
+    remember(secret)
+    async with Session.open(MCPServer(f"\x1b[2J{secret}", version="1", log_level="CRITICAL")) as session:
+        assert repr(session) == rf"Session(\x1b[2J{mask(secret)} 1, 2026-07-28, open)"
+
+
 # -- authorization ---------------------------------------------------------------------------------------------
 
 
@@ -258,9 +266,10 @@ async def test_authorize_can_be_given_once_for_all_calls(server: MCPServer, knob
 
 async def test_a_second_challenge_is_raised_and_not_answered(session: Session, knobs: Knobs) -> None:
     authorize = Authorizer(knobs, works=False)
-    with pytest.raises(AuthenticationRequired):
+    with pytest.raises(AuthenticationRequired) as caught:
         await session.call_tool("protected", authorize=authorize)
     assert len(authorize.calls) == 1
+    assert caught.value.hint.startswith("`authorize` ran")
 
 
 async def test_an_authorize_that_fails_ends_the_call_with_its_own_error(session: Session) -> None:

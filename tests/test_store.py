@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from mcp_oauth_nb.errors import ConfigurationError
@@ -163,6 +165,41 @@ for number in range(40):
     assert found == [Token("token-0-39"), Token("token-1-39")]
 
 
+@pytest.mark.anyio
+async def test_one_process_at_a_time_is_alone(path: Path) -> None:
+    work = """
+import anyio
+async def main():
+    async with FileTokenStore(path).alone(10):
+        print("alone", flush=True)
+        sys.stdin.read()
+anyio.run(main)
+"""
+    other = start(work, path)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "alone\n"
+    with anyio.move_on_after(0.1):
+        async with FileTokenStore(path).alone(10):
+            pytest.fail("two were alone")
+    assert other.communicate() == ("", "")
+    with anyio.fail_after(5):
+        async with FileTokenStore(path).alone(10):
+            pass
+
+
+@pytest.mark.anyio
+async def test_a_process_that_is_stuck_does_not_keep_others_waiting_for_ever(path: Path) -> None:
+    with anyio.fail_after(5):
+        async with FileTokenStore(path).alone(5), FileTokenStore(path).alone(0.01):
+            pass
+
+
+@pytest.mark.anyio
+async def test_where_no_lock_can_be_made_nobody_waits(blocked: Path) -> None:
+    async with FileTokenStore(blocked).alone(5), FileTokenStore(blocked).alone(5):
+        pass
+
+
 def test_a_reader_never_sees_half_a_file(path: Path) -> None:
     store = FileTokenStore(path)
     store.save(KEY, token("0"))
@@ -198,7 +235,8 @@ logging.basicConfig()
 
 def start(work: str, path: Path, argument: str = "") -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PREPARATION + work, str(path), argument]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.mark.parametrize("moment", ["tempfile.mkstemp", "os.rename"])
@@ -299,6 +337,10 @@ DAMAGED = [
     json.dumps({"tokens": [{"key": "abc", "token": GOOD}]}).encode(),
     json.dumps({"tokens": [{"key": ["a", 7, None], "token": GOOD}]}).encode(),
     json.dumps({"tokens": [{"key": list(KEY), "token": {**GOOD, "expires_at": "canary"}}]}).encode(),
+    *(
+        json.dumps({"tokens": [{"key": list(KEY), "token": {**GOOD, "expires_at": value}}]}).encode()
+        for value in (math.nan, math.inf, 1e300, -1.0)
+    ),
     b"[" * 100_000,
 ]
 

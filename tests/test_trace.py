@@ -49,6 +49,12 @@ def everything(trace: Trace) -> str:
 # -- the list ------------------------------------------------------------------------------------------------------
 
 
+def test_a_title_is_one_line_that_cannot_disturb_a_terminal() -> None:
+    trace = Trace()
+    note(trace, "error -32050: one\ntwo \x1b[2J")
+    assert repr(trace) == r"  1  MCP client -> MCP server: error -32050: one\ntwo \x1b[2J"
+
+
 def test_messages_are_numbered_and_stamped_in_the_order_of_recording() -> None:
     clock = ManualClock(100)
     trace = Trace(clock)
@@ -193,6 +199,14 @@ async def test_a_body_is_recorded_if_it_can_be_masked(answer: Response, shown: A
         await http.get(URL)
     recorded = trace.messages[1].body
     assert recorded == shown or (isinstance(recorded, str) and recorded.endswith("or more, not recorded)"))
+
+
+async def test_an_answer_that_a_transport_gives_as_a_whole_is_recorded_too() -> None:
+    trace = Trace()
+    inner = httpx.MockTransport(lambda request: httpx.Response(200, json={"access_token": SECRET}))
+    async with httpx.AsyncClient(transport=trace.http(inner)) as http:
+        assert (await http.get(URL)).json() == {"access_token": SECRET}
+    assert [(m.kind, m.body) for m in trace.messages] == [("request", None), ("response", {"access_token": MASKED})]
 
 
 async def test_of_a_long_streamed_body_only_the_beginning_is_kept() -> None:

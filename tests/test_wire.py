@@ -56,6 +56,17 @@ def test_a_body_that_is_text_keeps_its_lines() -> None:
     assert str(dataclasses.replace(ANSWER, body="one\ntwo")).splitlines()[1:] == ["    one", "    two"]
 
 
+def test_what_could_disturb_a_terminal_is_shown_escaped() -> None:
+    evil = "\x1b[2J\u202e"
+    message = dataclasses.replace(ANSWER, title=f"404 {evil}", headers={"x-note": evil}, body=f"{evil}\n{{evil}}")
+    assert str(message).splitlines() == [
+        r"GitHub -> MCP client   404 \x1b[2J\u202e",
+        r"    x-note: \x1b[2J\u202e",
+        r"    \x1b[2J\u202e",
+        "    {evil}",
+    ]
+
+
 def test_a_long_body_is_cut_and_says_so() -> None:
     lines = str(dataclasses.replace(ANSWER, body="\n".join(map(str, range(100))))).splitlines()
     assert lines[60:] == ["    59", "    ... 40 more lines; `.body` has them all"]

@@ -60,7 +60,7 @@ def check_handler(answer: Any) -> Verdict:
 @checked
 def check_both_forms(answer: Any) -> Verdict:
     """The answer is one challenge as a JSON-RPC error object and as a header."""
-    if not isinstance(answer, tuple) or len(answer) != 2:
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
         return not_yet("that is not a pair: assign (error_object, header).")
     error, header = answer
     if not isinstance(error, dict) or error.get("code") != AUTHENTICATION_REQUIRED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ async def check_redirect_uri(answer: Any, lab: Lab) -> Verdict:
     if not isinstance(answer, str):
         return not_yet("that is not a string: a redirect URI is one.")
     parts = urlsplit(answer)
+    if parts.hostname != "127.0.0.1":
+        return not_yet("the host is not the registered one, 127.0.0.1: to GitHub another name is another place.")
     if parts.port != _PORT:
         return not_yet(f"the notebook listens on port {_PORT}, and the browser would go elsewhere.")
     if parts.path in ("", "/", "/callback"):
@@ -48,7 +51,8 @@ async def check_host(answer: Any) -> Verdict:
     if not isinstance(answer, dict) or not {"command", "args", "env"} <= set(answer):
         return not_yet("that is not a dict with the keys command, args and env.")
     secret = answer["env"].get("OAUTH_CLIENT_SECRET", "")
-    if secret and any(secret in argument for argument in answer["args"]):
+    # As a word of its own: a short secret may be a part of other words.
+    if secret and re.search(rf"(?<!\w){re.escape(secret)}(?!\w)", " ".join(answer["args"])):
         return not_yet("the secret is in args, where the list of processes shows it.")
     command = StdioServerParameters(command=answer["command"], args=answer["args"], env=answer["env"])
     try:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast
 
 from ..redaction import scrub
 
+_MOST_LINES = 3
+
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
@@ -73,7 +75,9 @@ def _stumbled(error: Exception) -> Verdict:
     # The SDK wraps what a sampling callback raises in a group, which says nothing to the learner.
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    return not_yet(f"your answer raised {type(error).__name__}: {scrub(str(error))}")
+    # The news and the hint; pydantic goes on for pages.
+    text = "\n".join(str(error).splitlines()[:_MOST_LINES])
+    return not_yet(f"your answer raised {type(error).__name__}: {scrub(text)}")
 
 
 _UNANSWERED = not_yet("replace the three dots by your answer, then run the cell again.")

@@ -31,6 +31,9 @@ class Autopilot:
         #: The browser's cookies; clear them, and the next visit begins with the sign-in page.
         self.cookies = httpx.Cookies()
 
+    def __repr__(self) -> str:
+        return f"Autopilot({self.user})"
+
     async def sign_in(self, login_url: str = "https://github.com/login") -> None:
         """Sign in now, so that the next authorization begins with the consent page.
 
