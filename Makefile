@@ -8,7 +8,7 @@ BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test check smoke notebooks bench coverage clean
+.PHONY: help lab demo test check smoke notebooks bench conformance coverage clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ smoke: $(VENV)/.ready ## install and start as a newcomer would (needs a package 
 
 notebooks: $(TEST_VENV)/.ready ## execute the notebooks again and keep their outputs
 	$(TEST)/python notebooks/refresh.py
+
+conformance: $(TEST_VENV)/.ready ## run the official conformance suite (needs npm and its registry)
+	$(TEST)/python conformance/run.py
 
 coverage: $(TEST_VENV)/.ready ## measure the branch coverage of the unit tests
 	$(TEST)/python -m pytest tests --cov --cov-report=term --cov-fail-under=95

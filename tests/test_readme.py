@@ -31,6 +31,7 @@ COVERED_BY = {
     "pip install .": ".ci/smoke.py",
     "mcp-oauth-nb demo": ".ci/smoke.py",
     "mcp-oauth-nb lab": ".ci/smoke.py",
+    "mcp-oauth-nb serve --transport http --mock": "test_a_client_and_a_person_walk_the_whole_authorization",
     "mcp-oauth-nb doctor": "test_the_doctor_finds_missing_credentials",
     "mcp-oauth-nb login": "test_login_by_pasting_stores_the_token_and_shows_no_secret",
     "mcp-oauth-nb logout": "test_login_by_pasting_stores_the_token_and_shows_no_secret",
