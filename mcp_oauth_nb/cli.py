@@ -91,7 +91,7 @@ def lab(directory: Path) -> None:
 @click.option("--public-url", help="http: where clients find the server, if a proxy stands in front.")
 @click.option("--mock", is_flag=True, help="http: bring a mocked GitHub up beside it.")
 def serve(transport: str, port: int, public_url: str | None, mock: bool) -> None:
-    """Serve the MCP server: over stdio for an MCP host to start, or over HTTP."""
+    """Serve the MCP server over stdio, for an MCP host to start, or over HTTP."""
     from .config import Settings
     from .serve import configure_logging, serve_stdio
 
