@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -46,3 +47,8 @@ def on_port() -> Iterator[MockGitHub]:
     thread.join(10)
     listener.close()
     assert not thread.is_alive()
+
+
+# What is started in the background has SIGINT ignored, and so would the tests of Ctrl-C and Stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

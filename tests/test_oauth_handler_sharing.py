@@ -118,8 +118,12 @@ async def test_processes_that_share_a_file_make_one_request_and_all_have_its_tok
     first = await signed_in(provider, clock, store=FileTokenStore(path))
     processes = [first, *(handler_for(provider, clock, store=FileTokenStore(path)) for _ in range(3))]
     provider.seen.clear()
-    tokens = await asyncio.gather(*(process.refresh_access_token() for process in processes))
-    assert tokens == [first.token] * 4
+    provider.hold = threading.Event()
+    refreshes = [asyncio.create_task(process.refresh_access_token()) for process in processes]
+    while not provider.seen:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    provider.hold.set()
+    assert await asyncio.gather(*refreshes) == [first.token] * 4
     assert len(provider.seen) == 1
 
 

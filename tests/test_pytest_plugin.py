@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from mcp_oauth_nb import Lab, ManualClock, MockGitHub, run
+from mcp_oauth_nb.errors import SessionClosed
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +27,7 @@ NOTEBOOKS = {
     "right": ("1 + 1", "2", True),
     "changed": ("1 + 1", "3", True),
     "unexecuted": ("1 + 1", None, False),
+    "skipped": ("# NBVAL_SKIP\n1 / 0", None, False),
     "group": (GROUP, None, True),
     "hanging": (SWALLOWED, None, True),
 }
@@ -65,7 +68,18 @@ def test_the_strict_check_catches_what_nbval_catches_and_what_it_lets_pass(tmp_p
     assert names(failing(tmp_path)) == {"changed"}
 
 
-def test_a_lab_is_there_for_sync_tests(mcp_lab: Lab) -> None:
+@pytest.fixture
+def closed_afterwards() -> Iterator[list[Lab]]:
+    """Expects of the labs in its list that they are closed when the test's other fixtures have ended."""
+    labs: list[Lab] = []
+    yield labs
+    for lab in labs:
+        with pytest.raises(SessionClosed):
+            run(lab.session.list_tools())
+
+
+def test_a_lab_is_there_for_sync_tests(closed_afterwards: list[Lab], mcp_lab: Lab) -> None:
+    closed_afterwards.append(mcp_lab)
     result = run(mcp_lab.session.call_tool("get_github_user_info", authorize=mcp_lab.authorize))
     assert not result.is_error
 

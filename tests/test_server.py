@@ -200,6 +200,14 @@ async def test_a_token_that_github_does_not_know_is_refreshed_before_the_tool_ru
     assert app_calls(lab) == 2
 
 
+async def test_a_token_that_github_does_not_know_after_a_refresh_either_is_refused(lab: Lab) -> None:
+    await lab.authorize()
+    lab.github.faults.next_api(status=404, times=2)
+    with pytest.raises(AuthenticationRequired):
+        await lab.session.call_tool("get_github_user_info")
+    assert not lab.trace.find("/user")
+
+
 async def test_credentials_that_github_does_not_accept_are_a_configuration_error(lab: Lab) -> None:
     token = await lab.authorize()
     lab.oauth.settings = IsolatedSettings(oauth_client_id=lab.github.client_id, oauth_client_secret="of-another-app")
@@ -236,16 +244,9 @@ async def test_a_provider_without_a_check_of_its_own_is_asked_for_the_user(
 ) -> None:
     oauth = await signed_in(provider, clock)
     api = Script(JSONResponse({"login": "somebody", "id": 1}) if good else Response(status_code=401))
-    async with Client(build_server(oauth, client=api.client)) as client:
-        if good:
-            result = await client.call_tool("get_github_user_info", {"include_repos": False})
-            assert result.structured_content is not None
-            assert result.structured_content["user"]["login"] == "somebody"
-        else:
-            with pytest.raises(MCPError) as caught:
-                await client.call_tool("get_github_user_info")
-            assert caught.value.data == oauth.challenge().to_data()
-    assert api.urls[0] == f"{API}/user"
+    github = GitHubClient(oauth, base_url=API, timeout=5, client=api.client)
+    assert await TokenCheck(oauth, github, api.client).passes(oauth.access_token or "") is good
+    assert set(api.urls) == {f"{API}/user"}
 
 
 async def test_a_missing_scope_is_a_challenge_that_asks_for_it_too(lab: Lab) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any, Literal, cast
 
 import anyio
 import httpx
 import pytest
-from mcp import Client, MCPError
+from mcp import Client, CreateMessageResult, MCPError
+from mcp_types import TextContent
 from scripted_server import Script
 from small_server import build
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -199,6 +201,14 @@ async def test_a_body_is_recorded_if_it_can_be_masked(answer: Response, shown: A
         await http.get(URL)
     recorded = trace.messages[1].body
     assert recorded == shown or (isinstance(recorded, str) and recorded.endswith("or more, not recorded)"))
+
+
+async def test_an_oauth_error_is_an_error_arrow_although_github_answers_200() -> None:
+    trace = Trace()
+    async with client(trace, JSONResponse({"error": "bad_verification_code"})) as http:
+        await http.post(URL)
+    answer = trace.messages[1]
+    assert (answer.kind, answer.title) == ("error", "200 OK (error=bad_verification_code)")
 
 
 async def test_an_answer_that_a_transport_gives_as_a_whole_is_recorded_too() -> None:
@@ -433,6 +443,19 @@ async def test_a_result_that_asks_for_input_says_so() -> None:
     await through(trace, Frame(id=1, result={"inputRequests": {"x": {}}}), Frame(id=1, method="tools/call", params=[]))
     assert trace.messages[0].title == ": input required"
     assert "tools/call" in [m.title for m in trace.messages]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_the_server_asks_back_runs_in_the_context_of_the_call(mode: Literal["auto", "legacy"]) -> None:
+    caller: ContextVar[str] = ContextVar("caller", default="nobody")
+
+    async def model(context: Any, params: Any) -> CreateMessageResult:
+        content = TextContent(type="text", text=caller.get())
+        return CreateMessageResult(role="assistant", content=content, model="model")
+
+    async with Client(transport(build(), Trace()), mode=mode, sampling_callback=model) as client:
+        caller.set("somebody")
+        assert (await client.call_tool("sample")).structured_content == {"result": "somebody"}
 
 
 async def test_a_stream_without_a_context_of_its_own_has_none() -> None:
