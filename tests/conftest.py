@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from provider import Provider
 
+from mcp_oauth_nb import redaction
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.mock_github import MockGitHub
 
@@ -19,6 +20,16 @@ from mcp_oauth_nb.mock_github import MockGitHub
 def anyio_backend() -> str:
     """Jupyter runs asyncio, so that is the backend that counts."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_one_test() -> Iterator[None]:
+    """What one test makes a secret is none in the next: hypothesis takes its strings from this project's code, too."""
+    before = dict(redaction._known)
+    yield
+    with redaction._lock:
+        redaction._known.clear()
+        redaction._known.update(before)
 
 
 @pytest.fixture
