@@ -103,15 +103,29 @@ def mask_fields(value: Any, names: frozenset[str] = SECRET_NAMES) -> Any:
         value: what `json.loads` returns.
         names: the names of secret fields, in lower case.
     """
+    # First all of them, so that a secret is known where it stands before, or without, its name.
+    _learn(value, names)
+    return _masked(value, names)
+
+
+def _learn(value: Any, names: frozenset[str], secret: bool = False) -> None:
     if isinstance(value, Mapping):
-        return {
-            key: _mask_secret(item, names) if str(key).lower() in names else mask_fields(item, names)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [mask_fields(item, names) for item in value]
+        for key, item in value.items():
+            _learn(item, names, str(key).lower() in names)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _learn(item, names, secret)
+    elif secret and isinstance(value, str):
+        remember(value)
+
+
+def _masked(value: Any, names: frozenset[str], secret: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked(item, names, str(key).lower() in names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, names, secret) for item in value]
     if isinstance(value, str):
-        return scrub(value)
+        return mask(value) if secret else scrub(value)
     return value
 
 
@@ -145,12 +159,3 @@ def mask_header(name: str, value: str) -> str:
     if lowered in ("location", "referer"):
         return mask_url(value)
     return mask(value) if is_secret_name(name) else scrub(value)
-
-
-def _mask_secret(value: Any, names: frozenset[str]) -> Any:
-    if isinstance(value, str):
-        remember(value)
-        return mask(value)
-    if isinstance(value, list):
-        return [_mask_secret(item, names) for item in value]
-    return mask_fields(value, names)
