@@ -26,7 +26,7 @@ from nbclient import NotebookClient
 
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.server import _root_logger_untouched
+from mcp_oauth_nb.server import root_logger_untouched
 from mcp_oauth_nb.tools import add_tools
 
 ROUNDS = 15
@@ -64,7 +64,7 @@ def bare_server(lab: Lab, client_party: str = "MCP server") -> MCPServer:
         timeout=lab.settings.api_timeout,
         client=lab.http_client(client_party),
     )
-    with _root_logger_untouched():
+    with root_logger_untouched():
         server = MCPServer("bare", version="0", log_level="ERROR")
     add_tools(server, github, lab.oauth.challenge())
     return server
