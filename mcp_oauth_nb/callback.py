@@ -102,12 +102,16 @@ class CallbackListener(Generic[T]):
         listener = listen(self._port, variable="OAUTH_REDIRECT_URI")
         self._port = listener.getsockname()[1]
         app = Starlette(routes=[Route(self._path, self._callback)])
-        self._server = uvicorn.Server(
+        server = self._server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         )
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="mcp-oauth-nb callback", daemon=True
-        )
+
+        def serve() -> None:
+            # uvicorn leaves the socket open if it is told to stop while it starts.
+            with listener:
+                server.run([listener])
+
+        self._thread = threading.Thread(target=serve, name="mcp-oauth-nb callback", daemon=True)
         self._thread.start()
         return self
 

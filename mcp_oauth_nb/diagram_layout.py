@@ -52,9 +52,12 @@ def lay_out(messages: Sequence[Message]) -> Layout:
     for message in messages:
         first, last = sorted((index[message.sender], index[message.receiver]))
         lanes = range(first, max(last, first + 1))
+        if len(lanes) == 1:
+            # A title that is cut keeps the first half of its room: enough for the number, whoever has short names.
+            least[first] = max(least[first], 2 * len(f"{message.number}.") + 3)
         share = -(-(cells(label_of(message)) + 4) // len(lanes))
         for lane in lanes:
-            wanted[lane] = max(wanted[lane], share)
+            wanted[lane] = max(wanted[lane], least[lane], share)
     gaps = _share_out(WIDTH - boxes[0] // 2, least, wanted)
     columns = [boxes[0] // 2]
     for gap in gaps:

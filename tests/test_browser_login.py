@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -84,6 +85,13 @@ async def test_the_redirect_goes_to_a_free_port_that_is_released_afterwards(lab:
     assert page.url.host == "127.0.0.1"
     with socket.socket() as again:
         again.bind(("127.0.0.1", page.url.port or 0))
+
+
+async def test_a_listener_that_is_left_while_it_starts_releases_its_port() -> None:
+    async with CallbackListener("http://127.0.0.1/callback", str) as listener:
+        port = urlsplit(listener.redirect_uri).port
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", port or 0))
 
 
 async def test_the_code_is_exchanged_with_the_redirect_uri_that_was_used(lab: Lab) -> None:

@@ -81,6 +81,12 @@ def test_a_title_too_long_for_its_arrow_loses_its_middle() -> None:
     assert "xxx end │" in line
 
 
+def test_a_number_is_never_cut_however_little_room_there_is() -> None:
+    crowd = [arrow(1, CLIENT, name, "x" * 40) for name in (BROWSER, SERVER, GITHUB, "someone with a long name")]
+    drawn = to_text([*crowd, arrow(10_001, "a", "a", "x" * 40)])
+    assert "10001." in drawn
+
+
 def test_a_wide_character_takes_two_columns() -> None:
     label, drawn_arrow = to_text([arrow(1, CLIENT, SERVER, "日本語のタイトル"), *FLOW]).splitlines()[4:6]
     # The lifeline after the title stands under the lifeline above it.
