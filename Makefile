@@ -8,7 +8,7 @@ BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test check smoke notebooks bench conformance coverage clean
+.PHONY: help lab demo test e2e check smoke notebooks bench conformance coverage clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ demo: $(VENV)/.ready ## run the whole guided flow in the terminal
 
 test: $(TEST_VENV)/.ready ## run all tests, the notebooks included
 	$(TEST)/python -m pytest
+
+e2e: $(TEST_VENV)/.ready ## run the tests that need Chromium, Node and Redis
+	$(TEST)/python -m pytest -m e2e tests
 
 check: $(TEST_VENV)/.ready ## lint, check the format and the types
 	$(TEST)/ruff check .

@@ -1,0 +1,32 @@
+"""The programs that the end-to-end tests need and pip does not install. A missing one is a failure that says so."""
+
+from __future__ import annotations
+
+import shutil
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of an installed program.
+
+    Args:
+        name: what it is called.
+        package: the Debian package that has it.
+    """
+    path = shutil.which(name)
+    assert path is not None, f"{name} is not installed; on Debian and Ubuntu: apt-get install {package}"
+    return path
+
+
+def chromium() -> str:
+    """Return the path of the browser."""
+    return program("chromium", "chromium")
+
+
+def redis_server() -> str:
+    """Return the path of the Redis server."""
+    return program("redis-server", "redis-server")
+
+
+def npm() -> str:
+    """Return the path of the Node package manager."""
+    return program("npm", "npm")
