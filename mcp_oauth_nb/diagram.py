@@ -41,6 +41,14 @@ class Diagram:
         """The diagram as a self-contained SVG element."""
         return to_svg(self.messages)
 
+    def svg_with(self, *, lit: int | None = None) -> str:
+        """Draw the SVG for a widget whose arrows can be chosen.
+
+        Args:
+            lit: the number of the exchange whose arrows are marked.
+        """
+        return to_svg(self.messages, lit=lit, choosable=True)
+
     def __repr__(self) -> str:
         return self.text
 

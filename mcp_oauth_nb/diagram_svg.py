@@ -26,6 +26,10 @@ _OTHERS = "#b35900"
 _LIGHT = {"card": "#ffffff", "edge": "#d1d9e0", "ink": "#1f2328", "quiet": "#59636e", "bad": "#cf222e"}
 _DARK = {"card": "#161b22", "edge": "#3d444d", "ink": "#e6edf3", "quiet": "#9da7b3", "bad": "#ff7b72"}
 
+# Light enough on both cards for every text to keep its contrast.
+_LIT = 'fill="#54aeff" fill-opacity="0.15"'
+_UNLIT = 'fill="none"'
+
 
 def _style() -> str:
     light, dark = (";".join(f"--{name}:{value}" for name, value in theme.items()) for theme in (_LIGHT, _DARK))
@@ -45,8 +49,14 @@ def _style() -> str:
 _STYLE = _style()
 
 
-def to_svg(messages: Sequence[Message]) -> str:
-    """Draw a self-contained SVG element, without ids, so that any number of them share a page."""
+def to_svg(messages: Sequence[Message], *, lit: int | None = None, choosable: bool = False) -> str:
+    """Draw a self-contained SVG element, without ids, so that any number of them share a page.
+
+    Args:
+        messages: the arrows.
+        lit: the exchange whose arrows are marked: by a band, and by a sign at the margin.
+        choosable: say on each arrow which exchange it belongs to, in `data-exchange`, for a widget to react to.
+    """
     if not messages:
         return _frame(260, 60, "Sequence diagram: no messages", "", [_text(130, 35, "(no messages)", "quiet")])
     layout = lay_out(messages)
@@ -58,20 +68,27 @@ def to_svg(messages: Sequence[Message]) -> str:
     for top in [_MARGIN / 2, end] if foot else [_MARGIN / 2]:
         parts += [_header(name, column, top) for name, column in layout.lanes.items()]
     for message, y in zip(messages, rows, strict=True):
-        parts.append(_message(layout, message, y))
+        group = _message(layout, message, y)
+        if choosable or message.exchange == lit:
+            group = _marked(layout, message, y, group, lit=message.exchange == lit, choosable=choosable)
+        parts.append(group)
     names = [printable(name) for name in layout.lanes]
     title = f"Sequence diagram: {len(messages)} messages between {', '.join(names)}"
-    return _frame(_x(layout.width) + _MARGIN, height, title, _description(messages), parts)
+    # What is a picture as a whole has no parts that could be chosen.
+    role = "group" if choosable else "img"
+    return _frame(_x(layout.width) + _MARGIN, height, title, _description(messages), parts, role=role)
 
 
 def _description(messages: Sequence[Message]) -> str:
     return "; ".join(f"{printable(m.sender)} to {printable(m.receiver)}: {label_of(m)}" for m in messages)
 
 
-def _frame(width: float, height: float, title: str, description: str, parts: Sequence[str]) -> str:
+def _frame(
+    width: float, height: float, title: str, description: str, parts: Sequence[str], *, role: str = "img"
+) -> str:
     desc = f"<desc>{escape(description)}</desc>" if description else ""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="mcp-diagram" role="img" aria-label="{escape(title)}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="mcp-diagram" role="{role}" aria-label="{escape(title)}" '
         f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'style="max-width:100%;height:auto"><title>{escape(title)}</title>{desc}<style>{_STYLE}</style>'
         f'<rect x="0.5" y="0.5" width="{width - 1:.0f}" height="{height - 1:.0f}" rx="10" '
@@ -115,6 +132,21 @@ def _message(layout: Layout, message: Message, y: float) -> str:
     tip = f"<title>{escape(title)}</title>" if shown != title else ""
     text = _text(_x(left) + 2 * _COLUMN, y - 12, shown, colour, anchor="start")
     return f"<g>{tip}{text}{_arrow(layout, message, y, colour)}{_number(layout, message, y)}</g>"
+
+
+def _marked(layout: Layout, message: Message, y: float, group: str, *, lit: bool, choosable: bool) -> str:
+    """Put a band behind an arrow, which is seen if it is lit and can be clicked anywhere if it is choosable."""
+    width = _x(layout.width) + _MARGIN - 4
+    height = _ROW + (_LOOP if message.sender == message.receiver else 0)
+    band = (
+        f'<rect x="2" y="{y - 27:.9g}" width="{width - 0.4:.9g}" height="{height}" rx="6" '
+        f'{_LIT if lit else _UNLIT} pointer-events="all"/>'
+    )
+    sign = _text(4, y + 4, "▸", "ink", anchor="start") if lit else ""
+    name = f"{printable(message.sender)} to {printable(message.receiver)}: {label_of(message)}"
+    data = f' data-exchange="{message.exchange}" aria-label="{escape(name)}"' if choosable else ""
+    current = ' aria-current="true"' if lit else ""
+    return f"<g{data}{current}>{band}{sign}{group.removeprefix('<g>')}"
 
 
 def _arrow(layout: Layout, message: Message, y: float, colour: str) -> str:

@@ -11,6 +11,7 @@ refused. The same seed gives the same bytes on every run.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, Literal
 
 import httpx
@@ -147,8 +148,27 @@ class Lab:
 
     def http_client(self, party: str = CLIENT) -> ClientFactory:
         """Return a maker of HTTP clients that reach only the mock, and are recorded as this party's."""
-        transport = self.trace.http(self.github.transport(), sender=party)
+        transport = self.transport(party)
         return lambda: httpx.AsyncClient(transport=transport)
+
+    def transport(self, party: str = CLIENT) -> httpx.AsyncBaseTransport:
+        """Return an HTTP transport that reaches only the mock, and is recorded as this party's."""
+        return self.trace.http(self.github.transport(), sender=party)
+
+    def handler(self, around: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]) -> OAuthHandler:
+        """Return a second handler for the same token, whose requests pass through a transport of yours.
+
+        Args:
+            around: is given the transport to the mock, and returns the one to use.
+        """
+        transport = around(self.transport(CLIENT))
+        return OAuthHandler(
+            settings=self.settings,
+            client=lambda: httpx.AsyncClient(transport=transport),
+            clock=self.clock,
+            store=self.oauth.store,
+            token_bytes=random.Random(f"{self.seed} second handler").randbytes,
+        )
 
     def _settings(self, changes: dict[str, Any]) -> Settings:
         given: dict[str, Any] = {

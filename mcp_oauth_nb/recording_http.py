@@ -7,6 +7,7 @@ not their classes: the recorder serves both, `recording_httpx2` has the other cl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -178,6 +179,8 @@ def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
             return _masked_json(json.loads(text))
         except (ValueError, RecursionError):
             return f"({len(content):,} bytes, not valid JSON)"
+    if media == "text/event-stream":
+        return _masked_events(text)
     if media.startswith("text/plain"):
         return scrub(text)
     return f"({len(content):,} bytes of {media or 'unknown type'})"
@@ -189,6 +192,17 @@ def _masked_json(value: Any) -> Any:
     masked = mask_fields(value, JSONRPC_SECRET_NAMES)
     hide_request_state(masked)
     return masked
+
+
+def _masked_events(text: str) -> Any:
+    """Read the messages of an event stream (MCP, streamable HTTP): one message alone, several as a list."""
+    events = re.split(r"\r\n\r\n|\n\n|\r\r", text)
+    data = ["\n".join(line[5:].strip() for line in e.splitlines() if line.startswith("data:")) for e in events]
+    try:
+        messages = [_masked_json(json.loads(text)) for text in data if text]
+    except (ValueError, RecursionError):
+        return f"({len(text)} characters of events that are not JSON)"
+    return messages[0] if len(messages) == 1 else messages
 
 
 def _oauth_error(body: Any) -> str | None:

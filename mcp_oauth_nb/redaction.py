@@ -35,7 +35,8 @@ JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"}
 # What a token looks like in free text, for texts that nobody handed to us field by field.
 _SHAPES = re.compile(
     r"\b(?:gh[opusr]_[A-Za-z0-9]{16,}|github_pat_\w{16,})"
-    r"|(?<=[Bb]earer )[A-Za-z0-9\-._~+/]{12,}=*"
+    # Not the parameters of a challenge: in a token, `=` stands at the end only.
+    r"|(?<=[Bb]earer )(?!\w+=[\"\w])[A-Za-z0-9\-._~+/]{12,}=*"
     # Not what is a mask already: its prefix would be masked again.
     r"|(?:(?<=code_verifier=)|(?<=client_secret=)|(?<=_token=)|(?<=[?&]code=))[\w\-.~%]++(?!\*)"
 )

@@ -49,6 +49,12 @@ class Trace:
         """Every request with its answer, in the order of the requests."""
         return pair(self.messages)
 
+    @property
+    def next_exchange(self) -> int:
+        """The number that the next exchange will have."""
+        with self._lock:
+            return self._exchanges + 1
+
     def __len__(self) -> int:
         return len(self._messages)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.diagram import to_svg
+from mcp_oauth_nb.diagram import Diagram, to_svg
 from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER, Kind, Message
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -149,3 +149,60 @@ def test_a_loop_has_room_below_it() -> None:
 
 def test_no_messages_are_said_to_be_none() -> None:
     assert texts(to_svg([])) == ["(no messages)"]
+
+
+# -- in a widget -----------------------------------------------------------------------------------------------
+
+
+def groups(svg: str) -> list[ElementTree.Element]:
+    return list(parse(svg).findall(f"{SVG}g"))
+
+
+def test_a_picture_says_nothing_about_exchanges() -> None:
+    assert "data-exchange" not in to_svg(FLOW)
+    assert "aria-current" not in to_svg(FLOW)
+
+
+def test_arrows_that_can_be_chosen_say_which_exchange_they_belong_to() -> None:
+    root = parse(to_svg(FLOW, choosable=True))
+    assert root.get("role") == "group"
+    assert [group.get("data-exchange") for group in root.findall(f"{SVG}g")] == ["1", "2", "3", "4"]
+    assert groups(to_svg(FLOW, choosable=True))[2].get("aria-label") == (
+        "Browser to GitHub: 3. GET /login/oauth/authorize"
+    )
+
+
+def test_both_arrows_of_the_lit_exchange_are_marked_with_a_sign_too() -> None:
+    messages = [FLOW[0], Message(2, 1, 0.0, SERVER, CLIENT, "jsonrpc", "response", "result"), *FLOW[2:]]
+    marked = [group for group in groups(to_svg(messages, lit=1)) if group.get("aria-current")]
+    assert [group.findtext(f"{SVG}text") for group in marked] == ["▸", "▸"]
+
+
+def test_what_is_lit_can_be_chosen_too() -> None:
+    assert groups(Diagram(FLOW).svg_with(lit=2))[1].attrib == {
+        "data-exchange": "2",
+        "aria-label": "MCP server to MCP client: 2. error -32001: Authentication required",
+        "aria-current": "true",
+    }
+
+
+@given(st.text(), st.text())
+def test_no_title_and_no_name_can_break_out_of_an_arrow_that_can_be_chosen(title: str, name: str) -> None:
+    svg = to_svg([arrow(1, name, SERVER, title), arrow(2, name, name, title)], lit=1, choosable=True)
+    assert [group.get("data-exchange") for group in groups(svg)] == ["1", "2"]
+
+
+def over(colour: str, card: str, opacity: float) -> str:
+    pairs = [(int(colour[i : i + 2], 16), int(card[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(opacity * above + (1 - opacity) * below):02x}" for above, below in pairs)
+
+
+@pytest.mark.parametrize("theme", [".mcp-diagram{", "@media(prefers-color-scheme:dark){.mcp-diagram{"])
+def test_text_on_the_band_is_readable_in_both_themes(theme: str) -> None:
+    root = parse(to_svg(FLOW, lit=1))
+    band = next(rect for rect in root.iter(f"{SVG}rect") if rect.get("fill-opacity"))
+    style = root.findtext(f"{SVG}style") or ""
+    colours = dict(re.findall(r"--(\w+):(#\w+)", style.partition(theme)[2].partition("}")[0]))
+    behind = over(band.get("fill", ""), colours["card"], float(band.get("fill-opacity", "")))
+    for name in ("ink", "quiet", "bad"):
+        assert contrast(colours[name], behind) >= 4.5

@@ -241,3 +241,15 @@ def test_a_header_is_masked_by_what_it_holds(name: str, value: str, shown: str |
     masked = mask_header(name, value)
     assert TOKEN not in masked
     assert shown is None or masked == shown
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Bearer resource_metadata="https://mcp.example/.well-known/oauth-protected-resource"',
+        'Bearer error_description="The token has expired"',
+        "Bearer error_description=expired",
+    ],
+)
+def test_the_parameters_of_a_challenge_are_no_token(challenge: str) -> None:
+    assert scrub(challenge) == challenge

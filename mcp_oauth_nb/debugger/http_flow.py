@@ -1,0 +1,277 @@
+"""The flow over HTTP: the SDK's client and its `OAuthClientProvider`, at the gate.
+
+Its transport, its provider and its way through the browser are the shipping ones. What this module adds is where
+they wait, and a few requests that no honest client sends: an old refresh token, a code that was used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import httpx2
+from mcp.shared.auth import AuthorizationCodeResult
+
+from ..clock import Clock
+from ..errors import ConfigurationError
+from ..http_auth import McpAuth
+from ..http_auth_redirect import CheckIssuer, Redirect
+from ..http_auth_storage import MemoryGrantStore
+from ..http_transport import TransportFactory
+from ..session import Session
+from ..trace import Trace
+from ..wire import AUTHORIZATION_SERVER, SERVER
+from .front import at_browser
+from .person import Person
+from .run import FlowRun, Script
+from .seen import Facts
+from .tap import KIND, Gated2, Tap, step_of
+
+_AUTHORIZED = ("token", "refresh")
+
+
+class HttpFlow:
+    """One connection to an MCP server at a URL, and the authorization of it.
+
+    Args:
+        run: what it belongs to.
+        url: the MCP endpoint.
+        auth: how the client authorizes.
+        trace: records what passes.
+        real: whether somebody else may depend on the server.
+        recorded: the trace gets what `auth.carrier` carries without us.
+        tool: what to call; without it the client connects and lists the tools.
+        arguments: the tool's.
+        more: arguments that need further scopes, for the step-up.
+        mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25.
+    """
+
+    def __init__(
+        self,
+        run: FlowRun,
+        url: str,
+        *,
+        auth: McpAuth,
+        trace: Trace,
+        real: bool,
+        recorded: bool = False,
+        tool: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
+        mode: Literal["auto", "legacy"] = "auto",
+    ):
+        self.name = url
+        self.real = real
+        self.facts = Facts(url)
+        self.trace = trace
+        self.run = run
+        self._url = url
+        self._tool = tool
+        self._arguments = dict(arguments or {})
+        self._more = dict(more or {})
+        self._mode: Literal["auto", "legacy"] = mode
+        self._session: Session | None = None
+        self._retrying = False
+        self._tap = Tap(run.gate, run, self._classify, self._reads)
+        self._carrier = auth.carrier or httpx2.AsyncHTTPTransport
+        self.clock = _Ahead(auth.clock)
+        self._recorded = recorded
+        self._person = Person()
+        self._auth = _GatedAuth.of(auth, self, self._person)
+        self.actions: dict[str, Script] = {"authorize": self._authorize, "call": self._call, "refresh": self._refresh}
+        self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke}
+        if self._more:
+            self.actions["step_up"] = self._step_up
+
+    def can(self, action: str) -> bool:
+        """Say whether an action has what it needs."""
+        has_token = "access_token" in self.facts.token
+        return {
+            "refresh": "refresh_token" in self.facts.token,
+            "reuse": bool(self.facts.spent),
+            "replay": has_token,
+            "revoke": has_token and "revocation_endpoint" in self.facts.server,
+        }.get(action, action in self.actions)
+
+    @property
+    def link(self) -> str:
+        """What a person is to open in a browser now, or an empty text."""
+        return self._person.link
+
+    def paste(self, url: str) -> None:
+        """Take the URL that the browser came back to."""
+        self._person.paste(url)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.aclose()
+
+    # -- scripts ---------------------------------------------------------------------------------------------------
+
+    async def _authorize(self) -> None:
+        session = await self._connected()
+        await session.list_tools()
+        if self._tool:
+            await session.call_tool(self._tool, self._arguments)
+
+    async def _call(self) -> None:
+        await self._use(self._arguments)
+
+    async def _step_up(self) -> None:
+        await self._use({**self._arguments, **self._more})
+
+    async def _refresh(self) -> None:
+        self._token_is_there("refresh_token")
+        lifetime = self.facts.token.get("expires_in")
+        self.clock.skip(lifetime if isinstance(lifetime, int) else 0)
+        await self._use(self._arguments)
+
+    async def _use(self, arguments: Mapping[str, Any]) -> None:
+        session = await self._connected()
+        if self._tool:
+            await session.call_tool(self._tool, dict(arguments))
+        else:
+            await session.list_tools()
+
+    async def _reuse(self) -> None:
+        if not self.facts.spent:
+            raise ConfigurationError(
+                "No refresh token was used up yet.", hint="Begin with the action `refresh`.", reference="RFC 9700 4.14"
+            )
+        form = {"grant_type": "refresh_token", "refresh_token": self.facts.spent, **self._client_fields()}
+        await self._send("reuse", self._endpoint("token_endpoint"), form)
+
+    async def _replay(self) -> None:
+        self._token_is_there("access_token")
+        await self._send("replay", self._endpoint("token_endpoint"), self.facts.exchange)
+
+    async def _revoke(self) -> None:
+        self._token_is_there("access_token")
+        name = "refresh_token" if "refresh_token" in self.facts.token else "access_token"
+        form = {"token": str(self.facts.token[name]), "token_type_hint": name, **self._client_fields()}
+        await self._send("revoke", self._endpoint("revocation_endpoint"), form)
+
+    async def _connected(self) -> Session:
+        if self._session is None:
+            self._session = await Session.open(self._url, auth=self._auth, mode=self._mode)
+        return self._session
+
+    def _token_is_there(self, name: str) -> None:
+        if name not in self.facts.token:
+            raise ConfigurationError(f"There is no {name} yet.", hint="Begin with the action `authorize`.")
+
+    def _client_fields(self) -> dict[str, str]:
+        names = ("client_id", "client_secret", "resource")
+        return {name: self.facts.exchange[name] for name in names if name in self.facts.exchange}
+
+    def _endpoint(self, name: str) -> str:
+        url = self.facts.server.get(name)
+        if not isinstance(url, str):
+            raise ConfigurationError(
+                f"The authorization server's metadata has no {name}.",
+                reference="RFC 8414 section 2; RFC 7009 section 2",
+            )
+        return url
+
+    async def _send(self, kind: str, url: str, form: Mapping[str, str]) -> None:
+        """Send a form as this client would; what the server answers is for the checks."""
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if (basic := self.facts.basic) is not None:
+            headers["Authorization"] = basic
+        async with httpx2.AsyncClient(transport=self.carrier()) as client:
+            await client.post(url, data=dict(form), headers=headers, extensions={KIND: kind})
+
+    # -- what the tap asks -----------------------------------------------------------------------------------------
+
+    def carrier(self) -> httpx2.AsyncBaseTransport:
+        """Make a transport that waits at the gate and is recorded after it."""
+        carrier = self._carrier()
+        return Gated2(self._tap, carrier if self._recorded else self.trace.http2(carrier, receiver=self._receiver))
+
+    def _receiver(self, url: str) -> str:
+        here, there = urlsplit(self._url), urlsplit(url)
+        own = there.path == here.path or "/.well-known/oauth-protected-resource" in there.path
+        return SERVER if here.netloc == there.netloc and own else AUTHORIZATION_SERVER
+
+    def _classify(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
+        kind = step_of(method, url, headers, body, self._url)
+        if kind in ("handshake", "list", "call") and headers.get("authorization"):
+            taken = self.run.steps
+            return "authorized" if taken and taken[-1].kind in _AUTHORIZED else kind
+        return kind
+
+    def _reads(self, kind: str) -> bool:
+        # The MCP server may answer with an event stream, which has no end to wait for.
+        return kind not in ("handshake", "list", "call", "authorized")
+
+
+class _Ahead:
+    """A clock ahead of another one: tokens expire by it, and nobody has to wait."""
+
+    def __init__(self, clock: Clock):
+        self._clock = clock
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return self._clock.now() + self._ahead
+
+    def skip(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+class _GatedRedirect(Redirect):
+    """The way through the browser, with a stop before and after."""
+
+    def __init__(self, run: FlowRun, redirect_uri: str, **options: Any):
+        super().__init__(redirect_uri, **options)
+        self._run = run
+        self._uri = redirect_uri
+
+    async def start(self, redirect_uri: str | None = None) -> str:
+        self._uri = await super().start(redirect_uri)
+        return self._uri
+
+    async def send(self, url: str, check_issuer: CheckIssuer) -> None:
+        await super().send(await at_browser(self._run, "authorize", url), check_issuer)
+
+    async def answer(self) -> AuthorizationCodeResult:
+        result = await super().answer()
+        given = {"code": result.code, "state": result.state, "iss": result.iss}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        url = await at_browser(self._run, "callback", f"{self._uri}?{query}")
+        got = dict(parse_qsl(urlsplit(url).query))
+        return AuthorizationCodeResult(code=got.get("code", ""), state=got.get("state"), iss=got.get("iss"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _GatedAuth(McpAuth):
+    """The same authorization, with everything at the gate."""
+
+    flow: HttpFlow | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, auth: McpAuth, flow: HttpFlow, person: Person) -> _GatedAuth:
+        given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth)}
+        carrier: TransportFactory = flow.carrier
+        # A store of its own: a run begins without a token, and leaves none behind.
+        given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore()}
+        if auth.paste is None:
+            # Beside the listener: whatever comes first.
+            given |= {"paste": person.wait, "show": lambda text: None}
+        return cls(**given, flow=flow)
+
+    def redirect(self) -> Redirect:
+        assert self.flow is not None, "made by `of`"
+        return _GatedRedirect(
+            self.flow.run,
+            self.redirect_uri,
+            paste=self.paste,
+            show=self.show,
+            open_browser=self.open_browser,
+            timeout=self.timeout,
+            listen=self.listen,
+        )

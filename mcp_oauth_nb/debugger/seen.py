@@ -1,0 +1,131 @@
+"""An exchange in clear, for the checks alone, and what the flow has shown so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+#: The `method` of a request to an MCP server that is not reached by HTTP.
+JSONRPC = "jsonrpc"
+
+
+@dataclass(frozen=True, repr=False)
+class Seen:
+    """One request and its answer. It holds secrets: it is looked at once and not kept.
+
+    Attributes:
+        status: None where there was no HTTP answer, as for the browser's steps.
+        content: the answer's body; empty where it is a stream.
+    """
+
+    kind: str
+    method: str
+    url: str
+    sent_headers: Mapping[str, str] = field(default_factory=dict)
+    sent: bytes = b""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the URL."""
+        return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The fields of a form that was sent."""
+        return dict(parse_qsl(self.sent.decode("utf-8", "replace"), keep_blank_values=True))
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The JSON object that was sent, or an empty one."""
+        return _object(self.sent)
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The JSON object that was answered, or an empty one."""
+        return _object(self.content)
+
+    def header(self, name: str) -> str:
+        """A header of the answer, empty if it is not there."""
+        return next((value for key, value in self.headers.items() if key.lower() == name), "")
+
+    def sent_header(self, name: str) -> str:
+        """A header of the request, empty if it is not there."""
+        return next((value for key, value in self.sent_headers.items() if key.lower() == name), "")
+
+    def __repr__(self) -> str:
+        return f"<Seen {self.kind}: {self.method}, {self.status}>"
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@dataclass(repr=False)
+class Facts:
+    """What earlier steps of a run have shown, for the checks of later ones. It holds secrets and is never shown.
+
+    Attributes:
+        server_url: the MCP endpoint.
+        resource: the RFC 9728 document, empty until it is found.
+        server: the RFC 8414 document, empty until it is found.
+        issuer: whom the resource names.
+        authorization: the parameters of the authorization request.
+        callback: the parameters that came back.
+        exchange: the form of the last token request that was answered with a token.
+        basic: the Authorization header of that request, where the client showed its secret there.
+        token: the newest answer of the token endpoint.
+        spent: the refresh token that was used up last.
+        ended: whether the newest tokens were ended by a revocation or a reuse; after a replay the server may choose.
+    """
+
+    server_url: str
+    resource: dict[str, Any] = field(default_factory=dict)
+    server: dict[str, Any] = field(default_factory=dict)
+    issuer: str = ""
+    authorization: dict[str, str] = field(default_factory=dict)
+    callback: dict[str, str] = field(default_factory=dict)
+    exchange: dict[str, str] = field(default_factory=dict)
+    basic: str | None = None
+    token: dict[str, Any] = field(default_factory=dict)
+    spent: str = ""
+    ended: Literal["no", "maybe", "yes"] = "no"
+
+    def learn(self, seen: Seen) -> None:
+        """Take note of an exchange, after it was checked."""
+        ok = seen.status is None or 200 <= seen.status < 300
+        if seen.kind == "resource_metadata" and ok and seen.answer:
+            self.resource = seen.answer
+            issuers = seen.answer.get("authorization_servers")
+            self.issuer = str(issuers[0]) if isinstance(issuers, list) and issuers else ""
+        elif seen.kind == "server_metadata" and ok and seen.answer:
+            self.server = seen.answer
+        elif seen.kind == "authorize":
+            self.authorization = seen.query
+        elif seen.kind == "callback":
+            self.callback = seen.query
+        elif seen.kind in ("token", "refresh") and ok and "access_token" in seen.answer:
+            self._learn_token(seen)
+        elif (seen.kind == "reuse" and not ok) or (seen.kind == "revoke" and ok):
+            self.ended = "yes"
+        elif seen.kind == "replay":
+            self.ended = "maybe"
+
+    def _learn_token(self, seen: Seen) -> None:
+        self.ended = "no"
+        if seen.kind == "token":
+            self.exchange = seen.form
+            self.basic = seen.sent_header("authorization") or None
+        else:
+            self.spent = seen.form.get("refresh_token", "")
+        kept = {"refresh_token": self.token["refresh_token"]} if "refresh_token" in self.token else {}
+        self.token = {**(kept if seen.kind == "refresh" else {}), **seen.answer}
