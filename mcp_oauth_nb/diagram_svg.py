@@ -139,10 +139,10 @@ def _marked(layout: Layout, message: Message, y: float, group: str, *, lit: bool
     width = _x(layout.width) + _MARGIN - 4
     height = _ROW + (_LOOP if message.sender == message.receiver else 0)
     band = (
-        f'<rect x="2" y="{y - 27:.9g}" width="{width - 0.4:.9g}" height="{height}" rx="6" '
+        f'<rect x="2" y="{y - 27:.9g}" width="{width - 0.4:.9g}" height="{height}" '
         f'{_LIT if lit else _UNLIT} pointer-events="all"/>'
     )
-    sign = _text(4, y + 4, "▸", "ink", anchor="start") if lit else ""
+    sign = f'<path d="M6 {y - 6:.9g}l9 6-9 6Z" {_paint(fill="ink")}/>' if lit else ""
     name = f"{printable(message.sender)} to {printable(message.receiver)}: {label_of(message)}"
     data = f' data-exchange="{message.exchange}" aria-label="{escape(name)}"' if choosable else ""
     current = ' aria-current="true"' if lit else ""

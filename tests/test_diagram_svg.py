@@ -175,7 +175,8 @@ def test_arrows_that_can_be_chosen_say_which_exchange_they_belong_to() -> None:
 def test_both_arrows_of_the_lit_exchange_are_marked_with_a_sign_too() -> None:
     messages = [FLOW[0], Message(2, 1, 0.0, SERVER, CLIENT, "jsonrpc", "response", "result"), *FLOW[2:]]
     marked = [group for group in groups(to_svg(messages, lit=1)) if group.get("aria-current")]
-    assert [group.findtext(f"{SVG}text") for group in marked] == ["▸", "▸"]
+    signs = [group.find(f"{SVG}path") for group in marked]
+    assert [sign.get("class") for sign in signs if sign is not None] == ["f-ink", "f-ink"]
 
 
 def test_what_is_lit_can_be_chosen_too() -> None:

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 else:
     import ipywidgets
 
-_LABELS = {
-    "authorize": "Authorize",
-    "call": "Call again",
-    "refresh": "Let the token expire, and refresh",
-    "reuse": "Try the old refresh token",
-    "replay": "Try the used code",
-    "revoke": "Revoke",
-    "step_up": "Ask for more (step-up)",
+# Buttons, and not a list: JupyterLab takes the arrow keys away from those.
+_ACTIONS = {
+    "authorize": ("Authorize", "Connect, and authorize when the server asks"),
+    "call": ("Call again", "The same request, with the token that is there"),
+    "refresh": ("Refresh", "Let the access token expire, and call"),
+    "reuse": ("Old refresh token", "Send the refresh token that was used up, once more"),
+    "replay": ("Used code", "Send the authorization code that was exchanged, once more"),
+    "step_up": ("Ask for more", "Call what needs more scopes"),
+    "revoke": ("Revoke", "Say that the tokens are not needed any more"),
 }
 
 
@@ -50,13 +51,10 @@ class FlowPanel(Panel):
         self.to_end = _button("Run to the end", "Step until nothing is left to send")
         self.cancel = _button("Cancel", "End what is under way")
         self.reset = _button("Reset", "Close the connection and begin again")
-        self.action = ipywidgets.Dropdown(
-            options=[(_LABELS.get(name, name), name) for name in run.actions],
-            description="Action",
-            layout={"width": "330px"},
+        self.actions = {name: _button(*_ACTIONS[name]) for name in run.actions}
+        self.parameter = ipywidgets.Combobox(
+            description="What if", placeholder="a parameter", layout={"width": "250px"}, continuous_update=True
         )
-        self.begin = _button("Begin", "Begin the chosen action; it stops before its first request")
-        self.parameter = ipywidgets.Dropdown(description="What if", layout={"width": "240px"})
         # Hidden, since it may be a code or a token; taken out at once.
         self.value = ipywidgets.Password(
             placeholder="new value", layout={"width": "170px"}, description="", tooltip="New value"
@@ -77,18 +75,19 @@ class FlowPanel(Panel):
         )
         self.paste = _button("Complete", "Use the pasted address")
         self.steps = ipywidgets.Select(rows=6, description="Steps", layout={"width": "100%"})
-        self.format = ipywidgets.Dropdown(options=list(FORMATS), description="Export", layout={"width": "240px"})
-        self.export = _button("Prepare", "Make the file; a link to it appears")
+        self.back, self.forth = panel.stepping(self.steps, "step")
+        self.exports = {name: _button(name, f"Make a file: {name}; a link to it appears") for name in FORMATS}
         self._head, self._status, self._pending = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
         self._link, self._cause, self._step = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
         self._file = ipywidgets.HTML()
         self.sequence = SequenceWidget()
+        self._moves = panel.row(self.back, self.forth)
         self._what_if = panel.row(self.parameter, self.value, self.set, self.drop)
         self._person = panel.column(self._link, panel.row(self.pasted, self.paste))
         self.widget = panel.column(
             self._head,
             panel.row(self.next, self.to_end, self.cancel, self.reset),
-            panel.row(self.action, self.begin),
+            panel.row(*self.actions.values()),
             self._status,
             self._person,
             self._cause,
@@ -97,9 +96,10 @@ class FlowPanel(Panel):
             self.really,
             self.predict,
             self.steps,
+            self._moves,
             self._step,
             self.sequence,
-            panel.row(self.format, self.export),
+            panel.row(ipywidgets.Label("Export"), *self.exports.values()),
             self._file,
         )
         self._connect()
@@ -112,13 +112,15 @@ class FlowPanel(Panel):
         self.to_end.on_click(lambda _: start(model.to_the_end()))
         self.cancel.on_click(lambda _: model.cancel())
         self.reset.on_click(lambda _: start(model.reset()))
-        self.begin.on_click(lambda _: start(model.begin(self.action.value)))
+        for name, button in self.actions.items():
+            button.on_click(lambda _, name=name: start(model.begin(name)))
+        for name, button in self.exports.items():
+            button.on_click(lambda _, name=name: self._export(name))
         self.set.on_click(lambda _: model.attempt_change(self.parameter.value, self._taken(self.value)))
         panel.on_enter(self.value, self.set.click)
         self.drop.on_click(lambda _: model.attempt_change(self.parameter.value, None))
         self.paste.on_click(lambda _: model.attempt_paste(self._taken(self.pasted)))
         panel.on_enter(self.pasted, self.paste.click)
-        self.export.on_click(self._export)
         self.really.observe(lambda change: setattr(model, "confirmed", change["new"]), "value")
         self.steps.observe(self._chosen, "value")
         self.sequence.observe(lambda change: model.choose_exchange(change["new"]), "chosen")
@@ -132,8 +134,8 @@ class FlowPanel(Panel):
         if change["new"] is not None:
             self.model.chosen = change["new"]
 
-    def _export(self, _: Any) -> None:
-        name, media, text = export(self.run, self.format.value)
+    def _export(self, form: str) -> None:
+        name, media, text = export(self.run, form)
         self._file.value = panel.paragraph(flow_view.download(name, media, text))
 
     # -- what is shown ---------------------------------------------------------------------------------------------
@@ -150,7 +152,8 @@ class FlowPanel(Panel):
         self.sequence.svg = run.diagram.svg_with(lit=model.step.messages[0].exchange if self._lit() else None)
         self.cancel.disabled = not (model.busy or run.state == "stepping")
         self.next.disabled = self.to_end.disabled = model.busy or run.state in ("done", "stopped", "cancelled")
-        self.begin.disabled = model.busy or run.state == "stepping"
+        for name, button in self.actions.items():
+            button.disabled = model.busy or run.state == "stepping" or not run.can(name)
         self.reset.disabled = model.busy
 
     def _lit(self) -> bool:
@@ -176,7 +179,7 @@ class FlowPanel(Panel):
     def _show_what_if(self) -> None:
         names = flow_view.held_names(self.run.pending)
         if list(self.parameter.options) != names:
-            self.parameter.options = names
+            self.parameter.options, self.parameter.value = names, ""
         self._what_if.layout.display = "" if names else "none"
         self.really.layout.display = "" if names and self.run.real else "none"
         self.predict.layout.display = "" if self.run.pending is not None else "none"
@@ -190,7 +193,7 @@ class FlowPanel(Panel):
             self.steps.observe(self._chosen, "value")
         if step is not None and self.steps.value != step.number:
             self.steps.value = step.number
-        self.steps.layout.display = "" if options else "none"
+        self.steps.layout.display = self._moves.layout.display = "" if options else "none"
         self._step.value = flow_view.step_html(step) if step is not None else ""
 
     def _summary(self) -> str:

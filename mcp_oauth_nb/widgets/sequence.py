@@ -17,6 +17,9 @@ else:
 # it escaped.
 _SCRIPT = """
 function render({ model, el }) {
+  // A long run scrolls in its own window, with the arrow that is looked at in the middle of it.
+  el.style.maxHeight = "520px";
+  el.style.overflowY = "auto";
   const draw = () => {
     const focused = el.contains(document.activeElement) ? document.activeElement.dataset.exchange : null;
     el.innerHTML = model.get("svg");
@@ -30,7 +33,12 @@ function render({ model, el }) {
         if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); }
       });
     });
-    if (focused !== null) { el.querySelector(`[data-exchange="${focused}"]`)?.focus(); }
+    const lit = el.querySelector('[aria-current="true"]');
+    if (lit !== null) {
+      const inside = lit.getBoundingClientRect().top - el.getBoundingClientRect().top + el.scrollTop;
+      el.scrollTop = inside - el.clientHeight / 2;
+    }
+    if (focused !== null) { el.querySelector(`[data-exchange="${focused}"]`)?.focus({ preventScroll: true }); }
   };
   model.on("change:svg", draw);
   draw();

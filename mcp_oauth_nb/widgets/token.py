@@ -15,6 +15,7 @@ from ..clock import Clock, iso
 from ..loops import running_loop
 from ..oauth_handler import OAuthHandler
 from ..pretty import json_text
+from ..token_family import Generation
 from ..trace import Trace
 from .panel import (
     ACCENT,
@@ -61,7 +62,7 @@ class TokenPanel(Panel):
     """The token of a handler, and buttons to refresh and to revoke it.
 
     The bars follow the clock, a lab's or the system's: a timer on the event loop that shows the panel looks once in a
-    while, as long as the panel exists. There is no thread, and outside an event loop no timer.
+    while, until the panel's widget is closed. There is no thread, and outside an event loop no timer.
 
     Args:
         oauth: keeps the token.
@@ -96,7 +97,7 @@ class TokenPanel(Panel):
         self.cancel = _button("Cancel", "Stop waiting for the provider")
         labels = {10: "10 min", 60: "1 h", 480: "8 h"}
         self.advance = {
-            minutes: _button(f"+ {label}", f"Advance the lab's clock by {label}", width="76px")
+            minutes: _button(f"+ {label}", f"Advance the lab's clock by {label}", width="92px")
             for minutes, label in labels.items()
         }
         self._body, self._status, self._more = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
@@ -153,8 +154,11 @@ class TokenPanel(Panel):
 
 def _tick(reference: weakref.ref[TokenPanel]) -> None:
     panel = reference()
-    if panel is not None and panel._timer is not None:
-        panel._timer = None
+    if panel is None or panel._timer is None:
+        return
+    panel._timer = None
+    # A widget that was closed is shown nowhere any more.
+    if panel.widget.comm is not None:
         panel.model.look()
         panel.follow()
 
@@ -170,7 +174,9 @@ def _button(text: str, tooltip: str, *, primary: bool = False, width: str = "110
 def _body(model: TokenModel) -> Html:
     access, refresh = model.lifetimes
     rows = [_token_row(access, model.access_token), _token_row(refresh, model.refresh_token)]
-    clock = element("span", f"clock: {iso(model.now)}", style=f"font-weight:400;color:{QUIET};font-size:12px")
+    # The system's own needs no telling, and would change with every look.
+    told = f"clock: {iso(model.now)}" if model.can_advance else ""
+    clock = element("span", told, style=f"font-weight:400;color:{QUIET};font-size:12px")
     return joined(heading(joined("Token ", clock)), table((), rows, widths=("18%", "28%", "54%")), _scopes(model))
 
 
@@ -242,17 +248,25 @@ def _family(model: TokenModel) -> Html | None:
         branch = "└─ " if depth else ""
         indent = f"padding-left:{18 * min(max(depth - 1, 0), _DEEPEST)}px"
         name = element("span", f"{branch}generation {generation.number}", style=indent)
-        live = not generation.end
-        label = pill("✔ in use" if live else "✘ dead", COLOURS["passed" if live else "failed"])
+        label = _generation_label(generation, model)
         told = "; ".join([generation.end or f"from: {generation.born}", *generation.notes])
-        masks = joined(code(generation.access_token), element("br"), code(generation.refresh_token))
-        rows.append((name, masks, joined(label, " ", told)))
+        masks = (element("div", code(value)) for value in (generation.access_token, generation.refresh_token) if value)
+        rows.append((name, joined(*masks), joined(label, " ", told)))
     older = len(tree) - len(rows)
     return joined(
         heading("Rotation family"),
         paragraph(f"{older} older ones are not shown.", quiet=True) if older else None,
-        table(("", "Access and refresh token", ""), rows, widths=("30%", "24%", "46%")),
+        table(("", "Access and refresh token", ""), rows, widths=("26%", "28%", "46%")),
     )
+
+
+def _generation_label(generation: Generation, model: TokenModel) -> Html:
+    if generation.end:
+        return pill("✘ dead", COLOURS["failed"])
+    if generation.access_token == model.access_token:
+        return pill("✔ in use", COLOURS["passed"])
+    # Nobody uses it, and nothing ended it: it works until it expires.
+    return pill("! left over", COLOURS["warning"])
 
 
 def _jwt(model: TokenModel) -> Html | None:

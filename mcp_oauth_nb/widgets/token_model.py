@@ -88,7 +88,7 @@ class TokenModel(HasTraits):
             knows what it saw itself.
 
     Attributes:
-        version: grows with every look.
+        version: grows when a look finds something else than the one before.
         busy: what is under way and can be cancelled, in words; empty if nothing is.
         outcome: what the last action came to; empty before the first.
         message: the same in a sentence without secrets.
@@ -119,7 +119,8 @@ class TokenModel(HasTraits):
         self._seen = Family()
         self._recorded: tuple[int, Family, tuple[str, ...] | None] = (-1, Family(), None)
         self._last: Token | None = None
-        self._first_left: dict[float, float] = {}
+        self._seen_at = 0.0
+        self._shown: object = None
         self._work: Future[Any] | None = None
         # The work reports from the loop thread, the panel's timer looks on the kernel's.
         self._changing = threading.RLock()
@@ -216,7 +217,15 @@ class TokenModel(HasTraits):
             if self.token is not None:
                 self._seen.issued(*token_family.masked(self.token), born="found in the store")
             self._last = self.token
-        self.version += 1
+            self._seen_at = self.now
+        state = (self.token, [(life.text, round(life.fraction, 2)) for life in self.lifetimes], self._recordings)
+        if state != self._shown:
+            self._shown = state
+            self.version += 1
+
+    @property
+    def _recordings(self) -> int:
+        return len(self._trace) if self._trace is not None else len(self._seen.generations)
 
     def advance(self, seconds: float = 0.0, **more: float) -> None:
         """Move the lab's clock forward; arguments as `ManualClock.advance`.
@@ -304,7 +313,7 @@ class TokenModel(HasTraits):
             return float(token[field])
         except (KeyError, TypeError, ValueError):
             # It comes from a store, which keeps the end only.
-            return self._first_left.setdefault(deadline, max(deadline - self.now, 1.0))
+            return max(deadline - self._seen_at, 1.0)
 
     def _read_trace(self) -> tuple[Family, tuple[str, ...] | None]:
         if self._trace is None:

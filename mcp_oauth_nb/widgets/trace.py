@@ -36,6 +36,7 @@ from .panel import (
     paragraph,
     pill,
     row,
+    safe,
     status,
     table,
     verbatim,
@@ -50,7 +51,9 @@ else:
     import ipywidgets
 
 _LONGEST_OPTION = 88
-_MOST_LINES = 200
+_MOST_LINES = 40
+# A message of more lines is folded, unless something was searched for in it.
+_SHORT = 24
 _FOUND = "background:#ffd33d;color:#1f2328;padding:0"
 _PAINT: dict[Change, str] = {
     "added": COLOURS["passed"],
@@ -97,17 +100,17 @@ class TraceView(Panel):
             rows=size,
             description="Exchanges",
             tooltip="The exchanges of this page",
-            style={"description_width": "70px"},
-            layout={"width": "100%"},
+            style={"description_width": "80px"},
+            layout={"width": "calc(100% - 4px)"},
         )
         self.first = _button("« First", "Turn to the first page")
         self.previous = _button("‹ Previous", "Turn to the page before")
         self.next = _button("Next ›", "Turn to the next page")
         self.last = _button("Last »", "Turn to the last page")
         self.pin = ipywidgets.ToggleButton(
-            description="Compare", tooltip="Compare the exchanges chosen next with this one", layout={"width": "100px"}
+            description="Compare", tooltip="Compare the exchanges chosen next with this one", layout={"width": "96px"}
         )
-        self.look = _button("Look again", "Read the trace again", width="100px")
+        self.look = _button("Look again", "Read the trace again")
         self.sequence = SequenceWidget()
         self._summary_line, self._detail = ipywidgets.HTML(), ipywidgets.HTML()
         self.widget = column(
@@ -205,17 +208,17 @@ class TraceView(Panel):
 # -- controls --------------------------------------------------------------------------------------------------
 
 
-def _button(text: str, tooltip: str, *, width: str = "84px") -> Any:
+def _button(text: str, tooltip: str, *, width: str = "96px") -> Any:
     return ipywidgets.Button(description=text, tooltip=tooltip, layout={"width": width})
 
 
 def _text(label: str, placeholder: str, tooltip: str) -> Any:
-    style, layout = {"description_width": "70px"}, {"width": "335px"}
+    style, layout = {"description_width": "80px"}, {"width": "338px"}
     return ipywidgets.Text(description=label, placeholder=placeholder, tooltip=tooltip, style=style, layout=layout)
 
 
 def _select(label: str, tooltip: str) -> Any:
-    style, layout = {"description_width": "70px"}, {"width": "230px"}
+    style, layout = {"description_width": "80px"}, {"width": "240px"}
     return ipywidgets.Dropdown(description=label, tooltip=tooltip, options=[("", "")], style=style, layout=layout)
 
 
@@ -254,7 +257,7 @@ def _row(exchange: Exchange, model: TraceModel) -> tuple[object, object, object]
     parties = f"{request.sender} → {request.receiver}"
     return (
         joined(f"{mark}{request.exchange} ", pill(_verdict(exchange), colour)),
-        joined(parties, element("br"), code(title_of(request))),
+        joined(element("div", parties), code(title_of(request))),
         code(title_of(answer)) if answer is not None else "",
     )
 
@@ -289,11 +292,12 @@ def _message(message: Message, search: str) -> Html:
     parties, _, title = first.partition("   ")
     # Masked and escaped already while it was recorded and written out.
     lines = [line.removeprefix("    ") for line in others]
-    return joined(
-        heading(joined(parties.replace("->", "→"), " ", code(verbatim(title)))),
-        block(_found("\n".join(lines), search)) if lines else None,
-        _found_below(message, search),
-    )
+    name = joined(element("b", parties.replace("->", "→")), " ", code(verbatim(title)))
+    if not lines:
+        return paragraph(name)
+    text = "\n".join(lines)
+    opened = len(lines) <= _SHORT or (bool(search) and search.lower() in text.lower())
+    return joined(folded(name, block(_found(text, search)), opened=opened), _found_below(message, search))
 
 
 def _found(text: str, search: str) -> Html:
@@ -324,7 +328,7 @@ def diff_html(difference: TraceDiff) -> Html:
     widths = ("15%", "25%", "30%", "30%")
     rows = [_diff_row(line) for line in differing[:_MOST_LINES]]
     left_out = len(differing) - len(rows)
-    quiet = [(line.part, line.name, code(line.left)) for line in same[:_MOST_LINES]]
+    quiet = [(line.part, line.name, code(safe(line.left, 300))) for line in same[:_MOST_LINES]]
     return joined(
         heading(difference.summary),
         table(head, rows, widths=widths) if rows else paragraph("They are the same."),
@@ -334,8 +338,8 @@ def diff_html(difference: TraceDiff) -> Html:
 
 
 def _diff_row(line: Line) -> tuple[object, ...]:
-    name = joined(line.part, element("br"), element("b", line.name))
-    left, right = (code(value) if value is not None else "" for value in (line.left, line.right))
+    name = joined(element("div", line.part), element("b", line.name))
+    left, right = (code(safe(value, 300)) if value is not None else "" for value in (line.left, line.right))
     return pill(f"{SIGNS[line.change]} {line.change}", _PAINT[line.change]), name, left, right
 
 
