@@ -87,10 +87,30 @@ def lab(directory: Path) -> None:
 
 @main.command()
 @click.option("--transport", type=click.Choice(["stdio", "http"]), default="stdio", show_default=True)
-@click.option("--port", default=8000, show_default=True, help="http: the port on 127.0.0.1; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="http: the address; another needs --public-url.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="http: 0 takes a free one."
+)
 @click.option("--public-url", help="http: where clients find the server, if a proxy stands in front.")
+@click.option(
+    "--store",
+    help="http: where the state is: memory (the default), a directory, or redis://... that several workers share. "
+    "In the variable STORE_URL a password is not in the list of processes.",
+)
+@click.option(
+    "--stateless",
+    is_flag=True,
+    help="http: keep no sessions of MCP versions before 2026-07-28, so that any worker takes any request.",
+)
 @click.option("--mock", is_flag=True, help="http: bring a mocked GitHub up beside it.")
-def serve(transport: str, port: int, public_url: str | None, mock: bool) -> None:
+@click.option(
+    "--token-lifetime",
+    type=click.IntRange(1),
+    default=3600,
+    show_default=True,
+    help="http: seconds that an access token is good; a few show how a client refreshes.",
+)
+def serve(transport: str, **http: Any) -> None:
     """Serve the MCP server over stdio, for an MCP host to start, or over HTTP."""
     from .config import Settings
     from .serve import configure_logging, serve_stdio
@@ -103,7 +123,7 @@ def serve(transport: str, port: int, public_url: str | None, mock: bool) -> None
         from .serve_http import serve_http
 
         configure_logging(settings)
-        serve_http(settings, port=port, public_url=public_url, mock=mock, show=click.echo)
+        serve_http(settings, show=click.echo, **http)
 
 
 @main.command()
@@ -167,12 +187,13 @@ def doctor() -> None:
 @main.command("mock-github")
 @click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="0 takes a free one.")
 @click.option("--seed", default=7, show_default=True, help="Decides users, repositories, credentials and tokens.")
-def mock_github(port: int, seed: int) -> None:
+@click.option("--callback", help="The callback of a client whose own is not http://127.0.0.1/callback.")
+def mock_github(port: int, seed: int, callback: str | None) -> None:
     """Run the mocked GitHub on 127.0.0.1, for any OAuth client."""
     from .mock_server import serve_mock_github
 
     with contextlib.suppress(KeyboardInterrupt):
-        serve_mock_github(port, seed, click.echo)
+        serve_mock_github(port, seed, click.echo, callback=callback)
 
 
 def copy_notebooks(directory: Path) -> None:

@@ -14,6 +14,7 @@
     ├── TransientError                transient: nothing was lost, try again later
     │   ├── Unreachable               no connection, or no answer before the deadline
     │   ├── ServerUnavailable         a 5xx answer
+    │   ├── StoreUnavailable          the store behind this server does not answer
     │   └── RateLimited               403 or 429; `retry_at` says when to come back
     ├── ProtocolError                 protocol: the peer's answer is not what the RFC allows
     │   ├── OAuthErrorResponse        an `error` code without a class of its own here
@@ -232,6 +233,12 @@ class Unreachable(TransientError):
 
 class ServerUnavailable(TransientError):
     """The server answered 5xx."""
+
+
+class StoreUnavailable(TransientError):
+    """The store in which this server keeps its state does not answer."""
+
+    hint = "Nothing was lost. If it stays so, start the store again: this server finds it by itself."
 
 
 class RateLimited(TransientError):

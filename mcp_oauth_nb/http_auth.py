@@ -1,7 +1,9 @@
-"""Authorization of an MCP client over HTTP: `Session.open("https://server/mcp", auth=McpAuth())`."""
+"""Authorization of an MCP client over HTTP: `Session.open("https://server/mcp", auth=McpAuth(...))`."""
 
 from __future__ import annotations
 
+import functools
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,12 +12,14 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from mcp.shared.auth_utils import resource_url_from_server_url
 from pydantic import AnyUrl
 
+from .addresses import Resolver, resolve
 from .browser_login import Opener
 from .clock import Clock, SystemClock
 from .errors import ConfigurationError
 from .http_auth_provider import AuthProvider
 from .http_auth_redirect import Paste, Redirect
-from .http_auth_storage import GrantStorage, GrantStore, MemoryGrantStore
+from .http_auth_sdk_storage import GrantStorage, forget
+from .http_auth_storage import GrantStore, MemoryGrantStore
 from .http_transport import HttpTransport, TransportFactory
 from .trace import Trace
 
@@ -37,6 +41,9 @@ class McpAuth:
         timeout: seconds to wait for the person.
         clock: says when a token has expired.
         carrier: makes the HTTP transport; the network if not given.
+        listen: wait for the browser at the redirect URI. Without it only `paste` is asked, and no port is opened.
+        token_bytes: the source of randomness for `state` and the code verifier; a lab passes a seeded one.
+        resolver: finds the addresses of the hosts that a server on the internet leads to, which must be there too.
     """
 
     store: GrantStore = field(default_factory=MemoryGrantStore)
@@ -50,6 +57,9 @@ class McpAuth:
     timeout: float = 300.0
     clock: Clock = field(default_factory=SystemClock)
     carrier: TransportFactory | None = None
+    listen: bool = True
+    token_bytes: Callable[[int], bytes] = secrets.token_bytes
+    resolver: Resolver = resolve
 
     def __post_init__(self) -> None:
         if self.client is not None and self.client.client_secret and not self.client.issuer:
@@ -64,20 +74,39 @@ class McpAuth:
                 hint="Publish the document at such a URL, or leave it out: the client then registers itself.",
             )
 
+        if not self.listen and self.paste is None:
+            raise ConfigurationError(
+                "Nobody would wait for the browser's answer: `listen` is off, and there is no `paste`.",
+                hint="Leave `listen` on, or pass a `paste` that returns the address that the browser came back to.",
+            )
+
     def provider(self, url: str) -> AuthProvider:
         """Make the `httpx2.Auth` for one connection to the MCP server at `url`."""
         resource = resource_url_from_server_url(url)
         client = self.client.model_copy() if self.client is not None else None
-        redirect = Redirect(
+        metadata = OAuthClientMetadata(client_name=self.client_name, redirect_uris=[AnyUrl(self.redirect_uri)])
+        storage = GrantStorage(self.store, resource, self.clock, client)
+        return AuthProvider(
+            url,
+            metadata,
+            storage,
+            self.redirect(),
+            self.clock,
+            self.client_metadata_url,
+            token_bytes=self.token_bytes,
+            resolver=self.resolver,
+        )
+
+    def redirect(self) -> Redirect:
+        """Make the way through the browser for one connection."""
+        return Redirect(
             self.redirect_uri,
             paste=self.paste,
             show=self.show,
             open_browser=self.open_browser,
             timeout=self.timeout,
+            listen=self.listen,
         )
-        metadata = OAuthClientMetadata(client_name=self.client_name, redirect_uris=[AnyUrl(self.redirect_uri)])
-        storage = GrantStorage(self.store, resource, self.clock, client)
-        return AuthProvider(url, metadata, storage, redirect, self.clock, self.client_metadata_url)
 
     def transport(self, url: str, trace: Trace | None = None) -> HttpTransport:
         """Make the MCP transport for one connection to the MCP server at `url`.
@@ -89,7 +118,13 @@ class McpAuth:
 
     def forget(self, url: str) -> None:
         """Drop what the store has for the MCP server at `url`: the next session registers and authorizes afresh."""
-        resource = resource_url_from_server_url(url)
-        for key in self.store.entries():
-            if key.resource == resource:
-                self.store.delete(key)
+        forget(self.store, resource_url_from_server_url(url))
+
+
+@functools.cache
+def default_auth() -> McpAuth:
+    """Return what `Session.open(url)` authorizes with if it is given nothing: one for the whole process.
+
+    So a cell that is run again finds the token of the first time. `default_auth().forget(url)` signs out.
+    """
+    return McpAuth()

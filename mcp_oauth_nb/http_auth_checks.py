@@ -5,8 +5,6 @@ No error has a body in it; a body may hold a token.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import httpx
 import httpx2
 from mcp.client.auth import OAuthFlowError
@@ -26,12 +24,11 @@ from .errors import (
     StateMismatch,
 )
 from .http import Answer
+from .http_auth_places import Places
 from .pkce import METHOD
 from .redaction import printable, remember
 from .token_endpoint import Grant, check_available, read
 from .tokens import Token, split_scopes
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _REGISTER_YOURSELF = "Register a client with the server's operator, and pass it: McpAuth(client=...)."
 
@@ -42,18 +39,19 @@ async def answer_of(response: httpx2.Response) -> Answer:
     return Answer(place, response.status_code, httpx.Headers(response.headers.multi_items()), await response.aread())
 
 
-def check_metadata(context: OAuthContext, unavailable: Answer | None, now: float) -> None:
+def check_metadata(context: OAuthContext, places: Places, unavailable: Answer | None, now: float) -> None:
     """Check, before anything is sent there, that an authorization server may be used.
 
     Args:
         context: the SDK's, with the metadata that was discovered.
+        places: where the MCP server may lead to.
         unavailable: a 5xx or 429 that discovery met.
         now: the time in seconds since the epoch.
 
     Raises:
         TransientError: the metadata cannot be had now.
         ProtocolError: there is none.
-        SecurityError: it does not announce PKCE with S256, or names an endpoint without TLS.
+        SecurityError: it does not announce PKCE with S256, or names an endpoint that is no place for one.
     """
     metadata = context.oauth_metadata
     if metadata is None:
@@ -74,12 +72,8 @@ def check_metadata(context: OAuthContext, unavailable: Answer | None, now: float
             reference="MCP 2026-07-28, Authorization; RFC 8414 section 2; RFC 9700 section 2.1.1",
         )
     for endpoint in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.registration_endpoint):
-        parts = urlsplit(str(endpoint or "https:"))
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise SecurityError(
-                f"The endpoint {printable(str(endpoint))} would be reached without TLS.",
-                reference="RFC 6749 section 3.1 and 3.2",
-            )
+        if endpoint is not None:
+            places.check(str(endpoint), credentials=True)
 
 
 def check_registration_offered(context: OAuthContext) -> None:

@@ -1,61 +1,46 @@
 """The SDK's `OAuthClientProvider`, with what it leaves out.
 
 The flow is the SDK's. This class stands around it, sees every request that it makes and every answer that it gets,
-and adds: typed errors without a body in them, bounded and timed requests that ask for JSON, no redirects of
-credentials, absolute expiry, a refresh before a new authorization, tokens kept on a server's bad day, refusal of
-metadata without S256, an end to step-up, and calls that do not wait for each other.
+and adds: typed errors without a body in them, places checked before anything goes there (`http_auth_wire`), tokens
+that are refreshed in turn, before a new authorization, and survive a server's bad day (`http_auth_grants`), an end to
+step-up (`http_auth_stepup`), and calls that do not wait for each other.
+
+A flow may be stepped by hand, one request at a time and from any task:
+
+    flow = provider.async_auth_flow(request)
+    outgoing = await anext(flow)
+    outgoing = await flow.asend(response)       # until StopAsyncIteration; then `await flow.aclose()`
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TypeGuard, cast
+from typing import TypeGuard
 
 import anyio
 import httpx2
-from mcp.client.auth import OAuthClientProvider, OAuthFlowError
-from mcp.client.auth.oauth2 import OAuthContext
-from mcp.client.auth.utils import (
-    create_client_registration_request,
-    extract_field_from_www_auth,
-    union_scopes,
-    validate_authorization_response_iss,
-)
+from mcp.client.auth import OAuthFlowError
+from mcp.client.auth.utils import extract_resource_metadata_from_www_auth, validate_authorization_response_iss
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from pydantic import AnyUrl
 
-from .challenge import AuthChallenge
-from .clock import Clock, SystemClock
-from .errors import (
-    ConfigurationError,
-    InsufficientScope,
-    IssuerMismatch,
-    McpOAuthError,
-    OAuthErrorResponse,
-    ProtocolError,
-    ReauthorizeError,
-    RedirectRefused,
-    TokenRejected,
-)
-from .http import MAX_BODY_BYTES, Answer
-from .http_auth_checks import (
-    answer_of,
-    check_metadata,
-    check_registration,
-    check_registration_offered,
-    flow_error,
-    read_token,
-)
+from .addresses import Resolver, resolve
+from .clock import Clock
+from .errors import ConfigurationError, IssuerMismatch, ProtocolError
+from .http_auth_checks import flow_error
+from .http_auth_context import Context, Stop, stopping
+from .http_auth_front import FrontChannel, with_one_query
+from .http_auth_grants import GrantProvider
+from .http_auth_places import Places
 from .http_auth_redirect import Redirect
-from .http_auth_storage import GrantStorage, oauth_token
+from .http_auth_sdk_storage import GrantStorage
+from .http_auth_stepup import StepUps, challenged_scopes, is_challenge, registration_for_all_scopes
+from .http_auth_wire import Wire, is_registration, is_token_request
 from .redaction import printable
-from .tokens import EARLY_REFRESH_SECONDS, Token
-
-#: Of each phase of one request to an authorization server: connect, send, wait for the next bytes.
-REQUEST_TIMEOUT_SECONDS = 30.0
+from .tokens import Token
 
 #: The cancel scope around the request that is being authorized.
 sending: ContextVar[anyio.CancelScope | None] = ContextVar("sending", default=None)
@@ -63,49 +48,7 @@ sending: ContextVar[anyio.CancelScope | None] = ContextVar("sending", default=No
 _Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
 
-class _Stop(BaseException):
-    """Carries an error out of the SDK's flow, which logs the traceback of every `Exception` that passes through."""
-
-    def __init__(self, error: McpOAuthError):
-        super().__init__(error.message)
-        self.error = error
-
-
-@contextmanager
-def _stopping() -> Iterator[None]:
-    try:
-        yield
-    except McpOAuthError as error:
-        raise _Stop(error) from None
-
-
-@dataclass
-class _Context(OAuthContext):
-    """The SDK's state of a flow, with an expiry that is absolute and asks the given clock."""
-
-    clock: Clock = field(default_factory=SystemClock)
-    token: Token | None = None
-    margin: float = EARLY_REFRESH_SECONDS
-
-    def hold(self, token: Token | None, *, fresh: bool = False) -> None:
-        """Use a token from now on."""
-        now = self.clock.now()
-        self.token = token
-        self.current_tokens = oauth_token(token, now) if token is not None else None
-        # A token that lives for a minute is not to be refreshed at every call.
-        left = token.expires_at - now if fresh and token is not None and token.expires_at is not None else None
-        self.margin = EARLY_REFRESH_SECONDS if left is None else min(EARLY_REFRESH_SECONDS, left / 4)
-
-    def is_token_valid(self) -> bool:
-        margin = self.margin if self.can_refresh_token() else 0.0
-        return self.token is not None and not self.token.is_expired(self.clock.now(), margin=margin)
-
-    def clear_tokens(self) -> None:
-        super().clear_tokens()
-        self.token = None
-
-
-class AuthProvider(OAuthClientProvider):
+class AuthProvider(GrantProvider):
     """Authorizes the requests of one connection to one MCP server: `httpx2.AsyncClient(auth=provider)`.
 
     Args:
@@ -115,9 +58,9 @@ class AuthProvider(OAuthClientProvider):
         redirect: the way through the browser.
         clock: says when a token has expired.
         client_metadata_url: the client's id where the server takes Client ID Metadata Documents.
+        token_bytes: the source of randomness for `state` and the code verifier.
+        resolver: finds the addresses of the hosts that a server on the internet leads to.
     """
-
-    context: _Context
 
     def __init__(
         self,
@@ -127,18 +70,17 @@ class AuthProvider(OAuthClientProvider):
         redirect: Redirect,
         clock: Clock,
         client_metadata_url: str | None = None,
+        *,
+        token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        resolver: Resolver = resolve,
     ):
-        super().__init__(server_url, client_metadata, storage, client_metadata_url=client_metadata_url)
-        self.context = _Context(
-            server_url, client_metadata, storage, self._send_person, self._person_came_back, client_metadata_url,
-            clock=clock,
-        )  # fmt: skip
-        self._storage = storage
+        handlers = (self._send_person, self._person_came_back)
+        context = Context(server_url, client_metadata, storage, *handlers, client_metadata_url, clock=clock)
+        super().__init__(context, storage)
         self._redirect = redirect
-        self._clock = clock
-        self._unavailable: Answer | None = None
-        # Challenges that a new authorization did not satisfy.
-        self._refused: set[frozenset[str]] = set()
+        self._front = FrontChannel(redirect, token_bytes)
+        self._wire = Wire(context, Places(server_url, resolver))
+        self._step_ups = StepUps()
 
     # -- every request and answer -------------------------------------------------------------------------------
 
@@ -149,6 +91,7 @@ class AuthProvider(OAuthClientProvider):
             InsufficientScope: the server asks for scopes again after they were asked for.
             TokenRejected: the server does not accept a token that it was just given.
             TransientError: a server cannot answer now; the tokens are kept.
+            SecurityError: a server leads to a place that it has no business with, or a check of the flow failed.
             McpOAuthError: see `errors`.
         """
         flow = super().async_auth_flow(request)
@@ -157,20 +100,23 @@ class AuthProvider(OAuthClientProvider):
             while True:
                 if outgoing is request:
                     response = yield outgoing
+                    self._wire.places.answered(response)
                 else:
-                    self._prepare(outgoing)
+                    await self._wire.prepare(outgoing)
                     # An interrupted cell must not lose a token between the server's answer and the store.
-                    self._shield(_is_token_request(outgoing))
+                    self._shield(is_token_request(outgoing))
                     response = yield outgoing
-                    await self._check(outgoing, response)
+                    await self._wire.check(outgoing, response)
                 outgoing = await flow.asend(response)
                 self._shield(False)
         except StopAsyncIteration:
             return
-        except _Stop as stop:
+        except Stop as stop:
             raise stop.error from None
         except OAuthFlowError as error:
             raise flow_error(error) from None
+        except httpx2.InvalidURL as error:
+            raise ProtocolError(f"A server named an address that is none ({printable(str(error))}).") from None
         finally:
             self._shield(False)
             await flow.aclose()
@@ -181,65 +127,64 @@ class AuthProvider(OAuthClientProvider):
         if scope is not None:
             scope.shield = on
 
-    def _prepare(self, request: httpx2.Request) -> None:
-        # GitHub answers form-encoded unless asked for JSON; and what is compressed cannot be bounded.
-        request.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-        # A request that no client built has no timeout at all.
-        request.extensions["timeout"] = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS).as_dict()
-        if request.method == "POST":
-            check_metadata(self.context, self._unavailable, self._clock.now())
-        if _is_registration(request):
-            check_registration_offered(self.context)
-
-    async def _check(self, request: httpx2.Request, response: httpx2.Response) -> None:
-        place = printable(str(request.url.copy_with(userinfo=b"", query=None, fragment=None)))
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise ProtocolError(f"{place} sent a compressed body although none was accepted.")
-        response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream), place)
-        if request.method == "POST" and response.has_redirect_location:
-            raise RedirectRefused(f"{place} answered {response.status_code} with a redirect, which is not followed.")
-        if _is_registration(request):
-            await check_registration(response, self._clock.now())
-        elif request.method == "GET" and (response.status_code >= 500 or response.status_code == 429):
-            self._unavailable = await answer_of(response)
-
     # -- the flow of one request ----------------------------------------------------------------------------------
 
     async def _auth_flow(self, request: httpx2.Request) -> _Flow:
-        early: httpx2.Response | None = None
         await self._ready()
-        if self.context.is_token_valid():
-            # The SDK would hold its lock until the answer begins, and other calls would wait for it.
+        self.context.protocol_version = request.headers.get(MCP_PROTOCOL_VERSION_HEADER)
+        early: httpx2.Response | None = None
+        sent: Token | None = None
+        refreshed = False
+        # With the token that is there; after a 401 with one that another session has, or that is refreshed now. The SDK
+        # would hold its lock until the answer begins, so that calls wait for each other, and would authorize at once.
+        for _ in range(3):
+            async with self._turn_to_refresh(sent) as turn:
+                if turn:
+                    refreshed = True
+                    await self._finish_refresh((yield await self._refresh_token()), sent)
+            if not self.context.is_token_valid() or self.context.token == sent:
+                break
             self._add_auth_header(request)
-            early = yield request
-            if not _is_challenge(early):
-                return
+            sent, early = self.context.token, (yield request)
+            if early.status_code != 401 or refreshed:
+                break
+        if early is not None and not is_challenge(early):
+            return
+        flow = self._authorization(request, early)
+        try:
+            outgoing = await flow.__anext__()
+            while True:
+                outgoing = await flow.asend((yield outgoing))
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
+
+    async def _authorization(self, request: httpx2.Request, early: httpx2.Response | None) -> _Flow:
+        """Run the SDK's flow.
+
+        Args:
+            early: what the MCP server answered already, to the header that the request has now.
+        """
         used = request.headers.get("authorization")
         flow = super()._auth_flow(request)
-        answers, refreshed, listening = 0, False, False
+        answers, listening = 0, False
         try:
             outgoing = await flow.__anext__()
             while True:
                 if outgoing is not request:
-                    # Before the first answer, only a refresh.
-                    refreshed = refreshed or answers == 0
-                    response = yield self._for_all_scopes() if _is_registration(outgoing) else outgoing
-                elif early is not None and request.headers.get("authorization") == used:
-                    answers, response, early = answers + 1, early, None
+                    response = (
+                        yield registration_for_all_scopes(self.context) if is_registration(outgoing) else outgoing
+                    )
                 else:
-                    answers, response, early = answers + 1, (yield request), None
-                if outgoing is request and answers == 1:
-                    if response.status_code == 401 and not refreshed and self.context.can_refresh_token():
-                        # The SDK authorizes at once. But a token that was revoked may leave a refresh token behind.
-                        refreshing = await self._refresh_token()
-                        if await self._handle_refresh_response((yield refreshing)):
-                            self._add_auth_header(request)
-                            response = yield request
-                    if _is_challenge(response):
+                    # Unless another call has authorized meanwhile.
+                    known = early if request.headers.get("authorization") == used else None
+                    answers, response, early = answers + 1, known or (yield request), None
+                    if answers > 1:
+                        self._step_ups.check_answer(response)
+                    elif is_challenge(response):
                         listening = True
                         await self._before_authorization(response)
-                elif outgoing is request:
-                    self._after_authorization(response)
                 outgoing = await flow.asend(response)
         except StopAsyncIteration:
             return
@@ -250,58 +195,15 @@ class AuthProvider(OAuthClientProvider):
             finally:
                 await flow.aclose()
 
-    def _for_all_scopes(self) -> httpx2.Request:
-        """Register for every scope that a step-up may need: each authorization asks for its own few.
-
-        The SDK registers for the first few only, and servers hold a client to that. A second registration would be
-        another client, to which a stateful MCP session does not belong.
-        """
-        scope = self.context.client_metadata.scope
-        for metadata in (self.context.protected_resource_metadata, self.context.oauth_metadata):
-            scope = union_scopes(scope, " ".join(metadata.scopes_supported or ()) if metadata is not None else None)
-        return create_client_registration_request(
-            self.context.oauth_metadata,
-            self.context.client_metadata.model_copy(update={"scope": scope}),
-            self.context.get_authorization_base_url(self.context.server_url),
-        )
-
-    async def _ready(self) -> None:
-        if not self._initialized:
-            async with self.context.lock:
-                if not self._initialized:
-                    await self._initialize()
-        if not self.context.is_token_valid():
-            self._adopt()
-
-    def _adopt(self) -> bool:
-        """Use the stored token if another session, or process, put a newer one there."""
-        grant = self._storage.current()
-        if grant is None or grant.token is None or grant.token == self.context.token:
-            return False
-        self.context.hold(grant.token)
-        return self.context.is_token_valid()
-
-    async def _initialize(self) -> None:
-        grant = self._storage.current()
-        await super()._initialize()
-        if grant is None:
-            self.context.hold(None)
-            return
-        # Without them a refresh token would go to the resource's host, whoever issued it.
-        self.context.oauth_metadata = grant.metadata
-        self.context.protected_resource_metadata = grant.resource_metadata
-        self.context.auth_server_url = grant.issuer if grant.resource_metadata is not None else None
-        self.context.hold(grant.token)
+    # -- the client, and where the browser comes back to --------------------------------------------------------------
 
     async def _before_authorization(self, response: httpx2.Response) -> None:
-        self._unavailable = None
-        needed = _scopes(response)
-        if response.status_code == 403:
-            granted = frozenset(self.context.token.scopes if self.context.token is not None else ())
-            if needed in self._refused or (needed and needed <= granted):
-                # RFC 6750 section 3.1. Asking again for what is there already would never end.
-                raise _insufficient(response)
-        client = self.context.client_info
+        self._wire.begin()
+        if (url := extract_resource_metadata_from_www_auth(response)) is not None:
+            self._wire.places.check(url, credentials=False)
+        granted = self.context.token.scopes if self.context.token is not None else ()
+        self._step_ups.check(response, frozenset(granted))
+        needed, client = challenged_scopes(response), self.context.client_info
         if self._registered_here(client) and not needed <= frozenset((client.scope or " ".join(needed)).split()):
             # Registered for less than is needed now: the SDK registers again, for the union.
             self.context.client_info = client = None
@@ -326,27 +228,18 @@ class AuthProvider(OAuthClientProvider):
         known = {self.context.client_metadata_url, made.client_id if made is not None else None}
         return client is not None and client.client_id not in known
 
-    def _after_authorization(self, response: httpx2.Response) -> None:
-        if response.status_code == 401:
-            raise TokenRejected("The MCP server rejects the access token that it was just authorized for.")
-        if _is_challenge(response):
-            self._refused.add(_scopes(response))
-            raise _insufficient(response)
-
-    # -- the steps of the SDK's flow that are done better ---------------------------------------------------------
+    # -- the person ---------------------------------------------------------------------------------------------------
 
     async def _send_person(self, url: str) -> None:
-        endpoint = str(self.context.oauth_metadata.authorization_endpoint) if self.context.oauth_metadata else ""
-        if "?" in endpoint and url.startswith(f"{endpoint}?"):
-            # RFC 6749 section 3.1: a query that the endpoint already has is kept; the SDK begins a second one.
-            url = f"{endpoint}&{url[len(endpoint) + 1 :]}"
-        with _stopping():
-            check_metadata(self.context, self._unavailable, self._clock.now())
-            await self._redirect.send(url, self._check_issuer)
+        metadata = self.context.oauth_metadata
+        with stopping():
+            self._wire.check_metadata()
+            url = with_one_query(url, str(metadata.authorization_endpoint)) if metadata is not None else url
+            await self._front.send(url, self._check_issuer)
 
     async def _person_came_back(self) -> AuthorizationCodeResult:
-        with _stopping():
-            return await self._redirect.answer()
+        with stopping():
+            return await self._front.answer()
 
     def _check_issuer(self, iss: str | None) -> None:
         try:
@@ -354,107 +247,6 @@ class AuthProvider(OAuthClientProvider):
         except OAuthFlowError as error:
             raise IssuerMismatch(f"{printable(str(error))}.") from None
 
-    async def _handle_token_response(self, response: httpx2.Response) -> None:
-        with _stopping():
-            try:
-                token = await self._token(response, "authorization_code")
-            except ConfigurationError as error:
-                # The server knows this client no more, or not yet: it may have lost its registrations.
-                self._storage.forget(client=True)
-                self.context.client_info = None
-                raise ReauthorizeError(
-                    error.message, hint="The registration was forgotten. Call again: a new one is made."
-                ) from None
-            self._keep(token)
-
-    async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
-        old = self.context.token
-        if response.status_code in (404, 410):
-            # The endpoint is gone; a new authorization begins with a new discovery.
-            return self._refresh_refused(client=False)
-        with _stopping():
-            try:
-                token = await self._token(response, "refresh_token")
-            except (ReauthorizeError, OAuthErrorResponse, ConfigurationError) as error:
-                return self._refresh_refused(client=isinstance(error, ConfigurationError))
-            self._keep(old.succeeded_by(token) if old is not None else token)
-        return True
-
-    def _refresh_refused(self, *, client: bool) -> bool:
-        if self._adopt():
-            return True
-        self._storage.forget(client=client)
-        self.context.clear_tokens()
-        if client:
-            self.context.client_info = None
-        return False
-
-    async def _token(self, response: httpx2.Response, grant: str) -> Token:
-        current, asked = self.context.token, self.context.client_metadata.scope
-        refreshing = grant == "refresh_token"
-        return await read_token(
-            response,
-            "refresh_token" if refreshing else "authorization_code",
-            now=self._clock.now(),
-            # RFC 6749 section 5.1 and 6: no scope means what was asked for, or what the old token has.
-            requested=" ".join(current.scopes) if refreshing and current is not None else asked,
-            resource=self.context.get_resource_url(),
-        )
-
-    def _keep(self, token: Token) -> None:
-        client = self.context.client_info
-        assert client is not None, "a token was asked for by a client"
-        client.issuer = client.issuer or self._expected_issuer()
-        self._storage.bind(client.issuer, client, self.context.oauth_metadata, self.context.protected_resource_metadata)
-        self.context.hold(token, fresh=True)
-        self._storage.keep(token)
-
-
-class _Bounded(httpx2.AsyncByteStream):
-    """A body that ends with an error where it gets too long."""
-
-    def __init__(self, inner: httpx2.AsyncByteStream, place: str):
-        self._inner = inner
-        self._place = place
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._inner:
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise ProtocolError(f"{self._place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def _is_registration(request: httpx2.Request) -> bool:
-    # The SDK posts forms to the token endpoint, and JSON here.
-    return request.method == "POST" and request.headers.get("content-type") == "application/json"
-
-
-def _is_token_request(request: httpx2.Request) -> bool:
-    return request.method == "POST" and not _is_registration(request)
-
-
-def _is_challenge(response: httpx2.Response) -> bool:
-    if response.status_code == 401:
-        return True
-    # The SDK's own condition for a step-up.
-    return response.status_code == 403 and extract_field_from_www_auth(response, "error") == "insufficient_scope"
-
-
-def _scopes(response: httpx2.Response) -> frozenset[str]:
-    challenge = AuthChallenge.from_www_authenticate(response.headers.get("www-authenticate", ""))
-    return frozenset(challenge.scopes if challenge is not None else ())
-
-
-def _insufficient(response: httpx2.Response) -> InsufficientScope:
-    needed = tuple(sorted(_scopes(response)))
-    named = f": it needs {printable(' '.join(needed))}" if needed else ""
-    return InsufficientScope(
-        f"The token is not enough for this request{named}, and asking for it did not help.",
-        required=needed,
-        hint="The authorization server does not grant it to this user or client; ask its operator.",
-    )
+    async def _perform_authorization_code_grant(self) -> tuple[str, str]:
+        code, verifier = await super()._perform_authorization_code_grant()
+        return code, self._front.verifier(verifier)

@@ -47,6 +47,7 @@ class Redirect:
         show: tells the person what to do, with the URL.
         open_browser: opens the URL; `webbrowser.open` if not given.
         timeout: seconds to wait for the person.
+        listen: without it no port is opened, and only `paste` is asked.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Redirect:
         show: Callable[[str], None],
         open_browser: Opener | None,
         timeout: float,
+        listen: bool = True,
     ):
         self._redirect_uri = redirect_uri
         self._paste = paste
         self._show = show
         self._open_browser = open_browser or webbrowser.open
         self._timeout = timeout
+        self._listens = listen
         self._check_issuer: CheckIssuer = lambda iss: None
         self._url = ""
         self._listener: CallbackListener[AuthorizationCodeResult] | None = None
@@ -77,6 +80,8 @@ class Redirect:
             ConfigurationError: nobody can listen there, and nobody can paste.
         """
         uri = redirect_uri or self._redirect_uri
+        if not self._listens:
+            return uri
         try:
             listener = CallbackListener(uri, self._read)
         except ConfigurationError:

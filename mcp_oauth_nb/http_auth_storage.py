@@ -8,18 +8,23 @@ resource's own host because it has not discovered the issuer yet.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
-from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToken, ProtectedResourceMetadata
+import anyio
+from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, ProtectedResourceMetadata
 from pydantic import ValidationError
 
-from .clock import Clock
 from .errors import ProtocolError
 from .redaction import remember
 from .store import FileStore, TokenKey, default_path
-from .tokens import Token, split_scopes
+from .tokens import Token
+
+# How often a session looks whether the one that refreshes is done.
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,11 +102,22 @@ class GrantStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SharedGrantStore(GrantStore, Protocol):
+    """A store that lets one refresh at a time, among all sessions and processes that use it."""
+
+    def alone(self, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+        ...
+
+
 class MemoryGrantStore:
     """Grants that are gone when the process ends."""
 
     def __init__(self) -> None:
         self._grants: dict[TokenKey, Grant] = {}
+        # Of threads, not of tasks: sessions live on several event loops.
+        self._turn = threading.Lock()
 
     def entries(self) -> dict[TokenKey, Grant]:
         """Return every grant."""
@@ -114,6 +130,19 @@ class MemoryGrantStore:
     def delete(self, key: TokenKey, /) -> None:
         """Forget the grant, if there is one."""
         self._grants.pop(key, None)
+
+    @asynccontextmanager
+    async def alone(self, seconds: float) -> AsyncIterator[None]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+        mine = False
+        with anyio.move_on_after(seconds):
+            while not (mine := self._turn.acquire(blocking=False)):  # noqa: ASYNC110 (another loop sets no event)
+                await anyio.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            if mine:
+                self._turn.release()
 
     def __repr__(self) -> str:
         return f"MemoryGrantStore({len(self._grants)} grants)"
@@ -128,116 +157,3 @@ class FileGrantStore(FileStore[Grant]):
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
         super().__init__(path or default_path().with_name("mcp-grants.json"), Grant.from_dict, "grant")
-
-
-class GrantStorage:
-    """The SDK's `TokenStorage` over a `GrantStore`, for one resource.
-
-    The SDK hands over a registration and tokens without saying whose they are: `bind` says it, before.
-
-    Args:
-        store: where grants are kept.
-        resource: the MCP server's URL.
-        clock: turns lifetimes into times.
-        client: a registration made beforehand; grants to other clients are then left alone.
-    """
-
-    def __init__(
-        self, store: GrantStore, resource: str, clock: Clock, client: OAuthClientInformationFull | None = None
-    ):
-        self._store = store
-        self._resource = resource
-        self._clock = clock
-        self.registered = client
-        self._bound: Grant | None = None
-
-    def current(self) -> Grant | None:
-        """Return the newest grant for the resource, whoever issued it."""
-        grants = [grant for key, grant in self._store.entries().items() if key.resource == self._resource]
-        if self.registered is not None:
-            grants = [grant for grant in grants if grant.client.client_id == self.registered.client_id]
-        return max(grants, key=lambda grant: grant.saved_at, default=None)
-
-    def bind(
-        self,
-        issuer: str,
-        client: OAuthClientInformationFull,
-        metadata: OAuthMetadata | None,
-        resource_metadata: ProtectedResourceMetadata | None,
-    ) -> None:
-        """Say whose the credentials are that will be set next."""
-        grant = Grant(issuer, self._resource, client, metadata, resource_metadata)
-        known = self._store.entries().get(grant.key)
-        same_client = known is not None and known.client.client_id == client.client_id
-        self._bound = replace(grant, token=known.token if known is not None and same_client else None)
-
-    def keep(self, token: Token) -> None:
-        """Store a token under the issuer that `bind` named."""
-        assert self._bound is not None, "the provider binds before it keeps"
-        self._save(replace(self._bound, token=token))
-
-    def forget(self, *, client: bool = False) -> None:
-        """Drop the tokens of the current grant, and its registration too if `client`."""
-        grant = self.current()
-        if grant is None:
-            return
-        if client:
-            self._store.delete(grant.key)
-            self._bound = None
-        else:
-            self._save(replace(grant, token=None))
-
-    def _save(self, grant: Grant) -> None:
-        self._bound = replace(grant, saved_at=self._clock.now())
-        self._store.save(self._bound.key, self._bound)
-
-    # -- the SDK's protocol -----------------------------------------------------------------------------------
-
-    async def get_tokens(self) -> OAuthToken | None:
-        """Return the stored tokens, with the rest of their lifetime."""
-        grant = self.current()
-        return oauth_token(grant.token, self._clock.now()) if grant is not None and grant.token is not None else None
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        """Store tokens under the issuer that `bind` named."""
-        now = self._clock.now()
-        token = Token(
-            tokens.access_token,
-            scopes=split_scopes(tokens.scope or ""),
-            expires_at=None if tokens.expires_in is None else now + tokens.expires_in,
-            refresh_token=tokens.refresh_token,
-            resource=self._resource,
-        )
-        self.keep(token)
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """Return the stored registration, or the one that was made beforehand."""
-        grant = self.current()
-        # A copy: the SDK notes the issuer on it.
-        client = grant.client if grant is not None else self.registered
-        return client.model_copy() if client is not None else None
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Note a registration. It is stored with the issuer that it names, so that it outlives an abandoned flow."""
-        remember(client_info.client_secret)
-        if client_info.issuer is None:
-            return
-        grant = Grant(client_info.issuer, self._resource, client_info)
-        known = self._store.entries().get(grant.key)
-        if known is None or known.token is None:
-            # Otherwise tokens in use would be lost with a step-up that the person declines.
-            self._save(grant)
-
-
-def oauth_token(token: Token, now: float) -> OAuthToken:
-    """Return the SDK's form of a token.
-
-    Args:
-        now: the time in seconds since the epoch; the SDK knows relative lifetimes only.
-    """
-    return OAuthToken(
-        access_token=token.access_token,
-        expires_in=None if token.expires_at is None else int(token.expires_at - now),
-        scope=" ".join(token.scopes) or None,
-        refresh_token=token.refresh_token,
-    )

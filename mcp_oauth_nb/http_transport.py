@@ -19,17 +19,16 @@ from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import INTERNAL_ERROR
 
-from .errors import McpOAuthError, Unreachable
+from .errors import McpOAuthError
+from .http_auth_carrier import PatientTransport
 from .http_auth_provider import sending
-from .wire import SERVER
+from .wire import AUTHORIZATION_SERVER, SERVER
 
 if TYPE_CHECKING:
     from .trace import Trace
 
 #: Makes what carries the HTTP requests. A lab passes one that leads to its server.
 TransportFactory = Callable[[], httpx2.AsyncBaseTransport]
-
-AUTHORIZATION_SERVER = "Authorization server"
 
 # The SDK's own values: a server may think long, and holds an event stream open.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
@@ -79,7 +78,7 @@ class HttpTransport:
         carrier = self._carrier()
         if self._trace is not None:
             carrier = self._trace.http2(carrier, receiver=self._receiver)
-        client = _Client(self._answer_for, auth=self._auth, transport=carrier, timeout=_TIMEOUT)
+        client = _Client(self._answer_for, auth=self._auth, transport=PatientTransport(carrier), timeout=_TIMEOUT)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
             streams = await stack.enter_async_context(streamable_http_client(str(self._url), http_client=client))
@@ -125,12 +124,6 @@ class _Client(httpx2.AsyncClient):
                 return await super().send(request, **options)
             except McpOAuthError as error:
                 failure = error
-            except httpx2.TransportError as error:
-                if error.request is request or error.request.url == request.url:
-                    raise
-                place = error.request.url.copy_with(userinfo=b"", query=None, fragment=None)
-                failure = Unreachable(f"{place} cannot be reached ({type(error).__name__}).")
-                failure.__cause__ = error
             finally:
                 sending.reset(outer)
         answer = self._answer_for(request, failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from urllib.parse import urlsplit
 
@@ -25,8 +26,13 @@ def listen(port: int, *, variable: str | None = None) -> socket.socket:
     Raises:
         ConfigurationError: the port is taken, or not allowed.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol by name: asyncio turns Nagle's algorithm off only then, and each answer else waits 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        if os.name == "posix":
+            # Nobody listens there any more, though the last visitor's connection may linger for a minute. On Windows
+            # the option would let two listen.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # The literal address, so that no name lookup can point it elsewhere (RFC 8252 section 8.3).
         listener.bind(("127.0.0.1", port))
         listener.listen()

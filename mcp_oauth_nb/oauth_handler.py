@@ -15,8 +15,9 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
+import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +37,7 @@ from .errors import (
     AuthenticationRequired,
     InvalidAuthorizationCode,
     InvalidCodeVerifier,
+    McpOAuthError,
     RefreshRejected,
     TokenRejected,
     TransientError,
@@ -48,7 +50,7 @@ from .redaction import mask, printable, remember
 from .single_flight import SingleFlight
 from .store import MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
 from .token_endpoint import Grant
-from .tokens import EARLY_REFRESH_SECONDS, Token, pasted_token
+from .tokens import Token, pasted_token
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +107,8 @@ class OAuthHandler:
         # A refresh token that was given without an access token waits here for its first refresh.
         self._lone_refresh_token: str | None = None
         self._refresh = SingleFlight[Token]()
+        # Between a look at the token and the change that follows from it.
+        self._changing = threading.RLock()
 
     # -- the token -------------------------------------------------------------------------------------------------
 
@@ -115,11 +119,12 @@ class OAuthHandler:
 
     @token.setter
     def token(self, token: Token | None) -> None:
-        self._lone_refresh_token = None
-        if token is None:
-            self.store.delete(self._key)
-        else:
-            self.store.save(self._key, token)
+        with self._changing:
+            self._lone_refresh_token = None
+            if token is None:
+                self.store.delete(self._key)
+            else:
+                self.store.save(self._key, token)
 
     @property
     def access_token(self) -> str | None:
@@ -169,7 +174,7 @@ class OAuthHandler:
         return AuthHeaders(Authorization=f"Bearer {token.access_token}")
 
     async def access_token_for_request(self, *, rejected: str | None = None) -> str:
-        """Return an access token that should work now, refreshed a minute before it expires.
+        """Return an access token that should work now, refreshed a minute before it expires (`Token.is_due`).
 
         Args:
             rejected: the token that the resource server has just answered with 401: one refresh, then stop.
@@ -184,7 +189,7 @@ class OAuthHandler:
         if rejected == token.access_token:
             return await self._replace_rejected(token)
         now = self.clock.now()
-        if not token.is_expired(now, margin=EARLY_REFRESH_SECONDS):
+        if not token.is_due(now):
             return token.access_token
         if token.refresh_token is not None:
             try:
@@ -320,9 +325,24 @@ class OAuthHandler:
         token = before.succeeded_by(token) if before else token
         if token.refresh_token is None:
             token = replace(token, refresh_token=refresh_token)
-        self.token = token
-        log.info("Access token refreshed: scopes %s", _listed(token.scopes))
-        return token
+        return await self._keep_refreshed(token, before, refresh_token)
+
+    async def _keep_refreshed(self, token: Token, before: Token | None, refresh_token: str) -> Token:
+        """Keep a token, if the one that it was refreshed from is still there: a sign-out meanwhile was later."""
+        with self._changing:
+            # The token as a whole: where there is none yet, the refresh token alone.
+            if self.token == before and self.refresh_token == refresh_token:
+                self.token = token
+                log.info("Access token refreshed: scopes %s", _listed(token.scopes))
+                return token
+            after = self.token
+        if after is not None:
+            return after
+        with suppress(McpOAuthError):
+            await revoke(
+                self.settings, token, revocation_url=self._revocation_url, client=self._client, clock=self.clock
+            )
+        raise self._authentication_required("The user signed out while the token was being refreshed.")
 
     async def _request_refresh(self, refresh_token: str, before: Token | None) -> Token:
         fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
@@ -369,9 +389,10 @@ class OAuthHandler:
         return TokenKey(self.issuer, self.settings.oauth_client_id or "", self.resource_uri)
 
     def _forget(self, token: Token | None) -> None:
-        self._lone_refresh_token = None
-        if token is not None and self.token == token:
-            self.store.delete(self._key)
+        with self._changing:
+            self._lone_refresh_token = None
+            if token is not None and self.token == token:
+                self.store.delete(self._key)
 
     def _authentication_required(self, message: str) -> AuthenticationRequired:
         return AuthenticationRequired(message, challenge=self.challenge())

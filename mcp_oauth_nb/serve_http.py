@@ -2,30 +2,47 @@
 
 With the mock, any MCP client can be pointed at it and walks a whole authorization, with a consent page in a real
 browser, offline.
+
+One program is one worker. Several serve one deployment if they have the same public URL, store, encryption key and
+`OAUTH_*` settings, and a proxy in front that passes the `Host` header on: any of them takes the next step of what
+another began. Only the sessions of MCP versions before 2026-07-28 live in one worker. The proxy keeps a session where
+it is (by the `Mcp-Session-Id` header), or the workers are stateless; then there are none, and no sampling in them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
 from starlette.applications import Starlette
 
 from .authserver import AuthorizationServer
-from .config import IsolatedSettings, Settings
+from .config import LOOPBACK_HOSTS, IsolatedSettings, Settings
+from .errors import ConfigurationError
 from .http import ClientFactory, default_client
 from .loopback import listen
 from .mock_github import MockGitHub
 from .resource import build_http_app, build_http_server, upstream_by
+from .shared_store import SharedStore, configured_url, open_store, required_key
 
 log = logging.getLogger(__name__)
 
+#: Seconds that an idle connection stays open: longer than clients use one (httpx: 5), so that they close it first and
+#: no request meets a socket that is just being closed.
+KEEP_ALIVE_SECONDS = 30
+
 #: Seconds that open requests have to end after SIGTERM.
 DRAIN_SECONDS = 3
+_MOCK_DRAIN_SECONDS = 1
+
+#: Seconds that an access token is good, unless said otherwise.
+TOKEN_LIFETIME_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -36,20 +53,42 @@ class HttpServer:
     authorization_server: AuthorizationServer
 
 
-def build(settings: Settings, public_url: str, *, client: ClientFactory = default_client) -> HttpServer:
+def build(
+    settings: Settings,
+    public_url: str,
+    *,
+    client: ClientFactory = default_client,
+    token_lifetime: int = TOKEN_LIFETIME_SECONDS,
+    store: SharedStore | None = None,
+    encryption_key: bytes | None = None,
+    stateless: bool = False,
+) -> HttpServer:
     """Wire the tools, the check in front of them and the authorization server.
 
     Args:
         settings: the upstream provider, and this server's credentials there.
         public_url: where clients find it.
         client: makes the HTTP client for one request upstream.
+        token_lifetime: seconds that an access token is good.
+        store: where the state is; in memory if not given. The application closes it in the end.
+        encryption_key: seals it; the same for all that share the store.
+        stateless: keep no sessions of MCP versions before 2026-07-28.
 
     Raises:
         NotConfigured: the credentials are missing.
-        ConfigurationError: the public URL cannot work.
+        ConfigurationError: the public URL or the key cannot work.
     """
     settings.credentials()
-    authorization_server = AuthorizationServer(public_url, settings=settings, client=client)
+    store = store or open_store(None)
+    authorization_server = AuthorizationServer(
+        public_url,
+        settings=settings,
+        client=client,
+        token_lifetime=token_lifetime,
+        kv=store.kv,
+        encryption_key=encryption_key,
+        rate_storage=store.rates,
+    )
     server = build_http_server(
         settings, upstream_by(authorization_server.upstream_token), client, public_url=public_url
     )
@@ -58,33 +97,115 @@ def build(settings: Settings, public_url: str, *, client: ClientFactory = defaul
         server=server,
         verifier=authorization_server,
         authorization_server_routes=authorization_server.routes(),
+        stateless=stateless,
+        limit_storage=store.rates,
     )
+    app.router.lifespan_context = _lifespan(app, authorization_server, store)
     return HttpServer(app, authorization_server)
 
 
+def _lifespan(
+    app: Starlette, authorization_server: AuthorizationServer, store: SharedStore
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    sessions = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def run(app: Starlette) -> AsyncIterator[None]:
+        try:
+            async with authorization_server.run(), sessions(app):
+                yield
+        finally:
+            await store.aclose()
+
+    return run
+
+
 def serve_http(
-    settings: Settings, *, port: int, public_url: str | None, mock: bool, show: Callable[[str], object]
+    settings: Settings,
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    public_url: str | None,
+    mock: bool,
+    show: Callable[[str], object],
+    token_lifetime: int = TOKEN_LIFETIME_SECONDS,
+    store: str | None = None,
+    stateless: bool = False,
 ) -> None:
-    """Serve on 127.0.0.1 until SIGINT or SIGTERM; open requests have three seconds to end.
+    """Serve until SIGINT or SIGTERM; open requests have three seconds to end.
 
     Args:
         settings: the upstream provider; with `mock`, only the server's name and log level count.
+        host: the address to listen at; one beyond this machine needs a public URL. The mock is always on 127.0.0.1.
         port: 0 takes a free one.
         public_url: where clients find it, if a proxy stands in front.
         mock: bring a mocked GitHub up beside it.
         show: gets the lines that say what is served and how to connect.
+        token_lifetime: seconds that an access token is good.
+        store: where the state is, see `open_store`; `STORE_URL` if not given, or else memory.
+        stateless: keep no sessions of MCP versions before 2026-07-28.
 
     Raises:
         NotConfigured: the credentials are missing.
-        ConfigurationError: the port is taken, or the public URL cannot work.
+        ConfigurationError: the address cannot be listened at, the public URL is missing or cannot work, the store
+            cannot be used, or its encryption key is missing.
     """
-    listener = listen(port)
-    url = (public_url or f"http://127.0.0.1:{listener.getsockname()[1]}").rstrip("/")
+    if public_url is None and host not in LOOPBACK_HOSTS:
+        raise ConfigurationError(
+            f"The server is to listen at {host}, and nothing says under which address clients find it.",
+            hint="Add --public-url https://..., the address of the proxy in front.",
+        )
+    store = store or configured_url()
+    key = asyncio.run(_checked(store))
+    listener = listen_at(host, port)
+    url = (public_url or f"http://{_bracketed(host)}:{listener.getsockname()[1]}").rstrip("/")
     with _mocked(settings, url) if mock else _as_configured(settings) as upstream:
-        served = build(upstream, url)
-        for line in instructions(url, upstream, mock=mock):
+        opened = open_store(store)
+        served = build(
+            upstream,
+            url,
+            token_lifetime=token_lifetime,
+            store=opened,
+            encryption_key=key,
+            stateless=stateless,
+        )
+        if public_url is not None:
+            show(f"Listens at:              http://{_bracketed(host)}:{listener.getsockname()[1]}")
+        for line in instructions(url, upstream, mock=mock, store=opened.place):
             show(line)
-        _server(served.app).run([listener])
+        # Whoever connects directly must not choose the address that it is counted under.
+        _server(served.app, proxy_headers=public_url is not None).run([listener])
+
+
+async def _checked(url: str | None) -> bytes | None:
+    """See whether the store can be used, and return its key. The server opens its own: connections have one loop."""
+    store = open_store(url)
+    try:
+        key = required_key(store)
+        await store.check()
+    finally:
+        await store.aclose()
+    return key
+
+
+def listen_at(host: str, port: int) -> socket.socket:
+    """Listen at an address of this machine; 0 takes a free port. A server that just ended does not keep it taken.
+
+    Raises:
+        ConfigurationError: it is no address of this machine, or the port is taken or not allowed.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {port} of {host} cannot be listened on: {error.strerror}.",
+            hint="End the program that uses it, or choose another --port (0 takes a free one) or --host.",
+        ) from error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 @contextmanager
@@ -98,7 +219,7 @@ def _mocked(settings: Settings, public_url: str) -> Iterator[Settings]:
     listener = listen(0)
     github = MockGitHub.at(f"http://127.0.0.1:{listener.getsockname()[1]}")
     app = github.register_app(settings.server_name, [f"{public_url}/oauth/callback"])
-    server = _server(github.app)
+    server = _server(github.app, drain=_MOCK_DRAIN_SECONDS)
     thread = threading.Thread(target=server.run, args=([listener],), name="mcp-oauth-nb mock", daemon=True)
     thread.start()
     try:
@@ -115,21 +236,29 @@ def _mocked(settings: Settings, public_url: str) -> Iterator[Settings]:
         )
     finally:
         server.should_exit = True
-        thread.join(DRAIN_SECONDS + 1)
+        thread.join(_MOCK_DRAIN_SECONDS + 1)
 
 
-def _server(app: object) -> uvicorn.Server:
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_SECONDS)  # type: ignore[arg-type]
+def _server(app: object, *, proxy_headers: bool = False, drain: int = DRAIN_SECONDS) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        access_log=False,
+        proxy_headers=proxy_headers,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=drain,
+    )
     return uvicorn.Server(config)
 
 
-def instructions(url: str, settings: Settings, *, mock: bool) -> list[str]:
+def instructions(url: str, settings: Settings, *, mock: bool, store: str = "memory") -> list[str]:
     """Return what a person needs to connect a client."""
     lines = [
         f"MCP endpoint:            {url}/mcp",
         f"Protected resource:      {url}/.well-known/oauth-protected-resource/mcp",
         f"Authorization server:    {url}/.well-known/oauth-authorization-server",
         f"Signs users in with:     {settings.oauth_authorization_url}",
+        f"Keeps its state in:      {store}",
     ]
     if mock:
         lines.append("The GitHub behind it is a mock on this machine: nothing is real, choose any user.")

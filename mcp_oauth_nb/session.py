@@ -17,6 +17,8 @@ from mcp_types import (
     CallToolResult,
     CreateMessageRequestParams,
     CreateMessageResult,
+    ElicitRequestParams,
+    ElicitResult,
     GetPromptResult,
     Implementation,
     ListPromptsResult,
@@ -56,6 +58,14 @@ class Sampling(Protocol):
         ...
 
 
+class Elicitation(Protocol):
+    """The person at the client, whom a server may ask for a few values."""
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        """Answer one `elicitation/create` request."""
+        ...
+
+
 class Session:
     """An open connection to an MCP server. Make it with `Session.open()`.
 
@@ -85,9 +95,10 @@ class Session:
         *,
         mode: Literal["auto", "legacy"] = "auto",
         sampling: Sampling | None = None,
+        elicitation: Elicitation | None = None,
         trace: Trace | None = None,
         authorize: Authorize | None = None,
-        auth: McpAuth | None = None,
+        auth: McpAuth | bool | None = True,
         timeout: float | None = None,
         name: str = "mcp-oauth-nb",
         loop: Literal["thread", "current"] = "thread",
@@ -98,9 +109,11 @@ class Session:
             target: the SDK's server object, `StdioServerParameters`, a URL, or an MCP transport.
             mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25.
             sampling: answers the server's requests to a model. It runs on the session's loop.
-            trace: records the JSON-RPC frames; with `auth`, the HTTP exchanges too.
-            authorize: the default of `call_tool`.
-            auth: authorizes with the server at a URL as MCP has it for HTTP (401, discovery, browser, token).
+            elicitation: answers the server's questions to the person, on the session's loop too.
+            trace: records the JSON-RPC frames; of a server at a URL that `auth` is for, the HTTP exchanges too.
+            authorize: the default of `call_tool`. With it, and without an `McpAuth`, it alone authorizes.
+            auth: how to authorize with a server at a URL if it asks (401, discovery, browser, token). Without it, as
+                `McpAuth()` does, with one store in memory for the whole process. False or None: never.
             timeout: of each request, in seconds; without it a request waits until it is cancelled.
             name: how the client introduces itself.
             loop: `thread` is right for notebooks; `current` uses the running loop and starts no thread, for a
@@ -114,11 +127,12 @@ class Session:
 
         async def opened() -> Session:
             kernel.install()
-            http = _http_transport(target, auth, trace) if auth is not None else None
+            http = _http_transport(target, auth, trace, asks=authorize is not None)
             client = Client(
                 transport(target if http is None else http, trace),
                 mode=mode,
                 sampling_callback=sampling,
+                elicitation_callback=elicitation,
                 read_timeout_seconds=timeout,
                 client_info=Implementation(name=name, version=__version__),
             )
@@ -238,8 +252,25 @@ class Session:
         return f"Session({server}, {self.protocol_version}, {self._connection.state})"
 
 
-def _http_transport(target: Target, auth: McpAuth, trace: Trace | None) -> HttpTransport:
-    if not isinstance(target, str) or not target.startswith(("http://", "https://")):
+def _http_transport(
+    target: Target, auth: McpAuth | bool | None, trace: Trace | None, *, asks: bool
+) -> HttpTransport | None:
+    """Return the transport that authorizes; None if there is nothing to authorize, or another way to do it.
+
+    Args:
+        asks: the caller has a way of its own.
+    """
+    is_url = isinstance(target, str) and target.startswith(("http://", "https://"))
+    if auth is True:
+        if not is_url or asks:
+            return None
+        # What few need is loaded when it is.
+        from .http_auth import default_auth
+
+        auth = default_auth()
+    if not auth:
+        return None
+    if not isinstance(target, str) or not is_url:
         raise ConfigurationError(
             "`auth` is for a server at an http:// or https:// URL.",
             hint="A server in this process or over stdio asks by the -32001 error: pass `authorize=` instead.",

@@ -39,6 +39,7 @@ class Token:
     refresh_token: str | None = None
     refresh_token_expires_at: float | None = None
     resource: str | None = None
+    issued_at: float | None = field(default=None, compare=False)
     _response: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +77,7 @@ class Token:
             refresh_token=None if body.get("refresh_token") is None else _secret(body, "refresh_token", _VISIBLE),
             refresh_token_expires_at=_deadline(body, "refresh_token_expires_in", now),
             resource=resource,
+            issued_at=now,
             _response=dict(body),
         )
 
@@ -96,6 +98,18 @@ class Token:
         """
         return self.expires_at is not None and now >= self.expires_at - margin
 
+    def is_due(self, now: float) -> bool:
+        """Say whether the token should be refreshed: a minute before it expires, or a quarter of a short life before.
+
+        Args:
+            now: the time in seconds since the epoch.
+        """
+        margin = EARLY_REFRESH_SECONDS
+        if self.expires_at is not None and self.issued_at is not None:
+            # A token that lives for a minute is not to be refreshed at every call.
+            margin = min(margin, (self.expires_at - self.issued_at) / 4)
+        return self.is_expired(now, margin=margin)
+
     def __getitem__(self, name: str) -> Any:
         fields = {"access_token": self.access_token, "refresh_token": self.refresh_token, "token_type": self.token_type}
         return self._response[name] if name in self._response else fields[name]
@@ -110,6 +124,7 @@ class Token:
             "refresh_token": self.refresh_token,
             "refresh_token_expires_at": self.refresh_token_expires_at,
             "resource": self.resource,
+            "issued_at": self.issued_at,
         }
 
     @classmethod
@@ -130,6 +145,7 @@ class Token:
             refresh_token=None if stored.get("refresh_token") is None else _secret(stored, "refresh_token", _VISIBLE),
             refresh_token_expires_at=_stored_time(stored, "refresh_token_expires_at"),
             resource=stored.get("resource"),
+            issued_at=_stored_time(stored, "issued_at"),
         )
 
     def __repr__(self) -> str:

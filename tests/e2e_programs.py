@@ -30,3 +30,16 @@ def redis_server() -> str:
 def npm() -> str:
     """Return the path of the Node package manager."""
     return program("npm", "npm")
+
+
+def node() -> str:
+    """Return the path of Node."""
+    return program("node", "nodejs")
+
+
+#: Headless, in a container too, and without a connection to anywhere but this machine.
+CHROMIUM_FLAGS = [
+    *"--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking".split(),
+    *"--disable-component-update --disable-sync".split(),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden
@@ -252,6 +254,22 @@ async def test_consent_is_asked_for_again_after_eight_hours(world: World) -> Non
 async def test_what_listens_on_this_machine_is_asked_about_every_time(world: World) -> None:
     assert await asked(world)
     assert await asked(world)
+
+
+async def new_scopes(world: World, **changes: str | None) -> list[str]:
+    """Return the scopes that the consent page marks as new."""
+    page = await world.browser.consent_page(world.request(**changes))
+    items = page.text.split("<li>")[1:]
+    return [re.findall("<code>(.*)</code>", item)[0] for item in items if ">New<" in item]
+
+
+async def test_the_page_shows_what_is_new_to_those_who_have_allowed_a_part(world: World) -> None:
+    assert await new_scopes(world, scope="read:user repo") == []
+    assert await asked(world)
+    assert await new_scopes(world, scope="read:user repo") == ["repo"]
+    assert await new_scopes(world) == []
+    assert await new_scopes(world, redirect_uri=CALLBACK.replace("5000", "6000"), scope="read:user repo") == ["repo"]
+    assert await new_scopes(world, **SHOP, scope="read:user repo") == []
 
 
 async def test_a_denial_is_not_remembered_as_consent(world: World) -> None:

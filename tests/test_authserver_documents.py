@@ -10,8 +10,9 @@ import httpx
 import pytest
 from authserver_world import CALLBACK, World, answer
 
+from mcp_oauth_nb.addresses import is_public, resolve
 from mcp_oauth_nb.authserver import DocumentFetcher
-from mcp_oauth_nb.authserver.documents import check_url, is_public, resolve
+from mcp_oauth_nb.authserver.documents import check_url
 from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, SecurityError, Unreachable
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,8 @@ from starlette.responses import Response
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUnavailable
 from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_storage import FileGrantStore, GrantStorage, MemoryGrantStore
+from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
+from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
 from mcp_oauth_nb.loopback import listen
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +96,7 @@ async def test_a_refresh_after_a_restart_goes_to_the_endpoint_of_the_recorded_is
     assert grant.metadata is not None
     moved = grant.metadata.model_copy(update={"token_endpoint": f"{P}/elsewhere"})
     auth.store.save(key, replace(grant, metadata=moved))
-    world.clock.advance(3590)
+    world.clock.advance(3700)
     world.instead["/elsewhere"] = lambda seen: Response(status_code=503)
     del world.seen[:]
     with pytest.raises(ServerUnavailable):

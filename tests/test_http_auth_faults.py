@@ -12,8 +12,11 @@ import anyio
 import httpx2
 import pytest
 from http_world import ASM, MCP, PRM, P, Person, Seen, World
+from mcp import MCPError
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull
+from mcp_types import JSONRPCError
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from stepping import SERVER, Steps
 
 from mcp_oauth_nb import Session
 from mcp_oauth_nb.errors import (
@@ -66,7 +69,7 @@ async def test_a_bad_day_of_the_server_keeps_the_refresh_token_and_opens_no_brow
 ) -> None:
     person = Person(world)
     async with Session.open(MCP, auth=world.auth(person), loop="current") as session:
-        world.clock.advance(3590)
+        world.clock.advance(3700)
         world.instead["/token"] = always(CANARY, status_code=status, headers={"Retry-After": "30"})
         with pytest.raises(kind) as caught:
             await session.call_tool("whoami")
@@ -81,7 +84,7 @@ async def test_a_bad_day_of_the_server_keeps_the_refresh_token_and_opens_no_brow
 async def test_a_bad_day_at_the_start_is_the_same_typed_error(world: World) -> None:
     auth = world.auth()
     await call(auth)
-    world.clock.advance(3590)
+    world.clock.advance(3700)
     world.instead["/token"] = always(status_code=500)
     with pytest.raises(ServerUnavailable):
         await call(auth)
@@ -295,6 +298,21 @@ async def test_an_authorization_server_that_cannot_be_reached_is_a_typed_error(w
         await call(world.auth(carrier=lambda: Cut(world.app)))
 
 
+async def test_a_server_of_2025_03_26_without_metadata_has_its_endpoints_at_known_paths() -> None:
+    steps = Steps(instead={f"{SERVER[:-4]}/.well-known/": lambda request: httpx2.Response(404)})
+    assert (await steps.walk()).status_code == 200
+    assert steps.urls[-3:] == [f"POST {SERVER[:-4]}/register", f"POST {SERVER[:-4]}/token", f"POST {SERVER}"]
+    assert steps.sent_to[0].startswith(f"{SERVER[:-4]}/authorize?")
+
+
+async def test_a_registration_for_a_method_that_nobody_here_speaks_is_a_protocol_error(world: World) -> None:
+    world.instead["/register"] = lambda seen: JSONResponse(
+        {"client_id": "x", "token_endpoint_auth_method": "private_key_jwt"}, status_code=201
+    )
+    with pytest.raises(ProtocolError, match="private_key_jwt"):
+        await call(world.auth())
+
+
 # -- whose credentials --------------------------------------------------------------------------------------------
 
 
@@ -454,6 +472,28 @@ async def test_a_paste_that_never_comes_ends_at_the_deadline(world: World) -> No
         await call(auth)
 
 
+async def test_an_answer_with_neither_code_nor_error_is_a_protocol_error(world: World) -> None:
+    person = Person(world, comes_back=False, change=lambda url: url.replace("code=", "kode="))
+    with pytest.raises(ProtocolError, match="neither a code nor an error"):
+        await call(world.auth(person, paste=person.follow))
+
+
+async def test_a_redirect_uri_elsewhere_needs_somebody_who_pastes(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="nobody can listen"):
+        await call(world.auth(redirect_uri="https://hub.example/callback"))
+
+
+async def test_a_client_made_beforehand_is_not_replaced_when_its_port_is_taken(world: World) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}/callback"
+        client = OAuthClientInformationFull.model_validate({"client_id": "mine", "issuer": P, "redirect_uris": [uri]})
+        with pytest.raises(ConfigurationError, match="cannot be listened on"):
+            await call(world.auth(client=client))
+    assert world.count("/register") == 0
+
+
 async def test_a_dangerous_authorization_url_is_not_opened(world: World) -> None:
     world.patch[ASM] = {"authorization_endpoint": "javascript://127.0.0.1/%0aalert(1)"}
     person = Person(world)
@@ -512,3 +552,44 @@ async def test_a_cancelled_call_does_not_lose_the_token_that_is_under_way(world:
         assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
     assert world.count("/token", "refresh_token") == 1
     assert world.count("/authorize") == 1
+
+
+async def test_calls_that_begin_together_read_the_store_once(world: World) -> None:
+    reads: list[int] = []
+
+    class Counted(MemoryGrantStore):
+        def entries(self) -> dict[TokenKey, Grant]:
+            reads.append(1)
+            return super().entries()
+
+    auth = world.auth(store=Counted())
+    await call(auth)
+    provider = auth.provider(MCP)
+    reads.clear()
+    await provider.context.lock.acquire()
+    flows = [provider.async_auth_flow(httpx2.Request("POST", MCP)) for _ in range(2)]
+    async with anyio.create_task_group() as group:
+        for flow in flows:
+            group.start_soon(anext, flow)
+        await anyio.wait_all_tasks_blocked()
+        provider.context.lock.release()
+    for flow in flows:
+        await flow.aclose()
+    assert len(reads) == 3  # the grant, and the SDK's two questions
+
+
+async def test_the_errors_of_calls_that_nobody_waited_for_are_not_kept_for_ever(world: World) -> None:
+    transport = world.auth().transport(MCP)
+    transport.opened()
+    request = httpx2.Request("POST", MCP)
+    answers = [transport._answer_for(request, ServerUnavailable(f"number {number}")) for number in range(101)]
+    errors = [
+        MCPError.from_jsonrpc_error(JSONRPCError.model_validate({**answer.json(), "id": 1}))
+        for answer in answers
+        if answer
+    ]
+    assert transport.failure(errors[0]) is None
+    found = transport.failure(errors[100])
+    assert found is not None
+    assert found.message == "number 100"
+    assert transport.failure(errors[100]) is None

@@ -15,8 +15,10 @@ PACKAGE = Path(mcp_oauth_nb.__file__).parent
 
 # Beside DESIGN.md's table: `redaction`, `http`, `wire`, `loops` and the like are parts of its modules that two of them
 # share. `diagram` stands below `trace`, which offers `trace.diagram()`; both build on `wire`.
-HTTP_CLIENT = [f"http_auth{part}" for part in ("", "_checks", "_provider", "_redirect", "_storage")] + [
-    "http_transport"
+HTTP_CLIENT_PARTS = ("carrier", "checks", "context", "front", "grants", "places", "provider", "redirect", "stepup")
+HTTP_CLIENT = [f"http_auth_{part}" for part in (*HTTP_CLIENT_PARTS, "sdk_storage", "storage", "wire")] + [
+    "http_auth",
+    "http_transport",
 ]
 LAYERS = [
     [
@@ -35,10 +37,12 @@ LAYERS = [
         "jwt_view",
         "dotenv_text",
         "checks",
+        "addresses",
     ],
     [
         "challenge",
         "store",
+        "shared_store",
         "diagram_layout",
         "diagram_svg",
         "diagram",
@@ -71,7 +75,8 @@ LAYERS = [
         "browser_login",
         *HTTP_CLIENT,
     ],
-    ["lab", "exercises"],
+    ["lab", "http_lab_network", "http_lab", "exercises"],
+    ["debugger"],
     [
         "demo",
         "doctor",
@@ -79,6 +84,9 @@ LAYERS = [
         "serve_http",
         "mock_server",
         "widgets",
+        "flow_debugger",
+        "debug_command",
+        "magics",
         "cli",
         "main",
         "__main__",
@@ -168,7 +176,7 @@ def test_every_public_function_class_and_method_is_documented() -> None:
                 if named and not item.name.startswith("_") and ast.get_docstring(item) is None:
                     missing.append(f"{path.relative_to(PACKAGE)}:{item.lineno} {item.name}")
     # A property's setter is documented by its getter.
-    setters = {line for line in missing if line.split()[-1] in {"token", "access_token", "refresh_token"}}
+    setters = {line for line in missing if line.split()[-1] in {"token", "access_token", "refresh_token", "user"}}
     overridden = {line for line in missing if line.split()[-1] in OVERRIDDEN}
     assert not [line for line in missing if line not in setters | overridden]
 

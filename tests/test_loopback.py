@@ -33,3 +33,13 @@ def test_without_a_variable_none_is_blamed() -> None:
     with listen(0) as first, pytest.raises(ConfigurationError) as caught:
         listen(first.getsockname()[1])
     assert caught.value.variables == ()
+
+
+def test_a_port_is_free_again_while_the_last_connection_lingers() -> None:
+    with listen(0) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as visitor:
+            # Whoever closes first has the connection linger.
+            listener.accept()[0].close()
+            visitor.recv(1)
+    listen(port).close()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -348,3 +349,63 @@ async def test_a_401_while_the_provider_is_down_keeps_the_tokens(provider: Provi
     with pytest.raises(ServerUnavailable):
         await handler.access_token_for_request(rejected=before.access_token)
     assert handler.token == before
+
+
+# -- what happens meanwhile ------------------------------------------------------------------------------------------
+
+
+async def test_a_sign_out_during_a_refresh_is_not_undone_and_ends_the_new_token_too(
+    provider: Provider, clock: ManualClock
+) -> None:
+    handler = await signed_in(provider, clock, revocation_url="https://id.example/revoke")
+    provider.seen.clear()
+
+    def sign_out() -> None:
+        handler.token = None
+
+    provider.meanwhile = sign_out
+    with pytest.raises(AuthenticationRequired, match="signed out"):
+        await handler.refresh_access_token()
+    assert handler.token is None
+    assert [urlsplit(one.url).path for one in provider.seen] == ["/token", "/revoke", "/revoke"]
+
+
+async def test_a_sign_out_during_the_refresh_of_a_lone_refresh_token_is_not_undone(
+    provider: Provider, clock: ManualClock
+) -> None:
+    handler = handler_for(provider, clock)
+    handler.refresh_token = provider.tokens()["refresh_token"]
+
+    def sign_out() -> None:
+        handler.token = None
+
+    provider.meanwhile = sign_out
+    with pytest.raises(AuthenticationRequired, match="signed out"):
+        await handler.refresh_access_token()
+    assert handler.token is handler.refresh_token is None
+
+
+async def test_a_sign_in_during_a_refresh_is_the_one_that_holds(provider: Provider, handler: OAuthHandler) -> None:
+    newer = Token("another-persons-token", resource=API)
+
+    def sign_in() -> None:
+        handler.token = newer
+
+    provider.meanwhile = sign_in
+    assert await handler.refresh_access_token() == newer
+    assert handler.token == newer
+
+
+@pytest.mark.parametrize("lifetime", [1, 20, 60])
+async def test_a_short_lifetime_is_no_refresh_at_every_call(
+    provider: Provider, clock: ManualClock, lifetime: int
+) -> None:
+    provider.expires_in = lifetime
+    handler = await signed_in(provider, clock)
+    provider.seen.clear()
+    for _ in range(3):
+        await handler.access_token_for_request()
+    assert provider.seen == []
+    clock.advance(lifetime * 3 / 4)
+    await handler.access_token_for_request()
+    assert len(provider.seen) == 1

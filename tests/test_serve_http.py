@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -28,15 +31,26 @@ pytestmark = pytest.mark.anyio
 
 LIMIT_SECONDS = 30
 
+# How often a person tries again where nobody listens yet: some clients listen only once the browser is on its way.
+RELOADS = 6
+
 
 class Program:
-    """The running server; `url` is its public URL."""
+    """The running server; `url` is its public URL.
 
-    def __init__(self, directory: Path):
+    Args:
+        directory: where it runs.
+        options: more of `serve`'s.
+    """
+
+    def __init__(self, directory: Path, *options: str):
         command = [sys.executable, "-u", "-m", "mcp_oauth_nb", "serve", "--transport", "http", "--port", "0", "--mock"]
+        command += options
         environment = {**os.environ, "LOG_LEVEL": "INFO", "HOME": str(directory)}
+        # Appended to, so that we can read in it while the program writes.
+        self._log = tempfile.TemporaryFile("a+", encoding="utf-8")  # noqa: SIM115
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=directory, env=environment
+            command, stdout=subprocess.PIPE, stderr=self._log, text=True, cwd=directory, env=environment
         )
         assert self.process.stdout is not None
         self.said = ""
@@ -44,16 +58,23 @@ class Program:
             self.said += line
             if "Ctrl-C" in line:
                 break
-        found = re.search(r"(http://\S+)/mcp\n", self.said)
+        found = re.search(r"(https?://\S+)/mcp\n", self.said)
         assert found is not None, self.said
         self.url = found[1]
+
+    def log(self) -> str:
+        """Return what it has logged so far."""
+        self._log.seek(0)
+        return self._log.read()
 
     def stop(self) -> tuple[float, str]:
         """Send SIGTERM; return how long the program took, in seconds, and its log."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=LIMIT_SECONDS)
-        return time.monotonic() - start, log
+        self.process.communicate(timeout=LIMIT_SECONDS)
+        seconds = time.monotonic() - start
+        with self._log:
+            return seconds, self.log()
 
 
 @pytest.fixture
@@ -97,7 +118,8 @@ class Person:
         return True
 
     def _go(self, url: str) -> None:
-        with httpx.Client(follow_redirects=True, cookies=self._cookies) as browser:
+        carrier = httpx.HTTPTransport(retries=RELOADS)
+        with httpx.Client(follow_redirects=True, cookies=self._cookies, transport=carrier) as browser:
             page = browser.get(url)
             while (form := Form(page)).action is not None:
                 self.pages.append(urlsplit(str(page.url)).path)
@@ -146,6 +168,63 @@ def test_the_program_says_how_to_connect_and_stops_within_five_seconds(program: 
     assert seconds < 5
 
 
+def connect(program: Program) -> socket.socket:
+    parts = urlsplit(program.url)
+    return socket.create_connection((parts.hostname, parts.port), timeout=LIMIT_SECONDS)
+
+
+def send(connection: socket.socket, program: Program, request: str, *headers: str) -> None:
+    lines = [f"{request} HTTP/1.1", f"Host: {urlsplit(program.url).netloc}", *headers, "", ""]
+    connection.sendall("\r\n".join(lines).encode())
+
+
+def until_refused(program: Program) -> None:
+    """Knock until nobody opens any more."""
+    while True:
+        try:
+            connect(program).close()
+        except ConnectionError:
+            return
+
+
+def test_sigterm_lets_a_request_end_and_the_program_ends_in_five_seconds_whatever_stays_open(program: Program) -> None:
+    opening = {
+        "jsonrpc": "2.0",
+        "id": 0,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+    }
+    accept = "application/json, text/event-stream"
+    registration = json.dumps({"redirect_uris": ["http://127.0.0.1/cb"]}).encode()
+    with httpx.Client(base_url=program.url) as client, connect(program) as idle, connect(program) as busy:
+        session = client.post("/mcp", json=opening, headers={"Accept": accept}).headers["mcp-session-id"]
+        send(idle, program, "GET /health")
+        assert idle.recv(4096).startswith(b"HTTP/1.1 200 ")
+        with client.stream("GET", "/mcp", headers={"Accept": accept, "Mcp-Session-Id": session}) as stream:
+            assert stream.status_code == 200
+            length = f"Content-Length: {len(registration)}"
+            send(busy, program, "POST /register", "Content-Type: application/json", "Expect: 100-continue", length)
+            assert busy.recv(4096).startswith(b"HTTP/1.1 100 ")
+            start = time.monotonic()
+            program.process.send_signal(signal.SIGTERM)
+            until_refused(program)
+            busy.sendall(registration)
+            assert busy.recv(4096).startswith(b"HTTP/1.1 201 ")
+            program.process.wait(LIMIT_SECONDS)
+            assert time.monotonic() - start < 5
+    _, log = program.stop()
+    assert "Traceback" not in log
+
+
+def test_a_request_that_never_ends_does_not_keep_the_program(program: Program) -> None:
+    with connect(program) as stuck:
+        headers = ["Content-Type: application/json", "Expect: 100-continue", "Content-Length: 10"]
+        send(stuck, program, "POST /register", *headers)
+        assert stuck.recv(4096).startswith(b"HTTP/1.1 100 ")
+        seconds, _ = program.stop()
+    assert seconds < 5
+
+
 async def test_the_log_has_who_did_what_and_no_secret(program: Program) -> None:
     async with Session.open(f"{program.url}/mcp", auth=auth(Person())) as session:
         await session.call_tool("get_github_user_info")
@@ -164,6 +243,66 @@ def test_a_public_url_that_cannot_work_is_a_clear_error() -> None:
     settings = IsolatedSettings(oauth_client_id="an-id", oauth_client_secret="a-secret-of-a-test")
     with pytest.raises(ConfigurationError):
         build(settings, "http://example.com")
+
+
+def serve(home: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a server that is not expected to start."""
+    command = [sys.executable, "-m", "mcp_oauth_nb", "serve", "--transport", "http", "--port", "0", "--mock", *options]
+    given = {**os.environ, "HOME": str(home), **variables}
+    return subprocess.run(command, cwd=home, env=given, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--host", "0.0.0.0"], "Add --public-url"),
+        (["--host", "192.0.2.1", "--public-url", "https://mcp.example"], "cannot be listened on"),
+        (["--host", "no.such.host.invalid", "--public-url", "https://mcp.example"], "cannot be listened on"),
+        (["--host", "0.0.0.0", "--public-url", "http://mcp.example"], "https"),
+        (["--store", "state"], "STORE_ENCRYPTION_KEY is not set"),
+        (["--store", "etcd://127.0.0.1"], "no store of the kind etcd"),
+        (["--store", "redis://:hush-and-be-quiet@127.0.0.1:1/0"], "STORE_ENCRYPTION_KEY is not set"),
+    ],
+)
+def test_what_cannot_be_served_is_one_clear_message(tmp_path: Path, options: list[str], says: str) -> None:
+    ended = serve(tmp_path, *options)
+    assert ended.returncode == 1
+    assert says in ended.stderr
+    assert "What to do:" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_store_that_is_not_there_stops_the_start_and_its_password_is_not_shown(tmp_path: Path) -> None:
+    url = "redis://:hush-and-be-quiet@127.0.0.1:1/0"
+    ended = serve(tmp_path, STORE_URL=url, STORE_ENCRYPTION_KEY="ab" * 32)
+    assert ended.returncode == 1
+    assert "redis://127.0.0.1:1/0 cannot be used: nothing answers there" in ended.stderr
+    assert "hush" not in ended.stderr + ended.stdout
+
+
+def test_a_server_for_every_interface_is_reached_under_its_public_name_alone(tmp_path: Path) -> None:
+    program = Program(tmp_path, "--host", "0.0.0.0", "--public-url", "https://mcp.example")
+    found = re.search(r"Listens at: +http://0\.0\.0\.0:(\d+)\n", program.said)
+    assert found is not None
+    metadata = f"http://127.0.0.1:{found[1]}/.well-known/oauth-protected-resource/mcp"
+    assert httpx.get(metadata, headers={"Host": "mcp.example"}).json()["resource"] == "https://mcp.example/mcp"
+    assert httpx.get(metadata).status_code == 421
+    program.stop()
+
+
+def test_what_is_kept_in_a_directory_survives_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_ENCRYPTION_KEY", "ab" * 32)
+    first = Program(tmp_path, "--store", "state")
+    metadata = {"redirect_uris": ["http://127.0.0.1/cb"], "token_endpoint_auth_method": "none"}
+    client = httpx.post(f"{first.url}/register", json=metadata).json()["client_id"]
+    first.stop()
+    port = str(urlsplit(first.url).port)
+    second = Program(tmp_path, "--store", "state", "--port", port)
+    assert second.url == first.url
+    query = {"client_id": client, "redirect_uri": "http://127.0.0.1:1/cb"}
+    assert httpx.get(f"{second.url}/authorize", params=query).status_code == 303
+    assert httpx.get(f"{second.url}/authorize", params={**query, "client_id": "other"}).status_code == 400
+    second.stop()
 
 
 def test_for_the_real_github_the_callback_to_register_is_named() -> None:

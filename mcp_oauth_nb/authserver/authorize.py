@@ -10,13 +10,13 @@ from mcp.server.auth.provider import AuthorizationErrorCode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..errors import McpOAuthError
+from ..errors import McpOAuthError, StoreUnavailable
 from . import forms, pages, redirects
 from .browsers import Browsers
 from .clients import Client
 from .forms import Malformed, Parameters
 from .provider import BROWSER, Provider
-from .throttle import Throttle
+from .throttle import RETRY_SECONDS, Throttle
 
 Problem = tuple[AuthorizationErrorCode, str]
 
@@ -67,6 +67,8 @@ class AuthorizeEndpoint:
             return pages.error_page("Invalid request", "client_id or redirect_uri is repeated.", status=400)
         try:
             client = await self._clients.find(parameters.get("client_id", ""))
+        except StoreUnavailable:
+            raise
         except McpOAuthError as error:
             return pages.error_page("Unknown client", error.message, status=400)
         if not client.allows(parameters.get("redirect_uri", "")):
@@ -151,6 +153,13 @@ def to_client(
     url = redirects.answer_url(redirect_uri, **fields, state=state, iss=issuer)
     # 303: a browser that answers a form with another form would send it along (RFC 9700 section 4.12).
     return RedirectResponse(url, 303, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
+
+
+def unavailable_page() -> Response:
+    """Tell a person that the store does not answer."""
+    text = "This server cannot remember anything just now. Try again in a moment; nothing is lost."
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return pages.error_page("Not now", text, status=503, headers=headers)
 
 
 def too_many(wait: int) -> Response:

@@ -10,7 +10,7 @@ from mcp.server.auth.provider import RegistrationError
 from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthClientInformationFull, OAuthClientMetadata
 from pydantic import AnyUrl, ValidationError
 
-from ..errors import ConfigurationError, McpOAuthError, ProtocolError
+from ..errors import ConfigurationError, McpOAuthError, ProtocolError, StoreUnavailable
 from . import redirects
 from .documents import CachedDocuments, is_document_url
 from .metadata import AUTH_METHODS
@@ -168,9 +168,15 @@ class ClientDirectory:
         return Client.model_validate({**stored, "origin": "dynamic", "may_ask": self._scopes})
 
     async def get(self, client_id: str) -> Client | None:
-        """Return the client, or None: what the SDK's handlers ask for."""
+        """Return the client, or None: what the SDK's handlers ask for.
+
+        Raises:
+            StoreUnavailable: nobody can tell now.
+        """
         try:
             return await self.find(client_id)
+        except StoreUnavailable:
+            raise
         except McpOAuthError:
             return None
 

@@ -15,7 +15,7 @@ from mcp.server.auth.provider import AuthorizationErrorCode, AuthorizationParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..errors import AccessDenied, McpOAuthError, TransientError
+from ..errors import AccessDenied, McpOAuthError, StoreUnavailable, TransientError
 from . import forms, pages, redirects
 from .authorize import to_client, too_many
 from .browsers import Browsers
@@ -62,9 +62,10 @@ class ConsentEndpoint:
         if flow is None or client is None or not self._browsers.is_same(request, flow["browser"]):
             return _stale()
         params = AuthorizationParams.model_validate(flow["params"])
-        if await self._has_consented(flow, params) and await self._vault.delete("flows", flow_id):
-            return await self._to_upstream(flow, params)
         redirect_uri = str(params.redirect_uri)
+        allowed_before = await self._allowed_before(flow, params)
+        if _may_skip(redirect_uri, params, allowed_before) and await self._vault.delete("flows", flow_id):
+            return await self._to_upstream(flow, params)
         question = pages.Question(
             client_name=client.display_name,
             client_known_by=_known_by(client),
@@ -72,6 +73,7 @@ class ConsentEndpoint:
             on_this_machine=redirects.is_on_this_machine(redirect_uri),
             scopes=params.scopes or [],
             resource=params.resource or "",
+            allowed_before=allowed_before,
         )
         leads_to = [redirect_uri, self._upstream.settings.oauth_authorization_url]
         fields = {"flow": flow_id, "form_token": flow["form_token"]}
@@ -105,17 +107,13 @@ class ConsentEndpoint:
 
     # -- consent that was given before ---------------------------------------------------------------------------
 
-    async def _has_consented(self, flow: dict[str, Any], params: AuthorizationParams) -> bool:
-        name = _consent_name(flow, params)
-        given = await self._vault.get("consents", name) if name is not None else None
-        return given is not None and set(params.scopes or []) <= set(given["scopes"])
+    async def _allowed_before(self, flow: dict[str, Any], params: AuthorizationParams) -> frozenset[str]:
+        given = await self._vault.get("consents", _consent_name(flow, params))
+        return frozenset(given["scopes"]) if given is not None else frozenset()
 
     async def _remember_consent(self, flow: dict[str, Any], params: AuthorizationParams) -> None:
+        scopes = sorted({*await self._allowed_before(flow, params), *(params.scopes or [])})
         name = _consent_name(flow, params)
-        if name is None:
-            return
-        before = await self._vault.get("consents", name) or {"scopes": []}
-        scopes = sorted({*before["scopes"], *(params.scopes or [])})
         await self._vault.put("consents", name, {"scopes": scopes}, lifetime=CONSENT_LIFETIME_SECONDS)
 
     # -- to GitHub and back --------------------------------------------------------------------------------------
@@ -157,9 +155,15 @@ class ConsentEndpoint:
         except McpOAuthError as error:
             log.warning("The upstream provider gave no token: %s", error.message)
             return self._failed(flow, (_kind(error, url), "GitHub did not give the access that was asked for."))
-        code = await self._grants.issue_code(
-            flow["client_id"], params, scopes=person.scopes, subject=person.login, upstream=person.token
-        )
+        try:
+            code = await self._grants.issue_code(
+                flow["client_id"], params, scopes=person.scopes, subject=person.login, upstream=person.token
+            )
+        except StoreUnavailable as error:
+            # Nobody will ever ask for this token, so it does not stay.
+            log.warning("No code could be stored: %s", error.message)
+            await self._upstream.revoke(person.token)
+            return self._failed(flow, ("temporarily_unavailable", "Try again later."))
         return to_client(str(params.redirect_uri), issuer=self._issuer, state=params.state, code=code)
 
     def _failed(self, flow: dict[str, Any], problem: tuple[AuthorizationErrorCode, str]) -> Response:
@@ -178,16 +182,22 @@ def _kind(error: McpOAuthError, url: str) -> AuthorizationErrorCode:
     return next((code for code in _FROM_UPSTREAM if code == said), "temporarily_unavailable")
 
 
-def _consent_name(flow: dict[str, Any], params: AuthorizationParams) -> str | None:
-    """Name what a consent is remembered under; None where it is asked for every time.
+def _consent_name(flow: dict[str, Any], params: AuthorizationParams) -> str:
+    """Name what a consent is remembered under. A program on this machine may listen elsewhere each time."""
+    redirect_uri = str(params.redirect_uri)
+    target = "this machine" if redirects.is_on_this_machine(redirect_uri) else redirect_uri
+    return "\n".join([flow["browser"], flow["client_id"], target, params.resource or ""])
+
+
+def _may_skip(redirect_uri: str, params: AuthorizationParams, allowed_before: frozenset[str]) -> bool:
+    """Say whether the person need not be asked: they allowed all of it before, and it can only go to that client.
 
     RFC 8252 section 8.6: whoever listens on this machine may only claim to be the client, so no flow to it runs
-    without the person.
+    without the person. What they allowed before is shown, no more.
     """
-    redirect_uri = str(params.redirect_uri)
     if redirects.is_on_this_machine(redirect_uri):
-        return None
-    return "\n".join([flow["browser"], flow["client_id"], redirect_uri, params.resource or ""])
+        return False
+    return bool(allowed_before) and allowed_before.issuperset(params.scopes or [])
 
 
 def _known_by(client: Client) -> str:

@@ -8,27 +8,21 @@ that the name resolves to is public, the connection goes to the address that was
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
-import socket
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 import httpx
 
+from ..addresses import Resolver, is_public, is_public_name, resolve
 from ..clock import Clock
 from ..errors import McpOAuthError, ProtocolError, SecurityError, ServerUnavailable, TransientError, Unreachable
 from ..http import Answer, ClientFactory, send
 from .vault import Vault
 
 log = logging.getLogger(__name__)
-
-#: Returns the addresses of a host name, as text. May raise OSError.
-Resolver = Callable[[str], Awaitable[Sequence[str]]]
 
 _DEADLINE_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024
@@ -40,10 +34,6 @@ _CACHE_MIN, _CACHE_MAX = 60, 24 * 3600
 _STALE_SECONDS = 7 * 24 * 3600
 
 _REFERENCE = "draft-ietf-oauth-client-id-metadata-document; MCP, Security Best Practices, SSRF"
-
-_LABEL = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?<!-)")
-# An IPv6-only network reaches IPv4 through it (RFC 6052). Other wrappings of an IPv4 address are refused as a whole.
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_document_url(client_id: str) -> bool:
@@ -79,45 +69,9 @@ def _url_problem(url: str) -> str | None:
         return "has no path, or one with dot segments"
     if port is not None and port != 443:
         return "has a port"
-    if not _is_public_name(parts.hostname or ""):
+    if not is_public_name(parts.hostname or ""):
         return "has a host that is no public host name"
     return None
-
-
-def _is_public_name(host: str) -> bool:
-    labels = host.split(".")
-    # An address in any spelling ends in a number (2130706433, 0x7f.1): they are refused before anything resolves them.
-    if len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels) or not labels[-1].isalpha():
-        return False
-    return labels[-1] not in ("localhost", "local", "internal", "lan", "home", "corp", "intranet", "arpa")
-
-
-def is_public(address: str) -> bool:
-    """Say whether an address is out in the internet: not private, loopback, link-local, multicast or reserved."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
-        if ip.ipv4_mapped or ip.sixtofour or ip.teredo:
-            return False
-    return ip.is_global and not ip.is_multicast
-
-
-async def resolve(host: str) -> Sequence[str]:
-    """Ask the operating system for the addresses of a host name.
-
-    Raises:
-        OSError: there are none.
-    """
-
-    def ask() -> list[str]:
-        found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-    return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
 
 
 def direct_client() -> httpx.AsyncClient:

@@ -23,7 +23,7 @@ from .authorize import same_resource
 from .forms import Malformed, Parameters
 from .metadata import GRANT_TYPES
 from .provider import Provider
-from .throttle import Throttle
+from .throttle import RETRY_SECONDS, Throttle
 
 # RFC 6749 section 5.1.
 _NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -211,6 +211,13 @@ def _challenged(response: Response) -> Response:
 def _error(error: str, description: str, status: int = 400) -> Response:
     content: dict[str, Any] = {"error": error, "error_description": description}
     return JSONResponse(content, status, headers=_NOT_STORED)
+
+
+def unavailable() -> Response:
+    """Tell a client that the store does not answer (RFC 9110 section 15.6.4): what it has stays good."""
+    response = _error("temporarily_unavailable", "Nothing was changed. Try again later.", 503)
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def _slow_down(wait: int) -> Response:

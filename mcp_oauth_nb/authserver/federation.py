@@ -17,7 +17,7 @@ from mcp.server.auth.provider import AccessToken
 from ..authorization import PendingFlow, PendingFlows, read_callback
 from ..clock import Clock
 from ..config import Settings
-from ..errors import AccessDenied, AuthenticationRequired, McpOAuthError, ReauthorizeError
+from ..errors import AccessDenied, AuthenticationRequired, McpOAuthError, ReauthorizeError, StoreUnavailable
 from ..github import GitHubClient
 from ..http import ClientFactory
 from ..oauth_handler import OAuthHandler
@@ -124,6 +124,8 @@ class UpstreamTokens:
         self._upstream = upstream
         self._grants = grants
         self._vault = grants.vault
+        # Refreshed, and the store did not take them. The old ones are used up, so these are all there is.
+        self._unsaved: dict[str, Token] = {}
 
     async def get(self, access: AccessToken, *, rejected: str | None = None) -> str:
         """Return the GitHub token behind an access token of ours.
@@ -133,9 +135,12 @@ class UpstreamTokens:
 
         Raises:
             ReauthorizeError: there is none, or GitHub does not accept it any more; then the family has ended.
-            TransientError: it must be refreshed and GitHub cannot be reached; nothing is lost.
+            TransientError: it must be refreshed and GitHub cannot be reached, or the store does not answer; nothing
+                is lost.
         """
         family = str((access.claims or {}).get("grant"))
+        if family in self._unsaved:
+            await self.save_again()
         token = await self._load(family)
         if rejected != token.access_token and not token.is_expired(
             self._upstream.clock.now(), margin=EARLY_REFRESH_SECONDS
@@ -162,8 +167,23 @@ class UpstreamTokens:
             await self._save(family, newer)
         return usable
 
+    async def save_again(self) -> None:
+        """Store what the store did not take before, and give back the turns that were kept meanwhile.
+
+        Raises:
+            StoreUnavailable: it still does not take it.
+        """
+        for family, token in list(self._unsaved.items()):
+            await self._save(family, token)
+            self._unsaved.pop(family, None)
+            await self._vault.give_turn(family, lifetime=self._grants.lifetime)
+
     async def _save(self, family: str, token: Token) -> None:
-        await self._vault.put("upstream", family, token.to_dict(), lifetime=self._grants.lifetime)
+        try:
+            await self._vault.put("upstream", family, token.to_dict(), lifetime=self._grants.lifetime)
+        except StoreUnavailable:
+            self._unsaved[family] = token
+            raise
         if not await self._grants.is_alive(family) and await self._vault.delete("upstream", family):
             # It ended while we were refreshing, and whoever ended it revoked the old token.
             await self._upstream.revoke(token)

@@ -4,6 +4,10 @@ One authorization by one person begins a *family*: a code, the tokens it is exch
 and the token at GitHub behind them all. A token is good while its family lives. Whoever presents a code or a refresh
 token a second time ends the family (RFC 6749 section 4.1.2, RFC 9700 section 4.14): either the client's copy or the
 presenter's was stolen, and nobody can tell which.
+
+What replaces a code or refresh token is stored before that is used up: if the store fails in between, the client asks
+again and nothing is lost. A code that nobody exchanges leaves no token alive at GitHub: `end_unredeemed` revokes it.
+Only where the store used a code up and its answer was lost, and the client never asks again, does one outlive it.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: RFC 6749 section 4.1.2 allows ten minutes; a client that was just redirected to needs seconds.
 CODE_LIFETIME_SECONDS = 60.0
+#: A code that was not exchanged is found for so long by a worker, so that its token at GitHub is revoked.
+UNREDEEMED_KEPT_SECONDS = 24 * 3600.0
 
 _MOST_CACHED = 1000
 
@@ -97,7 +103,7 @@ class Grants:
     async def issue_code(
         self, client_id: str, params: AuthorizationParams, *, scopes: Sequence[str], subject: str, upstream: Token
     ) -> str:
-        """Return a code for what a person consented to. If it is never exchanged, all of it is gone in a minute."""
+        """Return a code for what a person consented to. If nobody exchanges it, `end_unredeemed` ends it."""
         code = self._random()
         record = {
             "client_id": client_id,
@@ -110,7 +116,8 @@ class Grants:
             "family": self._random(),
             "upstream": upstream.to_dict(),
         }
-        await self.vault.put("codes", code, record, lifetime=CODE_LIFETIME_SECONDS)
+        lifetime, kept = CODE_LIFETIME_SECONDS, UNREDEEMED_KEPT_SECONDS
+        await self.vault.put("codes", code, record, lifetime=lifetime, kept=kept)
         return code
 
     async def load_code(self, client_id: str, code: str) -> Code | None:
@@ -130,7 +137,10 @@ class Grants:
         """
         if code.resource != resource:
             raise TokenError("invalid_target", "The code is for another resource.")  # RFC 8707 section 2.2
-        stored = await self._use_up("codes", code.code, code.family, code.client_id)
+        await self._mark_used(code.code, code.family, code.client_id)
+        stored = await self.vault.get("codes", code.code)
+        if stored is None:
+            raise await self._lost(code.client_id, code.code)
         family = Family(
             id=code.family,
             client_id=code.client_id,
@@ -145,9 +155,20 @@ class Grants:
         if await self.vault.get("ended", family.id) is not None:
             # Somebody presented the code again before the line above. `end` has left it to us.
             await self.end(family.id)
+            await self.vault.delete("codes", code.code)
             raise _used()
+        tokens = await self._issue(family, code.scopes)
+        await self._use_up("codes", code.code, code.client_id)
         log.info("Authorization of %r by %s: scopes %s", code.client_id, code.subject, " ".join(code.scopes))
-        return await self._issue(family, code.scopes)
+        return tokens
+
+    async def end_unredeemed(self) -> None:
+        """End what the codes stood for that expired before somebody exchanged them: revoke their tokens at GitHub."""
+        for stored in await self.vault.take_expired("codes"):
+            # An exchange that broke off may have begun the family, and then that has the token.
+            if not await self.end(stored["family"]):
+                log.info("A code of %r was never exchanged", stored["client_id"])
+                await self._on_end(Token.from_dict(stored["upstream"]))
 
     # -- tokens --------------------------------------------------------------------------------------------------
 
@@ -220,21 +241,28 @@ class Grants:
         Raises:
             TokenError: it was used in this very moment by somebody else, or its family has ended.
         """
-        await self._use_up("refresh", refresh.token, refresh.family, refresh.client_id)
+        await self._mark_used(refresh.token, refresh.family, refresh.client_id)
         family = await self._family(refresh.family)
         if family is None:
             raise _used()
-        return await self._issue(family, scopes)
+        tokens = await self._issue(family, scopes)
+        await self._use_up("refresh", refresh.token, refresh.client_id)
+        log.info("Refresh by %r for %s: scopes %s", family.client_id, family.subject, " ".join(scopes))
+        return tokens
 
-    async def end(self, family: str) -> None:
-        """End a family: none of its tokens is good from here on, and the one at GitHub is revoked."""
+    async def end(self, family: str) -> bool:
+        """End a family: none of its tokens is good from here on, and the one at GitHub is revoked.
+
+        Returns whether it was this call that ended it.
+        """
         await self.vault.put("ended", family, {}, lifetime=self.lifetime)
         if not await self.vault.delete("families", family):
-            return
+            return False
         stored = await self.vault.claim("upstream", family)
         log.info("A grant has ended")
         if stored is not None:
             await self._on_end(Token.from_dict(stored))
+        return True
 
     async def is_alive(self, family: str) -> bool:
         """Say whether a family has not ended."""
@@ -257,14 +285,17 @@ class Grants:
             refresh_token=refresh if refreshable else None,
         )
 
-    async def _use_up(self, kind: Kind, name: str, family: str, client_id: str) -> dict[str, Any]:
-        # The mark first: whoever comes second finds it, whatever happens between these two lines.
+    async def _mark_used(self, name: str, family: str, client_id: str) -> None:
+        # Before it is used up: whoever comes second finds the mark, whatever happens in between.
         await self.vault.put("used", name, {"family": family, "client_id": client_id}, lifetime=self.lifetime)
-        stored = await self.vault.claim(kind, name)
-        if stored is None:
-            await self._notice_reuse(client_id, name)
-            raise _used()
-        return stored
+
+    async def _use_up(self, kind: Kind, name: str, client_id: str) -> None:
+        if not await self.vault.delete(kind, name):
+            raise await self._lost(client_id, name)
+
+    async def _lost(self, client_id: str, name: str) -> TokenError:
+        await self._notice_reuse(client_id, name)
+        return _used()
 
     async def _notice_reuse(self, client_id: str, name: str) -> None:
         used = await self.vault.get("used", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
@@ -14,6 +15,8 @@ from mcp.server.auth.provider import (
 )
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
+from ..clock import Clock
+from ..errors import StoreUnavailable
 from ..pkce import random_token
 from ..redaction import remember
 from .clients import ClientDirectory
@@ -33,6 +36,8 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         consent_url: the page that asks the person.
         resource: the one resource that tokens are for.
         default_scopes: what a request that names none asks for.
+        token_bytes: the source of randomness.
+        clock: says when a client registered.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         resource: str,
         default_scopes: Sequence[str],
         token_bytes: Callable[[int], bytes],
+        clock: Clock,
     ):
         self.clients = clients
         self.grants = grants
@@ -51,20 +57,29 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         self._resource = resource
         self._default_scopes = list(default_scopes)
         self._token_bytes = token_bytes
+        self._clock = clock
 
     async def get_client(self, client_id: str) -> OAuthClientInformationFull | None:
         """Return the client, or None."""
         return await self.clients.get(client_id)
 
     async def register_client(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep a client that registers itself; the endpoint has checked it."""
+        """Keep a client that registers itself; the endpoint has checked it.
+
+        The SDK's handler has drawn its id and its secret, and read the time, by itself, and answers with this object:
+        here they come from where everything else in this server does.
+        """
+        client_info.client_id = str(uuid.UUID(bytes=self._token_bytes(16), version=4))
+        client_info.client_id_issued_at = int(self._clock.now())
+        if client_info.client_secret is not None:
+            client_info.client_secret = self._token_bytes(32).hex()
         await self.clients.register(client_info)
 
     async def authorize(self, client: OAuthClientInformationFull, params: AuthorizationParams) -> str:
         """Keep the request, bound to the browser it came from, and return the consent page's URL.
 
         Raises:
-            AuthorizeError: it is for another resource.
+            AuthorizeError: it is for another resource, or the store does not answer.
         """
         if params.resource != self._resource:
             raise AuthorizeError("invalid_target", "The resource is not this server's.")  # RFC 8707 section 2.1
@@ -78,7 +93,11 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
             "browser": BROWSER.get(),
             "form_token": random_token(self._token_bytes),
         }
-        await self.grants.vault.put("flows", flow, record, lifetime=FLOW_LIFETIME_SECONDS)
+        try:
+            await self.grants.vault.put("flows", flow, record, lifetime=FLOW_LIFETIME_SECONDS)
+        except StoreUnavailable as error:
+            # RFC 6749 section 4.1.2.1: it has this code because no redirect can have the status 503.
+            raise AuthorizeError("temporarily_unavailable", "Try again later.") from error
         return f"{self._consent_url}?flow={flow}"
 
     async def load_authorization_code(self, client: OAuthClientInformationFull, authorization_code: str) -> Code | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
+import anyio
 from key_value.aio.protocols import AsyncKeyValue
 from key_value.aio.stores.memory import MemoryStore
 from limits.aio.storage import Storage
@@ -22,14 +25,15 @@ from starlette.types import ASGIApp
 
 from ..clock import Clock, SystemClock
 from ..config import Settings, current_settings
+from ..errors import McpOAuthError, StoreUnavailable
 from ..http import ClientFactory, default_client
 from . import metadata
-from .authorize import AuthorizeEndpoint
+from .authorize import AuthorizeEndpoint, unavailable_page
 from .browsers import Browsers
 from .clients import ClientDirectory
 from .consent import ConsentEndpoint
 from .documents import CachedDocuments, DocumentFetcher
-from .endpoints import BackChannel
+from .endpoints import BackChannel, unavailable
 from .federation import Upstream, UpstreamTokens
 from .forms import MAX_BODY_BYTES
 from .grants import Grants
@@ -37,10 +41,18 @@ from .provider import Provider
 from .throttle import Rates, Throttle
 from .vault import Vault
 
+log = logging.getLogger(__name__)
+
 CONSENT_PATH = "/consent"
 CALLBACK_PATH = "/oauth/callback"
 RFC8414_PATH = "/.well-known/oauth-authorization-server"
 OIDC_PATH = "/.well-known/openid-configuration"
+
+#: Seconds between two looks at the codes that nobody exchanged.
+_UNREDEEMED_SECONDS = 60.0
+# Others wait longer than this for their turn before they believe that this worker is dead.
+_UNSAVED_SECONDS = 5.0
+_LAST_SAVE_SECONDS = 1.0
 
 # A store in memory forgets what was used longest ago rather than grow without end.
 _MOST_RECORDS = 100_000
@@ -56,7 +68,8 @@ class AuthorizationServer:
         settings: GitHub's endpoints and this server's credentials there; from the environment if not given.
         client: makes the HTTP client for one request to GitHub.
         clock: decides what has expired.
-        kv: where everything is remembered; in memory if not given. Workers that share it serve as one.
+        kv: where everything is remembered; in memory if not given. Workers that share it serve as one. Where it
+            raises `StoreUnavailable`, as those of `shared_store` do, the answer is 503.
         encryption_key: seals it; 32 random bytes or more, the same in every worker. Random if not given, and what
             a shared store holds is then lost at a restart.
         scopes: what can be asked for; each is a scope at GitHub too.
@@ -97,7 +110,8 @@ class AuthorizationServer:
         self.scopes = tuple(scopes)
         clock = clock or SystemClock()
         store = kv if kv is not None else MemoryStore(max_entries_per_collection=_MOST_RECORDS)
-        vault = Vault(store, encryption_key if encryption_key is not None else secrets.token_bytes(32), clock)
+        key = encryption_key if encryption_key is not None else secrets.token_bytes(32)
+        vault = Vault(store, key, clock, exclusive=kv is None)
         upstream = Upstream(
             settings or current_settings(),
             redirect_uri=public_url + CALLBACK_PATH,
@@ -123,6 +137,7 @@ class AuthorizationServer:
             resource=self.resource,
             default_scopes=default_scopes,
             token_bytes=token_bytes,
+            clock=clock,
         )
         throttle = Throttle(rates or Rates(), rate_storage)
         browsers = Browsers(secure=public_url.startswith("https://"), token_bytes=token_bytes)
@@ -140,6 +155,27 @@ class AuthorizationServer:
         self._back = BackChannel(
             provider, throttle, resource=self.resource, options=metadata.registration(scopes, default_scopes)
         )
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Look after what nobody asks for: codes that expire, and tokens that the store could not take."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(_every, _UNREDEEMED_SECONDS, self.end_unredeemed)
+            group.start_soon(_every, _UNSAVED_SECONDS, self._upstream_tokens.save_again)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+        with anyio.move_on_after(_LAST_SAVE_SECONDS):
+            await self._upstream_tokens.save_again()
+
+    async def end_unredeemed(self) -> None:
+        """Revoke the GitHub tokens behind codes that expired before a client exchanged them; `run` does it regularly.
+
+        Raises:
+            StoreUnavailable: nobody can tell now which those are.
+        """
+        await self._grants.end_unredeemed()
 
     def routes(self) -> list[BaseRoute]:
         """Return what to mount at the root of the public URL."""
@@ -181,13 +217,35 @@ class AuthorizationServer:
         return f"AuthorizationServer({self.public_url!r})"
 
 
+async def _every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await anyio.sleep(seconds)
+        try:
+            await do()
+        except McpOAuthError as error:
+            log.warning("%s", error.message)
+
+
+def _or_unavailable(handler: Handler, refuse: Callable[[], Response]) -> Handler:
+    async def guarded(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except StoreUnavailable as error:
+            log.warning("%s %s: %s", request.method, request.url.path, error.message)
+            return refuse()
+
+    return guarded
+
+
 def _for_browsers(path: str, handler: Handler, *methods: str) -> Route:
-    return Route(path, RequestBodyLimitMiddleware(request_response(handler), MAX_BODY_BYTES), methods=list(methods))
+    app = request_response(_or_unavailable(handler, unavailable_page))
+    return Route(path, RequestBodyLimitMiddleware(app, MAX_BODY_BYTES), methods=list(methods))
 
 
 def _for_clients(path: str, handler: Handler, method: str) -> Route:
     # No cookie counts at these endpoints, so that a client in any page may ask them.
-    app: ASGIApp = RequestBodyLimitMiddleware(request_response(handler), MAX_BODY_BYTES)
+    app: ASGIApp = request_response(_or_unavailable(handler, unavailable))
+    app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
     app = CORSMiddleware(
         app,
         allow_origins=["*"],

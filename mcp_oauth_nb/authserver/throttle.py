@@ -11,7 +11,13 @@ from typing import Literal
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
+from limits.errors import StorageError
 from starlette.requests import Request
+
+from ..errors import StoreUnavailable
+
+#: When to come back, where the store does not answer and nobody can know.
+RETRY_SECONDS = 5
 
 Endpoint = Literal["authorize", "token", "register"]
 
@@ -34,6 +40,7 @@ class Throttle:
     Args:
         rates: how many are allowed.
         storage: where the counts are; in memory if not given. `limits` measures real time, whatever our clock says.
+            One that can fail is made with `wrap_exceptions`.
     """
 
     def __init__(self, rates: Rates, storage: Storage | None = None):
@@ -45,8 +52,17 @@ class Throttle:
         }
 
     async def wait_for(self, endpoint: Endpoint, request: Request) -> int | None:
-        """Count a request; return the seconds to wait if it is one too many (RFC 6585 section 4), else None."""
-        address = _who(request)
+        """Count a request; return the seconds to wait if it is one too many (RFC 6585 section 4), else None.
+
+        Raises:
+            StoreUnavailable: nobody can tell now.
+        """
+        try:
+            return await self._wait_for(endpoint, _who(request))
+        except StorageError as error:
+            raise StoreUnavailable("The store that counts requests does not answer.") from error
+
+    async def _wait_for(self, endpoint: Endpoint, address: str) -> int | None:
         for item in self._items[endpoint]:
             if not await self._limiter.hit(item, endpoint, address):
                 stats = await self._limiter.get_window_stats(item, endpoint, address)

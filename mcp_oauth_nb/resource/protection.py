@@ -6,6 +6,8 @@ was issued for this resource and has the scopes of the call.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..challenge import AuthChallenge
 from ..clock import Clock, SystemClock, iso
-from ..errors import TransientError
+from ..errors import StoreUnavailable, TransientError
 from . import audit
 from .bearer import RefusedRequest, bearer_token, presents_credentials
 from .incoming import Incoming, parse_message, read_body
@@ -85,12 +87,20 @@ class ProtectedResource:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if presents_credentials(scope) and (wait := await self._failures.blocked(client_address(scope))) is not None:
-            # Before the body and the token are looked at: guessing shall cost the guesser, not us.
-            refusal = RefusedRequest(429, "rate_limited", "Too many failed authorizations", retry_after=wait)
+        # Before the body and the token are looked at: guessing shall cost the guesser, not us.
+        if presents_credentials(scope) and (refusal := await self._limited(scope)) is not None:
             await self._refuse(refusal, Incoming(), None, scope, receive, send)
             return
         await self._bounded(scope, receive, send)
+
+    async def _limited(self, scope: Scope) -> RefusedRequest | None:
+        try:
+            wait = await self._failures.blocked(client_address(scope))
+        except TransientError as error:
+            return self._unavailable(error)
+        if wait is None:
+            return None
+        return RefusedRequest(429, "rate_limited", "Too many failed authorizations", retry_after=wait)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -127,10 +137,7 @@ class ProtectedResource:
         try:
             access = await self._verifier.verify_token(token)
         except TransientError as error:
-            wait = _UNNAMED_WAIT_SECONDS
-            if error.retry_at is not None:
-                wait = max(1, round(error.retry_at - self._clock.now()))
-            raise RefusedRequest(503, "unavailable", "The token cannot be checked now", retry_after=wait) from error
+            raise self._unavailable(error) from error
         if access is None:
             raise self._invalid("unknown_token", "The access token is unknown, revoked or expired", needed)
         if access.expires_at is not None and access.expires_at <= self._clock.now():
@@ -139,6 +146,12 @@ class ProtectedResource:
             # RFC 8707 section 2, MCP "Token Audience Binding and Validation".
             raise self._invalid("wrong_audience", "The access token was not issued for this resource", needed)
         return access
+
+    def _unavailable(self, error: TransientError) -> RefusedRequest:
+        wait = _UNNAMED_WAIT_SECONDS
+        if error.retry_at is not None:
+            wait = max(1, round(error.retry_at - self._clock.now()))
+        return RefusedRequest(503, "unavailable", "The token cannot be checked now", retry_after=wait)
 
     def _invalid(self, reason: str, description: str, needed: tuple[str, ...]) -> RefusedRequest:
         return RefusedRequest(401, reason, description, error="invalid_token", scopes=needed)
@@ -211,7 +224,9 @@ class ProtectedResource:
         needed: tuple[str, ...] = (),
     ) -> None:
         if refusal.counts_as_failure:
-            await self._failures.count(client_address(scope))
+            # Where it cannot be counted, no guess can be right either: the token's store is the same.
+            with contextlib.suppress(StoreUnavailable):
+                await self._failures.count(client_address(scope))
         if refusal.reason != "unreadable":
             what = _what(scope, message)
             audit.record("denied", what, reason=refusal.reason, status=refusal.status, access=access, needed=needed)
@@ -244,6 +259,7 @@ def _www_authenticate(challenge: AuthChallenge, refusal: RefusedRequest) -> str:
     return replace(challenge, error=refusal.error, error_description=description, scopes=scopes).to_www_authenticate()
 
 
+@functools.lru_cache(maxsize=128)
 def _normalised(url: str) -> str | None:
     """Write a URL so that case and default port do not matter, a trailing slash aside; None if it is none."""
     try:

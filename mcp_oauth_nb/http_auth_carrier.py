@@ -1,0 +1,105 @@
+"""Carries the requests that an authorization makes: each has a total deadline, and some are asked again.
+
+httpx2 tells an authorization nothing of a request that failed, so that it could not go on with a token that is still
+good. Here such a failure becomes an answer that says so.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import anyio
+import httpx2
+
+from .errors import Unreachable
+from .http import MAX_BODY_BYTES
+
+#: Of one request of an authorization: all attempts, with their answers, in seconds.
+DEADLINE_SECONDS = 30.0
+
+_ATTEMPTS = "mcp-oauth-nb/attempts"
+_UNREACHABLE = "mcp-oauth-nb/unreachable"
+
+
+def allow(request: httpx2.Request, *, attempts: int) -> None:
+    """Mark a request as one of an authorization.
+
+    Args:
+        attempts: how often it may be sent while no answer arrives.
+    """
+    request.extensions[_ATTEMPTS] = attempts
+
+
+def unreachable(response: httpx2.Response) -> Unreachable | None:
+    """Return the error that an answer stands for, if it stands for one."""
+    error = response.extensions.get(_UNREACHABLE)
+    return error if isinstance(error, Unreachable) else None
+
+
+def _pause(failed: int) -> float:
+    # With jitter: many clients of a server that comes back do not come all at once.
+    return random.uniform(0.05, 0.25) * (1 << failed)
+
+
+class PatientTransport(httpx2.AsyncBaseTransport):
+    """Sends the requests that `allow` marked by their terms, and all others as they are.
+
+    Args:
+        inner: does the work.
+        deadline: seconds for one request with all its attempts.
+        pause: seconds to wait, given the number of attempts that failed.
+    """
+
+    def __init__(
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        pause: Callable[[int], float] = _pause,
+    ):
+        self._inner = inner
+        self._deadline = deadline
+        self._pause = pause
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        attempts = request.extensions.get(_ATTEMPTS)
+        if attempts is None:
+            return await self._inner.handle_async_request(request)
+        place = request.url.copy_with(userinfo=b"", query=None, fragment=None)
+        try:
+            with anyio.fail_after(self._deadline):
+                return await self._attempt(request, attempts)
+        except TimeoutError as error:
+            failure = Unreachable(f"{place} gave no complete answer within {self._deadline:g} seconds.")
+            failure.__cause__ = error
+        except httpx2.TransportError as error:
+            failure = Unreachable(f"{place} cannot be reached ({type(error).__name__}).")
+            failure.__cause__ = error
+        return httpx2.Response(503, extensions={_UNREACHABLE: failure}, stream=httpx2.ByteStream(b""))
+
+    async def _attempt(self, request: httpx2.Request, attempts: int) -> httpx2.Response:
+        for failed in range(1, attempts):
+            try:
+                return await self._send(request)
+            except httpx2.TransportError:
+                await anyio.sleep(self._pause(failed))
+        return await self._send(request)
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        """Send, and read what comes; one byte over the limit is enough for the reader to refuse it."""
+        response = await self._inner.handle_async_request(request)
+        stream, body = response.stream, bytearray()
+        assert isinstance(stream, httpx2.AsyncByteStream), "an asynchronous transport answers so"
+        try:
+            async for chunk in stream:
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    break
+        finally:
+            await stream.aclose()
+        response.stream = httpx2.ByteStream(bytes(body))
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

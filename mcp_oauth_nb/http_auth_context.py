@@ -1,0 +1,70 @@
+"""The state of the SDK's flow, with an expiry that is absolute; and how an error gets out of the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import anyio
+from mcp.client.auth.oauth2 import OAuthContext
+
+from .clock import Clock, SystemClock
+from .errors import McpOAuthError
+from .http_auth_sdk_storage import oauth_token
+from .tokens import Token
+
+
+class Stop(BaseException):
+    """Carries an error out of the SDK's flow, which logs the traceback of every `Exception` that passes through."""
+
+    def __init__(self, error: McpOAuthError):
+        super().__init__(error.message)
+        self.error = error
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Raise a typed error as a `Stop`."""
+    try:
+        yield
+    except McpOAuthError as error:
+        raise Stop(error) from None
+
+
+def free_lock() -> anyio.Lock:
+    """Make a lock that one task may take and another release: a debugger steps a flow from cell to cell."""
+    return cast(anyio.Lock, anyio.Semaphore(1))
+
+
+@dataclass
+class Context(OAuthContext):
+    """The SDK's state of a flow, with an expiry that asks the given clock."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    token: Token | None = None
+    #: The server could not refresh it early, and is not to be asked again before it must.
+    to_the_end: bool = False
+    lock: anyio.Lock = field(default_factory=free_lock)
+
+    def hold(self, token: Token | None) -> None:
+        """Use a token from now on."""
+        self.token, self.to_the_end = token, False
+        self.current_tokens = oauth_token(token, self.clock.now()) if token is not None else None
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the token's lifetime is over, or there is none."""
+        return self.token is None or self.token.is_expired(self.clock.now())
+
+    def is_token_valid(self) -> bool:
+        """Say whether to use the token as it is, neither without one nor with a better one."""
+        if self.token is None or self.is_expired:
+            return False
+        return self.to_the_end or not self.can_refresh_token() or not self.token.is_due(self.clock.now())
+
+    def clear_tokens(self) -> None:
+        """Forget the token."""
+        super().clear_tokens()
+        self.token = None

@@ -1,0 +1,173 @@
+"""The tokens of one connection: read from the store, refreshed in turn, kept under the issuer that gave them.
+
+The part of the provider that knows the store. A refresh token works once, and several sessions and processes may have
+the same one; so who refreshes has the turn from the look at the store until the new token is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+from mcp.client.auth import OAuthClientProvider
+
+from .errors import ConfigurationError, OAuthErrorResponse, ReauthorizeError, TransientError
+from .http_auth_carrier import unreachable
+from .http_auth_checks import read_token
+from .http_auth_context import Context, Stop, free_lock, stopping
+from .http_auth_sdk_storage import GrantStorage
+from .tokens import Token
+
+#: How long to wait for others that refresh: as long as they may take.
+TURN_SECONDS = 35.0
+
+
+class GrantProvider(OAuthClientProvider):
+    """The SDK's provider over a `GrantStorage`.
+
+    Args:
+        context: the state, with handlers and storage.
+        storage: keeps the grant.
+    """
+
+    context: Context
+
+    def __init__(self, context: Context, storage: GrantStorage):
+        super().__init__(
+            context.server_url, context.client_metadata, storage, client_metadata_url=context.client_metadata_url
+        )
+        self.context = context
+        self._storage = storage
+        self._refreshing = free_lock()
+
+    # -- from the store --------------------------------------------------------------------------------------------
+
+    async def _ready(self) -> None:
+        if not self._initialized:
+            async with self.context.lock:
+                if not self._initialized:
+                    await self._initialize()
+        if not self.context.is_token_valid():
+            self._adopt()
+
+    async def _initialize(self) -> None:
+        grant = self._storage.current()
+        await super()._initialize()
+        if grant is None:
+            self.context.hold(None)
+            return
+        # Without them a refresh token would go to the resource's host, whoever issued it.
+        self.context.oauth_metadata = grant.metadata
+        self.context.protected_resource_metadata = grant.resource_metadata
+        self.context.auth_server_url = grant.issuer if grant.resource_metadata is not None else None
+        self.context.hold(grant.token)
+
+    def _adopt(self) -> bool:
+        """Use what is stored, if another session or process changed it; a sign-out is a change too.
+
+        Returns:
+            Whether there is now a token to use as it is.
+        """
+        grant = self._storage.current()
+        stored = grant.token if grant is not None else None
+        if stored != self.context.token:
+            self.context.hold(stored)
+            return self.context.is_token_valid()
+        return False
+
+    # -- refresh -----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _turn_to_refresh(self, rejected: Token | None) -> AsyncIterator[bool]:
+        """Wait for others who refresh, and say whether there is still something to refresh.
+
+        Args:
+            rejected: what the MCP server answered 401 to.
+        """
+        if rejected is not None:
+            self._adopt()
+        if not self._must_refresh(rejected):
+            yield False
+            return
+        async with self._refreshing, self._storage.alone(TURN_SECONDS):
+            self._adopt()
+            yield self._must_refresh(rejected)
+
+    def _must_refresh(self, rejected: Token | None) -> bool:
+        wanted = not self.context.is_token_valid() or (rejected is not None and rejected == self.context.token)
+        return wanted and self.context.can_refresh_token()
+
+    async def _finish_refresh(self, response: httpx2.Response, rejected: Token | None) -> None:
+        try:
+            await self._handle_refresh_response(response)
+        except Stop as stop:
+            if not isinstance(stop.error, TransientError) or rejected is not None or self.context.is_expired:
+                raise
+            # Refreshing early is a courtesy: what is still valid is still used.
+            self.context.to_the_end = True
+
+    async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
+        old = self.context.token
+        if response.status_code in (404, 410):
+            # The endpoint is gone; a new authorization begins with a new discovery.
+            return self._refresh_refused(client=False)
+        with stopping():
+            if (error := unreachable(response)) is not None:
+                raise error
+            try:
+                token = await self._token(response, "refresh_token")
+            except (ReauthorizeError, OAuthErrorResponse, ConfigurationError) as error:
+                return self._refresh_refused(client=isinstance(error, ConfigurationError))
+            self._keep(old.succeeded_by(token) if old is not None else token, instead_of=old)
+        return self.context.is_token_valid()
+
+    def _refresh_refused(self, *, client: bool) -> bool:
+        refused = self.context.token
+        if self._adopt() or self.context.token != refused:
+            # Who was quicker has stored its answer: use that, and never delete it.
+            return self.context.is_token_valid()
+        self._storage.forget(client=client)
+        self.context.clear_tokens()
+        if client:
+            self.context.client_info = None
+        return False
+
+    # -- into the store ----------------------------------------------------------------------------------------------
+
+    async def _handle_token_response(self, response: httpx2.Response) -> None:
+        with stopping():
+            try:
+                token = await self._token(response, "authorization_code")
+            except ConfigurationError as error:
+                # The server knows this client no more, or not yet: it may have lost its registrations.
+                self._storage.forget(client=True)
+                self.context.client_info = None
+                raise ReauthorizeError(
+                    error.message, hint="The registration was forgotten. Call again: a new one is made."
+                ) from None
+            self._keep(token)
+
+    async def _token(self, response: httpx2.Response, grant: str) -> Token:
+        current, asked = self.context.token, self.context.client_metadata.scope
+        refreshing = grant == "refresh_token"
+        return await read_token(
+            response,
+            "refresh_token" if refreshing else "authorization_code",
+            now=self.context.clock.now(),
+            # RFC 6749 section 5.1 and 6: no scope means what was asked for, or what the old token has.
+            requested=" ".join(current.scopes) if refreshing and current is not None else asked,
+            resource=self.context.get_resource_url(),
+        )
+
+    def _keep(self, token: Token, *, instead_of: Token | None = None) -> None:
+        client = self.context.client_info
+        assert client is not None, "a token was asked for by a client"
+        client.issuer = client.issuer or self._expected_issuer()
+        metadata, resource_metadata = self.context.oauth_metadata, self.context.protected_resource_metadata
+        self._storage.bind(client.issuer, client, metadata, resource_metadata)
+        if self._storage.keep(token, instead_of=instead_of):
+            self.context.hold(token)
+        else:
+            # Signed out, or in again, while the answer was under way: that was later, and holds.
+            self._adopt()

@@ -1,0 +1,89 @@
+"""The scopes that an MCP server asks for: what a challenge says, and when asking for more has to end."""
+
+from __future__ import annotations
+
+import httpx2
+from mcp.client.auth.utils import (
+    create_client_registration_request,
+    extract_field_from_www_auth,
+    union_scopes,
+)
+
+from .challenge import AuthChallenge
+from .errors import InsufficientScope, TokenRejected
+from .http_auth_context import Context
+from .redaction import printable
+
+
+def is_challenge(response: httpx2.Response) -> bool:
+    """Say whether an answer makes the SDK authorize."""
+    if response.status_code == 401:
+        return True
+    # The SDK's own condition for a step-up.
+    return response.status_code == 403 and extract_field_from_www_auth(response, "error") == "insufficient_scope"
+
+
+def challenged_scopes(response: httpx2.Response) -> frozenset[str]:
+    """Return the scopes that a challenge names."""
+    challenge = AuthChallenge.from_www_authenticate(response.headers.get("www-authenticate", ""))
+    return frozenset(challenge.scopes if challenge is not None else ())
+
+
+class StepUps:
+    """What was asked for in vain, on one connection: it is not asked for again."""
+
+    def __init__(self) -> None:
+        self._in_vain: set[frozenset[str]] = set()
+
+    def check(self, response: httpx2.Response, granted: frozenset[str]) -> None:
+        """Check that it makes sense to authorize for this challenge.
+
+        Args:
+            granted: the scopes of the token that was refused.
+
+        Raises:
+            InsufficientScope: the same was asked for before, or is there already.
+        """
+        needed = challenged_scopes(response)
+        if response.status_code == 403 and (needed in self._in_vain or (needed and needed <= granted)):
+            # RFC 6750 section 3.1. Asking again for what is there already would never end.
+            raise _insufficient(response)
+
+    def check_answer(self, response: httpx2.Response) -> None:
+        """Check that the new token satisfied the MCP server.
+
+        Raises:
+            TokenRejected: it does not accept the token at all.
+            InsufficientScope: it asks for scopes again.
+        """
+        if response.status_code == 401:
+            raise TokenRejected("The MCP server rejects the access token that it was just authorized for.")
+        if is_challenge(response):
+            self._in_vain.add(challenged_scopes(response))
+            raise _insufficient(response)
+
+
+def registration_for_all_scopes(context: Context) -> httpx2.Request:
+    """Register for every scope that a step-up may need: each authorization asks for its own few.
+
+    The SDK registers for the first few only, and servers hold a client to that. A second registration would be
+    another client, to which a stateful MCP session does not belong.
+    """
+    scope = context.client_metadata.scope
+    for metadata in (context.protected_resource_metadata, context.oauth_metadata):
+        scope = union_scopes(scope, " ".join(metadata.scopes_supported or ()) if metadata is not None else None)
+    return create_client_registration_request(
+        context.oauth_metadata,
+        context.client_metadata.model_copy(update={"scope": scope}),
+        context.get_authorization_base_url(context.server_url),
+    )
+
+
+def _insufficient(response: httpx2.Response) -> InsufficientScope:
+    needed = tuple(sorted(challenged_scopes(response)))
+    named = f": it needs {printable(' '.join(needed))}" if needed else ""
+    return InsufficientScope(
+        f"The token is not enough for this request{named}, and asking for it did not help.",
+        required=needed,
+        hint="The authorization server does not grant it to this user or client; ask its operator.",
+    )

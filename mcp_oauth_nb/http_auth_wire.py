@@ -1,0 +1,130 @@
+"""Every request that an authorization makes, and every answer that it gets, on their way through the provider.
+
+Places are checked before anything is sent there; JSON is asked for; bodies are bounded; credentials follow no redirect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import cast
+from urllib.parse import parse_qs
+
+import httpx2
+
+from .errors import ProtocolError, RedirectRefused
+from .http import MAX_BODY_BYTES, Answer
+from .http_auth_carrier import DEADLINE_SECONDS, allow, unreachable
+from .http_auth_checks import (
+    answer_of,
+    check_metadata,
+    check_registration,
+    check_registration_offered,
+)
+from .http_auth_context import Context
+from .http_auth_places import Places
+from .redaction import printable
+
+
+class Wire:
+    """Looks at what passes, for one provider.
+
+    Args:
+        context: the flow's state.
+        places: where the MCP server may lead to.
+    """
+
+    def __init__(self, context: Context, places: Places):
+        self.places = places
+        self._context = context
+        self._unavailable: Answer | None = None
+
+    def begin(self) -> None:
+        """Forget what an earlier discovery met."""
+        self._unavailable = None
+
+    async def prepare(self, request: httpx2.Request) -> None:
+        """Check a request of the flow, and complete it.
+
+        Raises:
+            SecurityError: it would go to a place that the MCP server may not lead to.
+            McpOAuthError: see `check_metadata`, `check_registration_offered`.
+        """
+        # GitHub answers form-encoded unless asked for JSON; and what is compressed cannot be bounded.
+        request.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+        # A request that no client built has no timeout at all.
+        request.extensions["timeout"] = httpx2.Timeout(DEADLINE_SECONDS).as_dict()
+        allow(request, attempts=_attempts(request))
+        if request.method == "POST":
+            self.check_metadata()
+        if is_registration(request):
+            check_registration_offered(self._context)
+        self.places.check(str(request.url), credentials=request.method == "POST")
+        await self.places.check_resolved(str(request.url))
+
+    def check_metadata(self) -> None:
+        """Check that the authorization server may be used; see `http_auth_checks.check_metadata`."""
+        check_metadata(self._context, self.places, self._unavailable, self._context.clock.now())
+
+    async def check(self, request: httpx2.Request, response: httpx2.Response) -> None:
+        """Check an answer before the SDK reads it.
+
+        Raises:
+            TransientError: the server cannot answer now.
+            ProtocolError, SecurityError: it is none that the flow can use.
+        """
+        place = printable(str(request.url.copy_with(userinfo=b"", query=None, fragment=None)))
+        error = unreachable(response)
+        if error is not None and not is_refresh(request):
+            # What a refresh makes of it is for the flow: the token may still be good.
+            raise error
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise ProtocolError(f"{place} sent a compressed body although none was accepted.")
+        response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream), place)
+        if request.method == "POST" and response.has_redirect_location:
+            raise RedirectRefused(f"{place} answered {response.status_code} with a redirect, which is not followed.")
+        if is_registration(request):
+            await check_registration(response, self._context.clock.now())
+        elif request.method == "GET" and (response.status_code >= 500 or response.status_code == 429):
+            self._unavailable = await answer_of(response)
+
+
+def is_registration(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow registers a client."""
+    # The SDK posts forms to the token endpoint, and JSON here.
+    return request.method == "POST" and request.headers.get("content-type") == "application/json"
+
+
+def is_token_request(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow asks for a token."""
+    return request.method == "POST" and not is_registration(request)
+
+
+def is_refresh(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow asks for a token by a refresh token."""
+    return is_token_request(request) and parse_qs(request.content).get(b"grant_type") == [b"refresh_token"]
+
+
+def _attempts(request: httpx2.Request) -> int:
+    if request.method == "GET":
+        return 3
+    # Nobody knows whether the refresh token was used up; asking once more tells. A code is never sent twice.
+    return 2 if is_refresh(request) else 1
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body that ends with an error where it gets too long."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, place: str):
+        self._inner = inner
+        self._place = place
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._inner:
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise ProtocolError(f"{self._place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

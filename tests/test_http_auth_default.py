@@ -1,0 +1,94 @@
+"""`Session.open(url)` alone: it authorizes if the server asks, with the browser that the person has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from http_world import World
+from test_http_auth import served
+
+from mcp_oauth_nb import McpAuth, Session
+from mcp_oauth_nb.errors import ConfigurationError, SessionFailed
+from mcp_oauth_nb.http_auth import default_auth
+from mcp_oauth_nb.loopback import listen
+from mcp_oauth_nb.session import _http_transport
+
+pytestmark = pytest.mark.anyio
+
+URL = "http://127.0.0.1:8000/mcp"
+
+PROGRAM = """
+import asyncio, sys
+from mcp_oauth_nb import Session
+
+async def main():
+    for _ in range(2):
+        async with Session.open(sys.argv[1], loop="current") as session:
+            print((await session.call_tool("whoami")).content[0].text)
+
+asyncio.run(main())
+"""
+
+# Goes to the address as a browser does, and back to the listener.
+BROWSER = "import sys, httpx; httpx.get(sys.argv[1], follow_redirects=True)"
+
+
+async def test_a_url_alone_authorizes_with_the_persons_browser_once_a_process(tmp_path: Path) -> None:
+    listener = listen(0)
+    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
+    (tmp_path / "browser.py").write_text(BROWSER)
+    # The standard library's own way to name a browser; with `&` it is not waited for.
+    environment = {**os.environ, "BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s &"}
+    with anyio.fail_after(40):
+        async with served(world, listener):
+            command = (sys.executable, "-c", PROGRAM, f"{world.origin}/mcp")
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=environment)
+            output, _ = await process.communicate()
+    assert output.decode().splitlines()[-1] == "octocat"
+    # The second session, as of a cell that is run again, found the token of the first.
+    assert output.decode().count("Open this address in a browser on this machine") == 1
+    assert (world.count("/register"), world.count("/authorize")) == (1, 1)
+
+
+@pytest.mark.parametrize("auth", [False, None])
+async def test_who_wants_no_authorization_gets_the_servers_refusal_and_no_browser(auth: bool | None) -> None:
+    listener = listen(0)
+    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
+    with anyio.fail_after(20):
+        async with served(world, listener):
+            with pytest.raises(SessionFailed):
+                await Session.open(f"{world.origin}/mcp", auth=auth, loop="current")
+    assert {one.path for one in world.seen} == {"/mcp"}
+
+
+def transport(target: Any, auth: Any = True, *, asks: bool = False) -> Any:
+    return _http_transport(target, auth, None, asks=asks)
+
+
+def test_the_default_is_for_urls_and_leaves_an_authorize_callback_alone() -> None:
+    assert transport(URL) is not None
+    assert transport(URL, asks=True) is None
+    assert transport(URL, McpAuth(), asks=True) is not None
+    assert transport(World().server) is None
+    assert transport("not a url") is None
+
+
+@pytest.mark.parametrize("auth", [False, None])
+def test_off_is_off(auth: Any) -> None:
+    assert transport(URL, auth) is None
+
+
+def test_an_auth_that_was_given_is_never_ignored() -> None:
+    with pytest.raises(ConfigurationError, match="for a server at"):
+        transport(World().server, McpAuth())
+
+
+def test_the_default_is_one_for_the_process() -> None:
+    assert default_auth() is default_auth()
