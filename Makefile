@@ -1,9 +1,11 @@
 # The commands of this project. `make help` lists them.
-# Two environments: .venv with JupyterLab for people, .venv-test without it for the tests (it doubles their time).
+# Three environments: .venv with JupyterLab for people, .venv-test without it for the tests (it doubles their time),
+# .venv-e2e with the front ends that the tests in a browser drive.
 
 PYTHON ?= python3
 VENV := .venv
 TEST_VENV := .venv-test
+E2E_VENV := .venv-e2e
 BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
@@ -22,8 +24,8 @@ demo: $(VENV)/.ready ## run the whole guided flow in the terminal
 test: $(TEST_VENV)/.ready ## run all tests, the notebooks included
 	$(TEST)/python -m pytest
 
-e2e: $(TEST_VENV)/.ready ## run the tests that need Chromium, Node and Redis
-	$(TEST)/python -m pytest -m e2e tests
+e2e: $(TEST_VENV)/.ready $(E2E_VENV)/.ready ## run the tests that need Chromium, Node and Redis
+	E2E_VENV=$(E2E_VENV) $(TEST)/python -m pytest -m e2e tests
 
 check: $(TEST_VENV)/.ready ## lint, check the format and the types
 	$(TEST)/ruff check .
@@ -46,11 +48,14 @@ coverage: $(TEST_VENV)/.ready ## measure the branch coverage of the unit tests
 bench: $(TEST_VENV)/.ready ## measure the ratios in benchmarks/
 	$(TEST)/python benchmarks/run.py
 
-clean: ## remove both environments and all caches
-	rm -rf $(VENV) $(TEST_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+clean: ## remove the environments and all caches
+	rm -rf $(VENV) $(TEST_VENV) $(E2E_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) .ci/make_venv.py $(VENV) lab
 
 $(TEST_VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) .ci/make_venv.py $(TEST_VENV) test
+
+$(E2E_VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) .ci/make_venv.py $(E2E_VENV) e2e

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from ._version import __version__
+from .debug_command import debug
 from .errors import McpOAuthError
 
 # Quoted for every shell, Windows' too.
@@ -182,6 +183,9 @@ def doctor() -> None:
         click.echo(str(finding))
     if not all(finding.ok for finding in findings):
         sys.exit(1)
+
+
+main.add_command(debug)
 
 
 @main.command("mock-github")

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from .debugger import FlowRun, GuidedFlow
 from .debugger.export import export
 from .debugger.http_flow import HttpFlow
+from .debugger.recording import Recording
+from .debugger.replay import flow_of
 from .errors import ConfigurationError
 from .http_auth import McpAuth
 from .http_lab import HttpLab
@@ -43,7 +45,7 @@ class FlowDebugger(FlowRun):
     @classmethod
     def open(
         cls,
-        target: str | Lab | HttpLab,
+        target: str | Lab | HttpLab | Recording,
         *,
         tool: str = "",
         arguments: Mapping[str, Any] | None = None,
@@ -55,7 +57,8 @@ class FlowDebugger(FlowRun):
         """Open a debugger: `debug = await FlowDebugger.open(target)`. Nothing is sent before the first step.
 
         Args:
-            target: the URL of an MCP server, a `Lab` for the flow in process (-32001), or an `HttpLab`.
+            target: the URL of an MCP server, a `Lab` for the flow in process (-32001), an `HttpLab`, or the
+                `Recording` of an earlier run, which then brings the other arguments but `auth`.
             tool: what to call. Without it a server at a URL is only connected to, and asked for its tools.
             arguments: the tool's.
             more: arguments to add that need further scopes, for the step-up.
@@ -68,6 +71,8 @@ class FlowDebugger(FlowRun):
         """
 
         async def opened() -> FlowDebugger:
+            if isinstance(target, Recording):
+                return cls(flow_of(target, auth))
             if isinstance(target, Lab):
                 return cls(lambda run: GuidedFlow(run, target, tool=tool, arguments=arguments, more=more))
             if isinstance(target, HttpLab):

@@ -23,7 +23,7 @@ from mcp_oauth_nb.clock import ManualClock, SystemClock
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import ConfigurationError, RefreshRejected, ServerUnavailable
 from mcp_oauth_nb.redaction import mask
-from mcp_oauth_nb.store import FileTokenStore
+from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
 from mcp_oauth_nb.tokens import Token
 from mcp_oauth_nb.widgets.token import TokenPanel
 from mcp_oauth_nb.widgets.token_model import TokenModel, duration
@@ -136,6 +136,34 @@ async def test_a_refused_refresh_token_is_dead(lab: Lab, traced: bool) -> None:
     assert model.family.generations[0].end == f"its refresh token was refused ({error})"
     assert model.token is None
     assert model.summary == "no token"
+
+
+async def test_a_revocation_that_failed_keeps_the_token(lab: Lab, model: TokenModel) -> None:
+    lab.github.faults.next_api(status=503)
+    with pytest.raises(ServerUnavailable):
+        await model.revoke()
+    assert (model.outcome, model.error) == ("failed", "ServerUnavailable")
+    assert model.token is not None
+
+
+class WatchedStore(MemoryTokenStore):
+    """Somebody looks right after a token was saved, as the panel's timer may."""
+
+    watcher: TokenModel | None = None
+
+    def save(self, key: TokenKey, token: Token) -> None:
+        super().save(key, token)
+        if self.watcher is not None:
+            self.watcher.look()
+
+
+async def test_a_look_during_a_refresh_takes_nothing_for_a_replacement(lab: Lab) -> None:
+    store = WatchedStore()
+    oauth = OAuthHandler(settings=lab.settings, client=lab.http_client(), clock=lab.clock, store=store)
+    oauth.token = lab.oauth.token
+    model = store.watcher = TokenModel(oauth)
+    await model.refresh()
+    assert [generation.born for generation in model.family.generations] == ["found in the store", "refresh"]
 
 
 async def test_an_interrupted_refresh_is_told(lab: Lab, model: TokenModel) -> None:

@@ -1,19 +1,20 @@
-"""A run as a file: JSON, HAR, Mermaid, a report in Markdown. All are made from what is masked already.
+"""A run as a file: JSON, HAR, Mermaid, a report in Markdown, a notebook, a test. All are made from what is masked already.
 
-`replayable` adds a notebook and a test, which run the flow again.
+A notebook and a test play it again; see `export_notebook` and `export_pytest`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from .._version import __version__
-from ..clock import iso
 from ..wire import Message
+from . import export_notebook, export_pytest
+from .export_har import to_har
 from .record import Step
 from .run import FlowRun
 
@@ -70,65 +71,6 @@ def to_mermaid(run: FlowRun) -> str:
     return run.diagram.mermaid + "\n"
 
 
-# -- HAR -------------------------------------------------------------------------------------------------------
-
-
-def to_har(run: FlowRun) -> str:
-    """Write the HTTP exchanges as an HTTP Archive 1.2, for the network tab of a browser or another tool."""
-    exchanges = [step.exchange for step in run.steps]
-    entries = [
-        _entry(exchange.request, exchange.response)
-        for exchange in exchanges
-        if exchange is not None and exchange.response is not None and exchange.request.protocol == "http"
-    ]
-    creator = {"name": "mcp_oauth_nb", "version": __version__}
-    return json.dumps({"log": {"version": "1.2", "creator": creator, "entries": entries}}, indent=2) + "\n"
-
-
-def _entry(request: Message, response: Message) -> dict[str, Any]:
-    milliseconds = max(0.0, (response.at - request.at) * 1000)
-    status, _, reason = response.title.partition(" ")
-    known = status.isdigit()
-    return {
-        "startedDateTime": iso(request.at),
-        "time": milliseconds,
-        "request": {
-            "method": request.title.partition(" ")[0],
-            "url": request.url,
-            "httpVersion": "HTTP/1.1",
-            "cookies": [],
-            "headers": _pairs(request.headers),
-            "queryString": _pairs(dict(parse_qsl(urlsplit(request.url).query, keep_blank_values=True))),
-            "headersSize": -1,
-            "bodySize": -1,
-            **({"postData": _body(request, "mimeType")} if request.body is not None else {}),
-        },
-        "response": {
-            "status": int(status) if known else 0,
-            "statusText": reason if known else response.title,
-            "httpVersion": "HTTP/1.1",
-            "cookies": [],
-            "headers": _pairs(response.headers),
-            "content": {"size": -1, **_body(response, "mimeType")},
-            "redirectURL": response.headers.get("location", ""),
-            "headersSize": -1,
-            "bodySize": -1,
-        },
-        "cache": {},
-        "timings": {"send": 0, "wait": milliseconds, "receive": 0},
-    }
-
-
-def _body(message: Message, media: str) -> dict[str, str]:
-    body = message.body
-    text = "" if body is None else body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-    return {media: message.headers.get("content-type", ""), "text": text}
-
-
-def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
 # -- the report ------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +80,7 @@ def to_markdown(run: FlowRun) -> str:
     rows = [f"| {s.number} | {s.about.title} | {_cell(s.outcome)} | {_verdicts(s)} |" for s in run.steps]
     parts = [
         f"# Authorization of {run.name}",
-        f"**First cause.** {cause!r}" if cause is not None else f"The run is {run.state}; no check failed.",
+        f"**First cause.** {_cell(repr(cause))}" if cause is not None else f"The run is {run.state}; no check failed.",
         "\n".join(["| | step | outcome | checks |", "|---|---|---|---|", *rows]),
         f"```mermaid\n{run.diagram.mermaid}\n```",
         *[_details(step) for step in run.steps],
@@ -152,9 +94,10 @@ def _verdicts(step: Step) -> str:
 
 
 def _details(step: Step) -> str:
-    # Four backticks: a body may have three.
     text = "\n".join(str(message) for message in step.messages)
-    return f"<details><summary>{step.number}. {step.about.title}</summary>\n\n````\n{text}\n````\n\n</details>"
+    # Longer than any fence that a body may have.
+    fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
+    return f"<details><summary>{step.number}. {step.about.title}</summary>\n\n{fence}\n{text}\n{fence}\n\n</details>"
 
 
 def _cell(text: str) -> str:
@@ -168,6 +111,8 @@ _FORMATS: dict[str, tuple[str, str, Write]] = {
     "HAR": ("mcp-flow.har", "application/json", to_har),
     "Mermaid": ("mcp-flow.mmd", "text/plain", to_mermaid),
     "Markdown report": ("mcp-flow.md", "text/markdown", to_markdown),
+    "notebook": (export_notebook.FILE, "application/x-ipynb+json", export_notebook.to_notebook),
+    "pytest": (export_pytest.FILE, "text/x-python", export_pytest.to_pytest),
 }
 
 #: File name, media type and writer of each format.

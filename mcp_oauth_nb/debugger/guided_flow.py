@@ -17,6 +17,7 @@ from ..trace import Trace
 from ..wire import CLIENT
 from .front import at_browser
 from .gate import Held
+from .recording import Setup, public
 from .run import FlowRun, Script
 from .seen import JSONRPC, Facts, Seen
 from .tap import KIND, Gated, Tap
@@ -53,6 +54,13 @@ class GuidedFlow:
         self._tool = tool or _TOOL
         self._arguments = dict(arguments or {})
         self._more = dict(more or {"include_private": True})
+        self.setup = Setup(
+            lab=_opened(lab),
+            tool=self._tool,
+            arguments=public(self._arguments),
+            more=public(self._more),
+            used=lab.oauth.token is not None,
+        )
         self._tap = Tap(run.gate, run, self._classify, lambda kind: True)
         self._oauth = lab.handler(lambda transport: Gated(self._tap, transport))
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
@@ -160,3 +168,17 @@ def _seen(kind: str, challenge: AuthChallenge | None) -> Seen:
     """Tell the checks of a tool call in process, where -32001 stands for a 401."""
     content = json.dumps(challenge.to_jsonrpc()).encode() if challenge is not None else b""
     return Seen(kind, JSONRPC, "", content=content)
+
+
+def _opened(lab: Lab) -> dict[str, Any]:
+    """Return the arguments of `Lab.open()` that open another lab like this one."""
+    mode = "auto" if lab.session.protocol_version == "2026-07-28" else "legacy"
+    own = ("oauth_client_id", "oauth_client_secret")
+    fields = {name: field.default for name, field in type(lab.settings).model_fields.items() if name not in own}
+    values = {name: getattr(lab.settings, name) for name in fields}
+    changed = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value != fields[name]
+    }
+    return {"seed": lab.seed, "user": lab.browser.user, "mode": mode, **changed}

@@ -25,6 +25,7 @@ from ..trace import Trace
 from ..wire import AUTHORIZATION_SERVER, SERVER
 from .front import at_browser
 from .person import Person
+from .recording import Setup, client_of, public
 from .run import FlowRun, Script
 from .seen import Facts
 from .tap import KIND, Gated2, Tap, step_of
@@ -67,6 +68,8 @@ class HttpFlow:
         self.facts = Facts(url)
         self.trace = trace
         self.run = run
+        given = {"tool": tool, "arguments": public(arguments or {}), "more": public(more or {})}
+        self.setup = Setup(url, client=client_of(auth), mode=mode, **given)
         self._url = url
         self._tool = tool
         self._arguments = dict(arguments or {})
@@ -237,6 +240,11 @@ class _GatedRedirect(Redirect):
 
     async def send(self, url: str, check_issuer: CheckIssuer) -> None:
         await super().send(await at_browser(self._run, "authorize", url), check_issuer)
+
+    def _read(self, url: str) -> AuthorizationCodeResult:
+        # Before it is judged: what is refused never reaches the gate.
+        self._run.recorder.brought(url, self._state)
+        return super()._read(url)
 
     async def answer(self) -> AuthorizationCodeResult:
         result = await super().answer()

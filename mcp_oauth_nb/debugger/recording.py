@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 #: In what a browser brought back: the `state` was the one that it was sent away with.
 OWN_STATE = "stand-in-state"
 
-# What a client goes by, and a proxy or a date does not change.
-_HEADERS = frozenset(
+#: The headers of an answer that a client goes by. Others, such as dates, are not recorded.
+RELEVANT_HEADERS = frozenset(
     "content-type www-authenticate cache-control pragma location retry-after allow mcp-session-id "
     "mcp-protocol-version".split()
 )
@@ -60,9 +60,16 @@ class Setup:
     mode: Literal["auto", "legacy"] = "auto"
     used: bool = False
 
-    def __post_init__(self) -> None:
-        for name in ("arguments", "more"):
-            object.__setattr__(self, name, mask_fields(dict(getattr(self, name)), JSONRPC_SECRET_NAMES))
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `FlowDebugger.open()` takes beside the lab."""
+        return {"tool": self.tool, "arguments": self.arguments, "more": self.more}
+
+
+def public(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool's arguments without what is secret in them."""
+    masked = mask_fields(dict(arguments), JSONRPC_SECRET_NAMES)
+    return dict(masked)
 
 
 def client_of(auth: McpAuth) -> dict[str, Any]:
@@ -119,7 +126,9 @@ class Recorder:
             state: what it was sent away with.
         """
         given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-        shown = {name: self._stand_in(name, value) if is_secret_name(name) else scrub(value) for name, value in given.items()}
+        shown = {
+            name: self._stand_in(name, value) if is_secret_name(name) else scrub(value) for name, value in given.items()
+        }
         if "state" in given:
             shown["state"] = OWN_STATE if given["state"] == state else "stand-in-other-state"
         self._brought[len(self._sent) - 1] = shown
@@ -172,7 +181,7 @@ def _answer(message: Message, stand_ins: Mapping[str, str]) -> Answer:
     body = message.body
     if stand_ins and isinstance(body, dict):
         body = {name: stand_ins.get(name, value) for name, value in body.items()}
-    headers = {name: value for name, value in message.headers.items() if name in _HEADERS}
+    headers = {name: value for name, value in message.headers.items() if name in RELEVANT_HEADERS}
     at = round(message.at, 3)
     return Answer(status=int(status) if status.isdigit() else None, headers=headers, body=body, at=at)
 
@@ -198,10 +207,22 @@ class Answer:
     at: float = 0.0
     failed: str = ""
 
+    def answering(self, identifier: Any) -> Answer:
+        """Return the same answer to an MCP request of another number."""
+        body = self.body
+        messages = [_numbered(m, identifier) for m in (body if isinstance(body, list) else [body])]
+        return dataclasses.replace(self, body=messages if isinstance(body, list) else messages[0])
+
     @property
     def content(self) -> bytes:
         """The body as it crosses the wire."""
         return wire_form(self.headers.get("content-type", ""), self.body).encode()
+
+
+def _numbered(message: Any, identifier: Any) -> Any:
+    # A message with a method is the server's own request, or a notification.
+    answers = isinstance(message, dict) and "jsonrpc" in message and "method" not in message
+    return {**message, "id": identifier} if answers and message.get("id") is not None else message
 
 
 def wire_form(content_type: str, body: Any) -> str:
@@ -210,7 +231,9 @@ def wire_form(content_type: str, body: Any) -> str:
     if body is None:
         return ""
     if media == "text/event-stream" and not isinstance(body, str):
-        return "".join(f"event: message\ndata: {json.dumps(m)}\n\n" for m in (body if isinstance(body, list) else [body]))
+        return "".join(
+            f"event: message\ndata: {json.dumps(m)}\n\n" for m in (body if isinstance(body, list) else [body])
+        )
     if media == "application/x-www-form-urlencoded" and isinstance(body, dict):
         return urlencode(body)
     # A text in place of JSON says why there is none; it must not become valid JSON.
@@ -317,8 +340,10 @@ def _read(answer: Mapping[str, Any] | None) -> Answer | None:
 
 
 def _without_defaults(value: Any) -> dict[str, Any]:
-    return {
-        field.name: getattr(value, field.name)
-        for field in dataclasses.fields(value)
-        if getattr(value, field.name) not in ("", None, {}, 0.0, False) or field.name == "status"
-    }
+    given = {field.name: (getattr(value, field.name), _default(field)) for field in dataclasses.fields(value)}
+    return {name: item for name, (item, default) in given.items() if item != default}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 import httpx2
 from mcp import MCPError
+from pydantic import ValidationError
 
 from .. import loops
 from ..diagram import Diagram
@@ -28,6 +29,7 @@ from ..redaction import printable
 from ..trace import Trace
 from .gate import Gate, Held
 from .record import Cause, Records, Step, first_cause
+from .recording import Recorder, Setup
 from .seen import Facts, Seen
 from .steps import STEPS
 from .verdicts import check, check_error
@@ -46,6 +48,8 @@ class Flow(Protocol):
     real: bool
     facts: Facts
     trace: Trace
+    #: What it was opened with, for whoever wants to play the run again.
+    setup: Setup
     #: What can be done, by name; the first is the flow itself.
     actions: dict[str, Script]
 
@@ -76,6 +80,7 @@ class FlowRun:
 
     Attributes:
         gate: where what is about to be sent waits.
+        recorder: takes note of what a recording needs; see `Recording.of`.
     """
 
     def __init__(self, make: MakeFlow):
@@ -87,6 +92,7 @@ class FlowRun:
     def _begin(self) -> None:
         self._flow = self._make(self)
         self._records = Records(self._flow.trace)
+        self.recorder = Recorder()
         self._script: asyncio.Task[None] | None = None
         self._action = ""
         self._error: McpOAuthError | None = None
@@ -119,6 +125,11 @@ class FlowRun:
     def name(self) -> str:
         """What is debugged."""
         return self._flow.name
+
+    @property
+    def setup(self) -> Setup:
+        """What the run was opened with."""
+        return self._flow.setup
 
     @property
     def real(self) -> bool:
@@ -250,6 +261,7 @@ class FlowRun:
         if action not in self._flow.actions:
             known = ", ".join(self._flow.actions)
             raise ConfigurationError(f"There is no action {action!r}.", hint=f"One of: {known}.")
+        self.recorder.begun(action, cancelled=self.state == "cancelled")
         self._action, self._error = action, None
         self._script = asyncio.create_task(self._play(self._flow.actions[action]))
         pending = await self.gate.next(self._script)
@@ -265,6 +277,13 @@ class FlowRun:
             self._stop(ProtocolError(f"The MCP server answered error {error.code}: {printable(error.message)}."))
         except (httpx.TransportError, httpx2.TransportError) as error:
             self._stop(Unreachable(f"There is no answer ({type(error).__name__})."))
+        except ValidationError:
+            # Its text quotes the answer.
+            self._stop(ProtocolError("The MCP server's answer is not one that the SDK can read."))
+        except RuntimeError as error:
+            if "structured content" not in str(error):
+                raise
+            self._stop(ProtocolError("The tool's result is not what its output schema promises."))
 
     def _stop(self, error: McpOAuthError) -> None:
         """Put the error to the step after which the client stopped."""
@@ -311,6 +330,7 @@ class FlowRun:
         kind = held.kind if held.kind in STEPS else "call"
         changed = tuple(held.changed.items())
         step = Step(len(self._records) + 1, kind, changed=changed, predicted=self._predicted)
+        self.recorder.sent(held)
         return self._records.add(step, self.trace.next_exchange)
 
     def arrived(self, number: int, seen: Seen) -> None:
@@ -318,6 +338,7 @@ class FlowRun:
         facts = self._flow.facts
         step = self._records[number]
         self._records.replace(number, replace(step, checks=check(seen, facts)))
+        self.recorder.arrived(number, seen)
         facts.learn(seen)
 
     def _tell(self) -> None:

@@ -15,7 +15,7 @@ from traitlets import Enum, HasTraits, Int, Unicode
 
 from .. import loops, token_family
 from ..clock import Clock, ManualClock
-from ..errors import ConfigurationError, McpOAuthError
+from ..errors import ConfigurationError, McpOAuthError, RefreshRejected
 from ..jwt_view import JwtView, decode
 from ..oauth_handler import OAuthHandler
 from ..redaction import mask, scrub
@@ -125,6 +125,7 @@ class TokenModel(HasTraits):
         # The work reports from the loop thread, the panel's timer looks on the kernel's.
         self._changing = threading.RLock()
         self.token: Token | None = None
+        self._refresh_token = ""
         self.look()
 
     # -- what is shown ---------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class TokenModel(HasTraits):
     @property
     def refresh_token(self) -> str:
         """The refresh token, masked; empty if there is none."""
-        return mask(self.token.refresh_token or "") if self.token else mask(self._oauth.refresh_token or "")
+        return self._refresh_token
 
     @property
     def provider(self) -> str:
@@ -208,17 +209,19 @@ class TokenModel(HasTraits):
 
     def _look(self) -> None:
         try:
-            self.token = self._oauth.token
+            self.token, self._refresh_token = self._oauth.token, mask(self._oauth.refresh_token or "")
         except McpOAuthError as error:
-            self.token = None
+            self.token, self._refresh_token = None, ""
             self._tell(error)
-        if self.token != self._last:
+        # While a refresh is under way, a new token is its own; what it was made from is noted when it is done.
+        if self.token != self._last and not self.busy:
             self._seen.replaced()
             if self.token is not None:
                 self._seen.issued(*token_family.masked(self.token), born="found in the store")
             self._last = self.token
             self._seen_at = self.now
-        state = (self.token, [(life.text, round(life.fraction, 2)) for life in self.lifetimes], self._recordings)
+        lifetimes = [(lifetime.text, round(lifetime.fraction, 2)) for lifetime in self.lifetimes]
+        state = (self.token, lifetimes, self._recordings, self.now if self.can_advance else None)
         if state != self._shown:
             self._shown = state
             self.version += 1
@@ -244,15 +247,14 @@ class TokenModel(HasTraits):
         Raises:
             McpOAuthError: see `OAuthHandler.refresh_access_token`.
         """
-        used = mask(self._oauth.refresh_token or "")
-        before = self._last
+        self.look()
+        used, before = self.refresh_token, self.token
         self._begin(f"Refreshing: waiting for {self.provider}")
         try:
             token = await self._oauth.refresh_access_token()
         except BaseException as error:
-            if isinstance(error, McpOAuthError) and self._oauth.token is None:
+            if isinstance(error, RefreshRejected):
                 self._seen.refused(used, type(error).__name__)
-                self._last = None
             self._fail(error)
             raise
         if token != before:
@@ -267,6 +269,7 @@ class TokenModel(HasTraits):
         Raises:
             McpOAuthError: see `OAuthHandler.revoke`.
         """
+        self.look()
         revoked = self.access_token
         self._begin(f"Revoking: waiting for {self.provider}")
         try:

@@ -1,0 +1,125 @@
+"""A run of the flow debugger as lines for a terminal: each step as it passes, and the verdict at the end.
+
+A colour never says what a sign and a word beside it do not say too: logs have no colours, and some code pages no signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from .checks import SIGNS, Check, Outcome
+from .errors import AccessDenied, ConfigurationError, McpOAuthError, ReauthorizeError, SessionError, TransientError
+
+if TYPE_CHECKING:
+    from .debugger import FlowRun, Step, StepKind
+    from .debugger.gate import Held
+
+_COLOURS: dict[Outcome, str] = {"passed": "green", "failed": "red", "warning": "yellow", "not applicable": "white"}
+# Nobody has to look twice at what passed.
+_WORDS: dict[Outcome, str] = {"passed": "", "failed": "failed: ", "warning": "warning: ", "not applicable": ""}
+
+# Why a client stops although nothing is known to be wrong with the server.
+_NO_VERDICT = (TransientError, SessionError, ConfigurationError, AccessDenied)
+
+Verdict = Literal["in order", "finding", "no answer"]
+
+
+def verdict_of(run: FlowRun) -> Verdict:
+    """Say what a run came to: every check passed, one failed, or nothing can be said about the server."""
+    error, cause = run.error, run.cause
+    if cause is not None and not (error is not None and _has_no_verdict(error) and _is_about(cause.check, error)):
+        return "finding"
+    return "in order" if error is None else "no answer"
+
+
+def _has_no_verdict(error: McpOAuthError) -> bool:
+    # The class itself: the person did not come back. Those below it are a server's answers.
+    return isinstance(error, _NO_VERDICT) or type(error) is ReauthorizeError
+
+
+def _is_about(check: Check, error: McpOAuthError) -> bool:
+    from .debugger.verdicts import check_error
+
+    return check == check_error(error)
+
+
+# -- a step ----------------------------------------------------------------------------------------------------
+
+
+def heading(number: int, held: Held, *, verbose: bool = False) -> list[str]:
+    """Write what is about to be sent."""
+    from .debugger import STEPS
+
+    about: StepKind = STEPS[held.kind]
+    lines = ["", click.style(f"{number}. {about.title}", bold=True)]
+    if verbose:
+        lines += [f"   {sentence}" for sentence in about.why.replace(". ", ".\n").splitlines()]
+    return lines
+
+
+def body(step: Step, *, verbose: bool = False) -> list[str]:
+    """Write what passed, and what was checked."""
+    lines = []
+    for message in step.messages:
+        shown = str(message) if verbose else f"{message.sender} -> {message.receiver}   {message.title}"
+        lines += [f"   {line}" for line in shown.splitlines()]
+    for check in step.checks:
+        lines += _check(check)
+    return lines
+
+
+def _check(check: Check) -> list[str]:
+    """Write a check; what is not as it should be takes a line for each thing that is known about it."""
+    sign = click.style(f"{SIGNS[check.outcome]} {_WORDS[check.outcome]}", fg=_COLOURS[check.outcome])
+    what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
+    if not check.should:
+        return [f"   {sign}{what}" + (click.style(f" ({check.reference})", dim=True) if check.reference else "")]
+    more = [f"It should be: {check.should}", *([f"See: {check.reference}"] if check.reference else [])]
+    return [f"   {sign}{what}", *(f"     {line}" for line in more)]
+
+
+# -- the end ---------------------------------------------------------------------------------------------------
+
+
+def conclusion(run: FlowRun, *, stopped: bool = False) -> list[str]:
+    """Write the verdict.
+
+    Args:
+        stopped: before the browser was needed, because there is none.
+    """
+    return ["", *_notes(run, stopped), *_verdict(run)]
+
+
+def _notes(run: FlowRun, stopped: bool) -> Iterator[str]:
+    kinds = {step.kind for step in run.steps}
+    if stopped:
+        yield "Stopped before the authorization request: there is no browser (--no-browser)."
+    elif run.error is None and not kinds & {"resource_metadata", "server_metadata", "authorize"}:
+        yield "The server asked for no authorization. If one of its tools does, name it: --tool NAME"
+
+
+def _verdict(run: FlowRun) -> Iterator[str]:
+    verdict, cause, error = verdict_of(run), run.cause, run.error
+    if verdict == "finding" and cause is not None:
+        later = sum(len(step.failed) for step in run.steps) - 1
+        yield click.style(f"First cause: step {cause.step.number}, {cause.step.about.title}", fg="red", bold=True)
+        yield from _check(cause.check)
+        if later:
+            yield f"   Failed checks after it, which may be its symptoms: {later}"
+    elif verdict == "no answer" and error is not None:
+        yield click.style("No verdict: ", fg="yellow", bold=True) + str(error)
+    else:
+        yield click.style("In order: ", fg="green", bold=True) + _counted(run)
+
+
+def _counted(run: FlowRun) -> str:
+    outcomes = [check.outcome for step in run.steps for check in step.checks]
+    passed, warnings = outcomes.count("passed"), outcomes.count("warning")
+    return f"{_of(len(run.steps), 'step')}, {_of(passed, 'check')} passed, {_of(warnings, 'warning')}."
+
+
+def _of(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
