@@ -35,7 +35,8 @@ JSONRPC_SECRET_NAMES = SECRET_NAMES - {"code", "state"}
 # What a token looks like in free text, for texts that nobody handed to us field by field.
 _SHAPES = re.compile(
     r"\b(?:gh[opusr]_[A-Za-z0-9]{16,}|github_pat_\w{16,})"
-    r"|(?<=[Bb]earer )[A-Za-z0-9\-._~+/]{12,}=*"
+    # Not the parameters of a challenge: `WWW-Authenticate: Bearer resource_metadata="..."`.
+    r"|(?<=[Bb]earer )(?!\w+=\")[A-Za-z0-9\-._~+/]{12,}=*"
     # Not what is a mask already: its prefix would be masked again.
     r"|(?:(?<=code_verifier=)|(?<=client_secret=)|(?<=_token=)|(?<=[?&]code=))[\w\-.~%]++(?!\*)"
 )
@@ -61,7 +62,8 @@ def remember(secret: str | None) -> None:
     if secret is None or len(secret) < _SHORTEST_REMEMBERED:
         return
     with _lock:
-        _known[secret] = quote(secret, safe="")
+        if secret not in _known:
+            _known[secret] = quote(secret, safe="")
         _known.move_to_end(secret)
         if len(_known) > _MOST_REMEMBERED:
             _known.popitem(last=False)
