@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import AuthenticationRequired, McpOAuthError
     from .http_auth import McpAuth
     from .http_auth_storage import FileGrantStore
+    from .http_lab import HttpLab
     from .lab import Lab
     from .loops import allow_asyncio_run, run
     from .mock_github import MockGitHub
@@ -42,6 +43,7 @@ _HOMES = {
     "AuthenticationRequired": "errors",
     "FileGrantStore": "http_auth_storage",
     "FileTokenStore": "store",
+    "HttpLab": "http_lab",
     "Lab": "lab",
     "ManualClock": "clock",
     "McpAuth": "http_auth",
@@ -69,6 +71,7 @@ __all__ = [
     "AuthenticationRequired",
     "FileGrantStore",
     "FileTokenStore",
+    "HttpLab",
     "Lab",
     "ManualClock",
     "McpAuth",

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from .wire import BROWSER, CLIENT, GITHUB, SERVER, Message
+from .wire import AUTHORIZATION_SERVER, BROWSER, CLIENT, GITHUB, SERVER, Message
 
 #: The width that a diagram keeps to, in columns, for up to five participants.
 WIDTH = 110
 
-_ORDER = (BROWSER, CLIENT, SERVER, GITHUB)
+_ORDER = (BROWSER, CLIENT, SERVER, AUTHORIZATION_SERVER, GITHUB)
 _LONGEST_NAME = 16
 
 # A title names the place by its path; which host it is, the arrow shows.
@@ -36,7 +36,7 @@ class Layout:
 
 
 def participants(messages: Sequence[Message]) -> tuple[str, ...]:
-    """Return who takes part: the four parties of the flow in their usual order, then others as they appear."""
+    """Return who takes part: the parties of the flow in their usual order, then others as they appear."""
     seen = dict.fromkeys(name for message in messages for name in (message.sender, message.receiver))
     return tuple(name for name in _ORDER if name in seen) + tuple(name for name in seen if name not in _ORDER)
 
@@ -90,12 +90,16 @@ def label_of(message: Message) -> str:
 
 def title_of(message: Message) -> str:
     """Return a message's title on one line, its URLs cut down to their paths."""
-    return printable(_URL.sub(lambda match: match[1] or match[2] or "/", message.title))
+    title = message.title
+    if message.protocol == "http" and isinstance(message.body, dict) and {"jsonrpc", "method"} <= set(message.body):
+        # All MCP messages go to one URL: what it asks for says more than "POST /mcp".
+        title = title.split(" ", 2)[-1]
+    return printable(_URL.sub(lambda match: match[1] or match[2] or "/", title))
 
 
 def name_of(name: str) -> str:
-    """Return a participant's name as its box shows it."""
-    return shorten(printable(name), _LONGEST_NAME)
+    """Return a participant's name as its box shows it: the usual parties' whole, another's cut."""
+    return name if name in _ORDER else shorten(printable(name), _LONGEST_NAME)
 
 
 def printable(text: str) -> str:

@@ -45,7 +45,7 @@ class _FrameRecorder:
         method, identifier = body.get("method"), body.get("id")
         if method is not None:
             kind: Kind = "notification" if identifier is None else "request"
-            exchange = self._record(sender, receiver, kind, _call_title(body), body)
+            exchange = self._record(sender, receiver, kind, call_title(body), body)
             if identifier is not None:
                 self._open[sender, identifier] = exchange, method
             return
@@ -69,7 +69,8 @@ def hide_request_state(body: dict[str, Any]) -> None:
             part["requestState"] = "(sealed by the server)"
 
 
-def _call_title(body: dict[str, Any]) -> str:
+def call_title(body: dict[str, Any]) -> str:
+    """Name a request or notification: its method, and the tool or prompt that it is about."""
     params = body.get("params")
     name = params.get("name") if isinstance(params, dict) else None
     return f"{body['method']} {name}" if isinstance(name, str) else str(body["method"])

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from .recording_frames import hide_request_state
+from .recording_frames import call_title, hide_request_state
 from .redaction import JSONRPC_SECRET_NAMES, mask_fields, mask_header, mask_url, scrub
 from .wire import Kind
 
@@ -56,15 +56,16 @@ class HttpRecorder:
         """Record a request."""
         sender, url = _actor.get() or self._sender, mask_url(address)
         receiver = self._receiver if isinstance(self._receiver, str) else self._receiver(address)
+        masked = _masked_body(headers, body)
         exchange = self._trace.record(
             sender=sender,
             receiver=receiver,
             protocol="http",
             kind="request",
-            title=f"{method} {url.partition('?')[0]}",
+            title=f"{method} {url.partition('?')[0]}{_call(masked)}",
             url=url,
             headers=_masked_headers(headers),
-            body=_masked_body(headers, body),
+            body=masked,
         )
         return PendingAnswer(self._trace, exchange, sender=receiver, receiver=sender)
 
@@ -85,7 +86,8 @@ class PendingAnswer:
     def arrived(self, status: int, reason: str, headers: Mapping[str, str], content: bytes) -> None:
         """Record the answer, once its body is read or left."""
         masked = _masked_body(headers, content)
-        kind: Kind = "error" if status >= 400 or _oauth_error(masked) else "response"
+        failed = status >= 400 or _oauth_error(masked) or _jsonrpc_error(masked) is not None
+        kind: Kind = "error" if failed else "response"
         self._record(kind, _status_line(status, reason, headers, masked), headers, masked)
 
     def _record(self, kind: Kind, title: str, headers: Mapping[str, str] | None = None, body: Any = None) -> None:
@@ -205,16 +207,30 @@ def _masked_events(text: str) -> Any:
     return messages[0] if len(messages) == 1 else messages
 
 
+def _call(body: Any) -> str:
+    """Say what an MCP message asks for: over HTTP they all go to the same URL."""
+    is_call = isinstance(body, dict) and "jsonrpc" in body and isinstance(body.get("method"), str)
+    return f" {call_title(body)}" if is_call else ""
+
+
 def _oauth_error(body: Any) -> str | None:
     # GitHub answers 200 to a refused token request; the arrow should say that it failed.
     error = body.get("error") if isinstance(body, dict) else None
     return error if isinstance(error, str) else None
 
 
+def _jsonrpc_error(body: Any) -> int | None:
+    error = body.get("error") if isinstance(body, dict) and "jsonrpc" in body else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) else None
+
+
 def _status_line(status: int, reason: str, headers: Mapping[str, str], body: Any) -> str:
     title = f"{status} {reason}".rstrip()
     if (error := _oauth_error(body)) is not None:
         return f"{title} (error={error})"
+    if (number := _jsonrpc_error(body)) is not None:
+        return f"{title} (error {number})"
     if 300 <= status < 400 and (location := headers.get("location")) is not None:
         return f"{title} -> {mask_url(location).partition('?')[0]}"
     return title

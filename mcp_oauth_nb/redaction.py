@@ -62,7 +62,8 @@ def remember(secret: str | None) -> None:
     if secret is None or len(secret) < _SHORTEST_REMEMBERED:
         return
     with _lock:
-        _known[secret] = quote(secret, safe="")
+        if secret not in _known:
+            _known[secret] = quote(secret, safe="")
         _known.move_to_end(secret)
         if len(_known) > _MOST_REMEMBERED:
             _known.popitem(last=False)

@@ -7,7 +7,7 @@ shared. Traffic is recorded on whatever thread it runs; a trace can be read whil
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,9 +75,14 @@ class Trace:
         with self._lock:
             self._messages.clear()
 
-    def diagram(self, since: int = 0) -> Diagram:
-        """Draw the sequence, from the message after the first `since`."""
-        return Diagram(self.messages[since:])
+    def diagram(self, since: int = 0, *, parties: Collection[str] | None = None) -> Diagram:
+        """Draw the sequence, from the message after the first `since`.
+
+        Args:
+            parties: draw only what these send to each other.
+        """
+        messages = self.messages[since:]
+        return Diagram([m for m in messages if parties is None or {m.sender, m.receiver} <= set(parties)])
 
     def __repr__(self) -> str:
         return (
@@ -130,14 +135,14 @@ class Trace:
             return exchange
 
     def http(
-        self, transport: httpx.AsyncBaseTransport, *, sender: str = CLIENT, receiver: str = GITHUB
+        self, transport: httpx.AsyncBaseTransport, *, sender: str = CLIENT, receiver: Receiver = GITHUB
     ) -> httpx.AsyncBaseTransport:
         """Wrap an httpx transport so that what passes through it is recorded.
 
         Args:
             transport: the one that does the work.
             sender: who uses it, such as `MCP client`.
-            receiver: who answers.
+            receiver: who answers, or a function that says so for a URL.
         """
         return RecordingTransport(HttpRecorder(self, sender, receiver), transport)
 

@@ -16,6 +16,8 @@ from .redaction import escape
 
 #: The four parties of the flow.
 BROWSER, CLIENT, SERVER, GITHUB = "Browser", "MCP client", "MCP server", "GitHub"
+#: Over HTTP the MCP server has one of its own, which it shares an address with or not.
+AUTHORIZATION_SERVER = "Authorization server"
 
 Kind = Literal["request", "response", "error", "notification"]
 

@@ -59,8 +59,8 @@ def parse(cell: Any) -> ast.Module:
     return tree
 
 
-def test_there_are_ten_of_them_in_order() -> None:
-    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(10)]
+def test_there_are_twelve_of_them_in_order() -> None:
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(12)]
 
 
 @each_notebook
@@ -148,9 +148,10 @@ def secrets_of(seed: int) -> set[str]:
     for _ in range(FLOWS):
         issued |= {mint.code(), mint.device_code()}
         issued |= {mint.token("gho_"), mint.token("ghu_"), mint.token("ghr_", 76)}
-    client = random.Random(f"{seed} client")
-    for _ in range(FLOWS):
-        issued |= {random_token(client.randbytes), PKCE.generate(client.randbytes).code_verifier}
+    for whose in ("client", "http client"):
+        client = random.Random(f"{seed} {whose}")
+        for _ in range(FLOWS):
+            issued |= {random_token(client.randbytes), PKCE.generate(client.randbytes).code_verifier}
     return issued
 
 
@@ -160,10 +161,18 @@ def test_no_secret_that_a_lab_ever_issues_is_in_any_notebook() -> None:
     secrets = {secret for seed in seeds for secret in secrets_of(seed)}
     leaks = {(name, secret[:8]) for name, text in texts.items() for secret in secrets if secret in text}
     assert not leaks
-    shapes = {name: re.findall(r"gh[opusr]_[A-Za-z0-9]{20,}", text) for name, text in texts.items()}
+    shapes = {name: re.findall(r"(?:gh[opusr]|mcp)_[A-Za-z0-9\-_]{20,}", text) for name, text in texts.items()}
     assert not any(shapes.values()), shapes
 
 
+@pytest.mark.parametrize("path", [path for path in PATHS if path.stem >= "10"], ids=lambda path: path.stem)
+def test_what_looks_random_over_http_is_a_code_challenge_or_masked(path: Path) -> None:
+    # Codes, states, verifiers and cookies there are all made of 32 bytes in base64url.
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r"(.{0,20})(?<![\w\-])[A-Za-z0-9\-_]{43}(?![\w\-])", text)
+    assert not [before for before in found if "code_challenge" not in before]
+
+
 def test_the_search_for_secrets_finds_what_a_lab_issues() -> None:
-    assert len(secrets_of(7)) == 5 + FLOWS * 7
+    assert len(secrets_of(7)) == 5 + FLOWS * 9
     assert json.dumps(sorted(secrets_of(7))) != json.dumps(sorted(secrets_of(8)))

@@ -5,13 +5,15 @@ import gc
 import os
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from mcp import Client, CreateMessageResult, MCPError
 from mcp.client import ClientRequestContext
 from mcp.server import MCPServer
-from mcp_types import CreateMessageRequestParams, TextContent
+from mcp.server.mcpserver import AcceptedElicitation, Elicit, ElicitationResult, Resolve
+from mcp_types import CreateMessageRequestParams, ElicitRequestParams, ElicitResult, TextContent
+from pydantic import BaseModel
 from sessions import happens, nothing_left, text  # noqa: F401
 from small_server import CHALLENGE, METADATA, Knobs, build
 
@@ -143,6 +145,28 @@ async def test_a_server_may_ask_the_clients_model(server: MCPServer, mode: Any) 
 
     async with Session.open(server, mode=mode, sampling=sampling) as session:
         assert text(await session.call_tool("sample")) == "A lamp."
+
+
+class Colour(BaseModel):
+    name: str
+
+
+def ask_for_a_colour() -> Elicit[Colour]:
+    return Elicit("Which colour?", Colour)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_server_may_ask_the_person(server: MCPServer, mode: Any) -> None:
+    @server.tool()
+    async def paint(answer: Annotated[ElicitationResult[Colour], Resolve(ask_for_a_colour)]) -> str:
+        return answer.data.name if isinstance(answer, AcceptedElicitation) else "nothing"
+
+    async def elicitation(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        assert params.message == "Which colour?"
+        return ElicitResult(action="accept", content={"name": "green"})
+
+    async with Session.open(server, mode=mode, elicitation=elicitation) as session:
+        assert text(await session.call_tool("paint")) == "green"
 
 
 async def test_the_client_introduces_itself_by_name(server: MCPServer) -> None:

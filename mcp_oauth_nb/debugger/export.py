@@ -1,4 +1,4 @@
-"""A run as a file: JSON, HAR, Mermaid, a report in Markdown, a notebook, a test. All are made from what is masked already.
+"""A run as a file: JSON, HAR, Mermaid, a report, a notebook, a test. All are made from what is masked already.
 
 A notebook and a test play it again; see `export_notebook` and `export_pytest`.
 """

@@ -17,8 +17,8 @@ FILE = "mcp-flow.ipynb"
 
 _SERVER = """# The authorization of {name}, played again
 
-Recorded on {date}, made with mcp_oauth_nb {version}. The debugger steps the client against the recorded answers: nothing
-is sent, and no browser is needed. No secret is in here; stand-ins take their places.
+Recorded on {date}, made with mcp_oauth_nb {version}. The debugger steps the client against the recorded answers:
+nothing is sent, and no browser is needed. No secret is in here; stand-ins take their places.
 
 Run the notebook once and save it; from then on `pytest --nbval {file}` says whether anything has changed. With
 `MCP_SERVER=live` in the environment the server itself is asked, and with a URL another server."""
@@ -35,7 +35,8 @@ _IMPORTS = """import json
 from mcp_oauth_nb.debugger.replay import play, replayed
 from mcp_oauth_nb.flow_debugger import FlowDebugger"""
 
-_OPEN_SERVER = """recording = Recording.from_dict({"setup": SETUP, "steps": ANSWERS}).against(os.environ.get("MCP_SERVER"))
+_OPEN_SERVER = """recorded = Recording.from_dict({"setup": SETUP, "steps": ANSWERS})
+recording = recorded.against(os.environ.get("MCP_SERVER"))
 debug = await FlowDebugger.open(recording)
 debug"""
 

@@ -172,8 +172,10 @@ def _not_of_the_flow(request: httpx2.Request, message: Mapping[str, Any]) -> htt
 
 
 def _response(answer: Answer, message: Mapping[str, Any]) -> httpx2.Response:
+    if answer.status is None:
+        raise NotRecorded("The recorded answer has no status.")
     content = answer.answering(message.get("id")).content
-    return httpx2.Response(answer.status or 200, headers=dict(answer.headers), stream=httpx2.ByteStream(content))
+    return httpx2.Response(answer.status, headers=dict(answer.headers), stream=httpx2.ByteStream(content))
 
 
 def _failure(name: str) -> httpx2.TransportError:

@@ -281,7 +281,8 @@ class FlowRun:
             # Its text quotes the answer.
             self._stop(ProtocolError("The MCP server's answer is not one that the SDK can read."))
         except RuntimeError as error:
-            if "structured content" not in str(error):
+            # The SDK has no class of its own for these.
+            if not any(words in str(error) for words in ("structured content", "Invalid schema for tool")):
                 raise
             self._stop(ProtocolError("The tool's result is not what its output schema promises."))
 
