@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .config import Settings
     from .discovery import discover_authorization_server, discover_resource
     from .errors import AuthenticationRequired, McpOAuthError
+    from .flow_debugger import FlowDebugger
     from .http_auth import McpAuth
     from .http_auth_storage import FileGrantStore
     from .http_lab import HttpLab
@@ -43,6 +44,7 @@ _HOMES = {
     "AuthenticationRequired": "errors",
     "FileGrantStore": "http_auth_storage",
     "FileTokenStore": "store",
+    "FlowDebugger": "flow_debugger",
     "HttpLab": "http_lab",
     "Lab": "lab",
     "ManualClock": "clock",
@@ -71,6 +73,7 @@ __all__ = [
     "AuthenticationRequired",
     "FileGrantStore",
     "FileTokenStore",
+    "FlowDebugger",
     "HttpLab",
     "Lab",
     "ManualClock",

@@ -24,7 +24,6 @@ from .redaction import mask_url, scrub
 if TYPE_CHECKING:
     from .debugger import Step
     from .flow_debugger import FlowDebugger
-    from .http_auth import McpAuth
 
 #: Every check passed; one failed; nothing can be said about the server; Ctrl-C, as a shell reports it.
 IN_ORDER, FINDING, NO_ANSWER, INTERRUPTED = 0, 1, 2, 130
@@ -39,24 +38,21 @@ _TOUR = ("refresh", "reuse", "revoke", "replay")
 FORMATS = {"json": "JSON", "har": "HAR", "mermaid": "Mermaid", "markdown": "Markdown report"}
 
 
-class _JsonObject(click.ParamType):
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            given = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
-            given = None
-        if not isinstance(given, dict):
-            self.fail('It is not a JSON object, such as {"name": "value"}.', param, ctx)
-        return given
+def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, Any]:
+    try:
+        given = json.loads(value)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise click.BadParameter('It is not a JSON object, such as {"name": "value"}.')
+    return given
 
 
 @click.command("debug", short_help="Walk through a server's authorization and check each step.")
 @click.argument("url")
 @click.option("--tool", default="", help="A protected tool to call; without it the tools are only listed.")
-@click.option("--arguments", type=_JsonObject(), default="{}", help="The tool's arguments, a JSON object.")
-@click.option("--more", type=_JsonObject(), default="{}", help="Arguments that need further scopes: tries the step-up.")
+@click.option("--arguments", default="{}", callback=_json_object, help="The tool's arguments, a JSON object.")
+@click.option("--more", default="{}", callback=_json_object, help="Arguments that need more scopes: tries the step-up.")
 @click.option(
     "--tour",
     is_flag=True,
@@ -106,8 +102,7 @@ def debug(url: str, **options: Any) -> None:
         code = NO_ANSWER
     except click.ClickException:
         raise
-    except Exception:
-        # Python itself would exit with 1, which here is a finding about the server.
+    except Exception:  # noqa: BLE001 - Python itself would exit with 1, which here is a finding about the server
         click.echo(scrub(traceback.format_exc()), err=True)
         code = NO_ANSWER
     sys.exit(code)

@@ -30,20 +30,25 @@ Verdict = Literal["in order", "finding", "no answer"]
 def verdict_of(run: FlowRun) -> Verdict:
     """Say what a run came to: every check passed, one failed, or nothing can be said about the server."""
     error, cause = run.error, run.cause
-    if cause is not None and not (error is not None and _has_no_verdict(error) and _is_about(cause.check, error)):
-        return "finding"
-    return "in order" if error is None else "no answer"
+    if cause is None or (error is not None and _has_no_verdict(error) and _is_about(cause.check, error)):
+        return "in order" if error is None else "no answer"
+    return "finding"
 
 
 def _has_no_verdict(error: McpOAuthError) -> bool:
-    # The class itself: the person did not come back. Those below it are a server's answers.
-    return isinstance(error, _NO_VERDICT) or type(error) is ReauthorizeError
+    return isinstance(error, _NO_VERDICT) or _nobody_came(error)
 
 
-def _is_about(check: Check, error: McpOAuthError) -> bool:
+def _nobody_came(error: McpOAuthError) -> bool:
+    # The class itself: those below it are a server's answers.
+    return type(error) is ReauthorizeError
+
+
+def _is_about(check: Check, error: McpOAuthError | None) -> bool:
+    """Say whether a check is only that the client stopped with an error."""
     from .debugger.verdicts import check_error
 
-    return check == check_error(error)
+    return error is not None and check == check_error(error)
 
 
 # -- a step ----------------------------------------------------------------------------------------------------
@@ -67,18 +72,20 @@ def body(step: Step, *, verbose: bool = False) -> list[str]:
         shown = str(message) if verbose else f"{message.sender} -> {message.receiver}   {message.title}"
         lines += [f"   {line}" for line in shown.splitlines()]
     for check in step.checks:
-        lines += _check(check)
+        lines += _check(check, step)
     return lines
 
 
-def _check(check: Check) -> list[str]:
+def _check(check: Check, step: Step) -> list[str]:
     """Write a check; what is not as it should be takes a line for each thing that is known about it."""
     sign = click.style(f"{SIGNS[check.outcome]} {_WORDS[check.outcome]}", fg=_COLOURS[check.outcome])
-    what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
-    if not check.should:
+    if check.outcome in ("passed", "not applicable"):
+        what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
         return [f"   {sign}{what}" + (click.style(f" ({check.reference})", dim=True) if check.reference else "")]
-    more = [f"It should be: {check.should}", *([f"See: {check.reference}"] if check.reference else [])]
-    return [f"   {sign}{what}", *(f"     {line}" for line in more)]
+    # Of a client that stopped, the hint stands there.
+    should = "What to do" if _is_about(check, step.error) else "It should be"
+    known = {"Seen": check.message, should: check.should, "See": check.reference}
+    return [f"   {sign}{check.name}", *(f"     {label}: {text}" for label, text in known.items() if text)]
 
 
 # -- the end ---------------------------------------------------------------------------------------------------
@@ -106,13 +113,31 @@ def _verdict(run: FlowRun) -> Iterator[str]:
     if verdict == "finding" and cause is not None:
         later = sum(len(step.failed) for step in run.steps) - 1
         yield click.style(f"First cause: step {cause.step.number}, {cause.step.about.title}", fg="red", bold=True)
-        yield from _check(cause.check)
+        yield from _check(cause.check, cause.step)
         if later:
-            yield f"   Failed checks after it, which may be its symptoms: {later}"
+            yield f"   {_of(later, 'failed check')} after it, perhaps its symptoms."
     elif verdict == "no answer" and error is not None:
-        yield click.style("No verdict: ", fg="yellow", bold=True) + str(error)
+        message, hint = _without_verdict(error)
+        yield click.style("No verdict: ", fg="yellow", bold=True) + message
+        yield f"What to do: {hint}"
     else:
         yield click.style("In order: ", fg="green", bold=True) + _counted(run)
+
+
+def _without_verdict(error: McpOAuthError) -> tuple[str, str]:
+    """Return what happened and what to do, for somebody who types commands."""
+    if _nobody_came(error):
+        return (
+            "The browser did not come back in time.",
+            "--timeout waits longer; --paste is for a browser on another machine, --no-browser for where nobody is.",
+        )
+    if isinstance(error, SessionError):
+        return (
+            error.message,
+            "Check that the address is that of an MCP endpoint, such as https://server.example/mcp, and that the "
+            "server is up.",
+        )
+    return error.message, error.hint
 
 
 def _counted(run: FlowRun) -> str:

@@ -161,7 +161,7 @@ class FlowPanel(Panel):
 
     def _told(self) -> Html:
         if self.model.message:
-            hint = panel.joined(panel.element("br"), "What to do: ", self.model.hint) if self.model.hint else None
+            hint = panel.joined(panel.BREAK, "What to do: ", self.model.hint) if self.model.hint else None
             return panel.status(self.model.message, hint, sign="✘", alert=True)
         return panel.status("Under way ...", sign="…") if self.model.busy else Html("")
 

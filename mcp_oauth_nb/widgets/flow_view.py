@@ -91,7 +91,7 @@ def static_html(run: FlowRun) -> Html:
 
 
 def _told(check: Check) -> Html:
-    should = panel.joined(panel.element("br"), "It should be: ", check.should) if check.should else None
+    should = panel.joined(panel.BREAK, "It should be: ", check.should) if check.should else None
     seen = f": {check.message}" if check.message else ""
     return panel.joined(check.name, seen, should)
 

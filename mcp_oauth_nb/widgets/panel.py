@@ -112,6 +112,10 @@ def element(tag: str, *content: object, style: str = "", **attributes: str) -> H
     return Html(f"<{tag}{text}>{joined(*content)}</{tag}>")
 
 
+#: The end of a line.
+BREAK = Html("<br>")
+
+
 def heading(text: object) -> Html:
     """A small heading, within a panel."""
     return element(
