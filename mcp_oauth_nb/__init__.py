@@ -115,14 +115,18 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Make the kernel honest: `%load_ext mcp_oauth_nb`. See `kernel` for what it does."""
-    from .kernel import load_ipython_extension as load
+    """Make the kernel honest and give it `%mcp`: `%load_ext mcp_oauth_nb`. See `kernel` and `magics`."""
+    from . import kernel, magics
 
-    load(shell)
+    kernel.load_ipython_extension(shell)
+    magics.load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Undo it: `%unload_ext mcp_oauth_nb`."""
-    from .kernel import unload_ipython_extension as unload
+    from . import kernel, magics
 
-    unload(shell)
+    try:
+        magics.unload(shell)
+    finally:
+        kernel.unload_ipython_extension(shell)

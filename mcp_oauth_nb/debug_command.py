@@ -11,18 +11,19 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
 import click
 
 from .debug_text import body, conclusion, heading, verdict_of
 from .errors import ConfigurationError, McpOAuthError
 from .loops import run
-from .redaction import mask_url, scrub
+from .redaction import is_secret_name, mask_url, remember, scrub
 
 if TYPE_CHECKING:
     from .debugger import Step
+    from .debugger.older import Mode
     from .flow_debugger import FlowDebugger
 
 #: Every check passed; one failed; nothing can be said about the server; Ctrl-C, as a shell reports it.
@@ -35,7 +36,14 @@ SECRET_VARIABLE = "MCP_CLIENT_SECRET"
 _TOUR = ("refresh", "reuse", "revoke", "replay")
 
 #: What `--format` takes beside `plain`, and the format of the export that it is.
-FORMATS = {"json": "JSON", "har": "HAR", "mermaid": "Mermaid", "markdown": "Markdown report"}
+FORMATS = {
+    "json": "JSON",
+    "har": "HAR",
+    "mermaid": "Mermaid",
+    "markdown": "Markdown report",
+    "notebook": "notebook",
+    "pytest": "pytest",
+}
 
 
 def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, Any]:
@@ -59,7 +67,13 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
     help="After the token also refresh, try the old refresh token, revoke, and try the code again: the server ends "
     "the tokens of this run.",
 )
-@click.option("--legacy", is_flag=True, help="Speak MCP 2025-11-25 with the server.")
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "legacy", "2025-06-18", "2025-03-26"]),
+    default="auto",
+    show_default=True,
+    help="auto speaks MCP 2026-07-28 where the server can, legacy 2025-11-25, the others what they say.",
+)
 @click.option(
     "--client-id",
     default="",
@@ -91,33 +105,37 @@ def debug(url: str, **options: Any) -> None:
     Exits with 0 if every check passed, 1 if one failed, 2 if nothing can be said: the server could not be asked, the
     person did not come back. Secrets are masked in all that it prints.
     """
-    _check_url(url)
+    _check_url(url, "URL")
+    _check_url(options["redirect_uri"], "--redirect-uri")
+    sys.exit(exit_code(lambda: _debug(url, **options)))
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """Do the work and return its exit code, or that of what kept it from one, which is then shown."""
     try:
-        code = _debug(url, **options)
+        return work()
     except KeyboardInterrupt:
         click.echo("\nInterrupted.", err=True)
-        code = INTERRUPTED
-    except McpOAuthError as error:
-        click.echo(str(error), err=True)
-        code = NO_ANSWER
+        return INTERRUPTED
     except click.ClickException:
         raise
+    except McpOAuthError as error:
+        click.echo(str(error), err=True)
     except Exception:  # noqa: BLE001 - Python itself would exit with 1, which here is a finding about the server
         click.echo(scrub(traceback.format_exc()), err=True)
-        code = NO_ANSWER
-    sys.exit(code)
+    return NO_ANSWER
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, name: str) -> None:
     try:
         parts = urlsplit(url)
         ok = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         ok = False
     if not ok:
-        raise click.BadParameter("It is not an http:// or https:// address.", param_hint="URL")
+        raise click.BadParameter("It is not an http:// or https:// address.", param_hint=name)
     if parts.username is not None:
-        raise click.BadParameter("It must not hold a user name or password: URLs are logged.", param_hint="URL")
+        raise click.BadParameter("It must not hold a user name or password: URLs are logged.", param_hint=name)
 
 
 def _debug(
@@ -126,7 +144,7 @@ def _debug(
     tool: str,
     arguments: dict[str, Any],
     more: dict[str, Any],
-    legacy: bool,
+    mode: Mode,
     client_id: str,
     issuer: str,
     client_metadata_url: str | None,
@@ -150,7 +168,9 @@ def _debug(
         timeout=timeout,
     )
     _quieten()
-    mode: Literal["auto", "legacy"] = "legacy" if legacy else "auto"
+    for name, value in parse_qsl(urlsplit(url).query):
+        if is_secret_name(name):
+            remember(value)
     debug = run(FlowDebugger.open(url, tool=tool, arguments=arguments, more=more, auth=auth, mode=mode))
     return walk(debug, asking=asking, **options)
 
@@ -218,7 +238,8 @@ def walk(
     """
 
     def show(lines: list[str], *, err: bool = False) -> None:
-        click.echo("\n".join(lines), err=err, color=False if os.environ.get("NO_COLOR") else None)
+        # Once more: a check may quote the address that somebody typed.
+        click.echo(scrub("\n".join(lines)), err=err, color=False if os.environ.get("NO_COLOR") else None)
 
     if form == "plain":
         show([f"The authorization of {mask_url(debug.name)}"])
@@ -226,7 +247,7 @@ def walk(
         steps = _Walk(debug, show if form == "plain" else _nothing, verbose, asking)
         stopped = steps.take(("authorize", "step_up", *(_TOUR if tour else ())), no_browser=no_browser)
         if form != "plain":
-            click.echo(debug.export(FORMATS[form]).rstrip("\n"))
+            click.echo(scrub(debug.export(FORMATS[form]).rstrip("\n")))
         show(conclusion(debug, stopped=stopped), err=form != "plain")
         return {"in order": IN_ORDER, "finding": FINDING, "no answer": NO_ANSWER}[verdict_of(debug)]
     finally:

@@ -14,32 +14,34 @@ from .checks import SIGNS, Check, Outcome
 from .errors import AccessDenied, ConfigurationError, McpOAuthError, ReauthorizeError, SessionError, TransientError
 
 if TYPE_CHECKING:
-    from .debugger import FlowRun, Step, StepKind
+    from .debugger import Cause, FlowRun, Step, StepKind
     from .debugger.gate import Held
 
-_COLOURS: dict[Outcome, str] = {"passed": "green", "failed": "red", "warning": "yellow", "not applicable": "white"}
+_COLOURS: dict[Outcome, str] = {"passed": "green", "failed": "red", "warning": "yellow"}
 # Nobody has to look twice at what passed.
 _WORDS: dict[Outcome, str] = {"passed": "", "failed": "failed: ", "warning": "warning: ", "not applicable": ""}
 
 # Why a client stops although nothing is known to be wrong with the server.
-_NO_VERDICT = (TransientError, SessionError, ConfigurationError, AccessDenied)
+_NO_VERDICT = (TransientError, SessionError, ConfigurationError)
 
 Verdict = Literal["in order", "finding", "no answer"]
 
 
 def verdict_of(run: FlowRun) -> Verdict:
     """Say what a run came to: every check passed, one failed, or nothing can be said about the server."""
-    error, cause = run.error, run.cause
-    if cause is None or (error is not None and _has_no_verdict(error) and _is_about(cause.check, error)):
-        return "in order" if error is None else "no answer"
-    return "finding"
+    if run.cause is not None and not _is_no_fault(run.cause, run.error):
+        return "finding"
+    return "in order" if run.error is None else "no answer"
 
 
-def _has_no_verdict(error: McpOAuthError) -> bool:
-    return isinstance(error, _NO_VERDICT) or _nobody_came(error)
+def _is_no_fault(cause: Cause, error: McpOAuthError | None) -> bool:
+    """Say whether what failed first is only that the client stopped, for a reason that is none of the server's."""
+    if isinstance(error, AccessDenied):
+        return cause.step.error is error
+    return _is_about(cause.check, error) and (isinstance(error, _NO_VERDICT) or _nobody_came(error))
 
 
-def _nobody_came(error: McpOAuthError) -> bool:
+def _nobody_came(error: McpOAuthError | None) -> bool:
     # The class itself: those below it are a server's answers.
     return type(error) is ReauthorizeError
 
@@ -78,7 +80,7 @@ def body(step: Step, *, verbose: bool = False) -> list[str]:
 
 def _check(check: Check, step: Step) -> list[str]:
     """Write a check; what is not as it should be takes a line for each thing that is known about it."""
-    sign = click.style(f"{SIGNS[check.outcome]} {_WORDS[check.outcome]}", fg=_COLOURS[check.outcome])
+    sign = click.style(f"{SIGNS[check.outcome]} {_WORDS[check.outcome]}", fg=_COLOURS.get(check.outcome))
     if check.outcome in ("passed", "not applicable"):
         what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
         return [f"   {sign}{what}" + (click.style(f" ({check.reference})", dim=True) if check.reference else "")]

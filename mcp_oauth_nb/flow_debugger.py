@@ -12,12 +12,13 @@ The client that is stepped is the shipping one: the SDK's `OAuthClientProvider` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .debugger import FlowRun, GuidedFlow
 from .debugger.export import export
 from .debugger.http_flow import HttpFlow
+from .debugger.older import Mode
 from .debugger.recording import Recording
 from .debugger.replay import flow_of
 from .errors import ConfigurationError
@@ -51,7 +52,7 @@ class FlowDebugger(FlowRun):
         arguments: Mapping[str, Any] | None = None,
         more: Mapping[str, Any] | None = None,
         auth: McpAuth | None = None,
-        mode: Literal["auto", "legacy"] = "auto",
+        mode: Mode = "auto",
         real: bool | None = None,
     ) -> Opening[FlowDebugger]:
         """Open a debugger: `debug = await FlowDebugger.open(target)`. Nothing is sent before the first step.
@@ -63,7 +64,8 @@ class FlowDebugger(FlowRun):
             arguments: the tool's.
             more: arguments to add that need further scopes, for the step-up.
             auth: how to authorize with a server at a URL: registration, redirect, store.
-            mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25.
+            mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25; or an older version, such as
+                `2025-06-18`.
             real: whether somebody else may depend on the server; by default, every one that is not on this machine.
 
         Raises:
@@ -77,7 +79,8 @@ class FlowDebugger(FlowRun):
                 return cls(lambda run: GuidedFlow(run, target, tool=tool, arguments=arguments, more=more))
             if isinstance(target, HttpLab):
                 own = {"tool": tool or _OWN_TOOL, "more": more or _OWN_MORE}
-                options = {"auth": auth or target.auth, "trace": target.trace, "real": False, "recorded": True, **own}
+                options: dict[str, Any] = {"auth": auth or target.auth, "trace": target.trace, **own}
+                options |= {"real": False, "recorded": True}
                 return cls(lambda run: HttpFlow(run, target.url, arguments=arguments, mode=mode, **options))
             if not isinstance(target, str) or not target.startswith(("http://", "https://")):
                 raise ConfigurationError(

@@ -14,6 +14,7 @@ A flow may be stepped by hand, one request at a time and from any task:
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
@@ -46,6 +47,9 @@ from .tokens import Token
 sending: ContextVar[anyio.CancelScope | None] = ContextVar("sending", default=None)
 
 _Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
+
+# The SDK logs, with its traceback, what is raised from here as a typed error. Who did not ask for logs sees it once.
+logging.getLogger("mcp.client.auth").addHandler(logging.NullHandler())
 
 
 class AuthProvider(GrantProvider):

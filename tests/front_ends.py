@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-
 from e2e_programs import CHROMIUM_FLAGS, chromium
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 T = TypeVar("T")
 

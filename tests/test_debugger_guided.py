@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.debugger import FlowRun, GuidedFlow
+from mcp_oauth_nb.checks import Check
+from mcp_oauth_nb.debugger import Cause, FlowRun, GuidedFlow, Step
 from mcp_oauth_nb.errors import ConfigurationError, InvalidAuthorizationCode, SessionError
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +99,7 @@ async def test_a_changed_state_is_noticed_by_the_client(run: FlowRun) -> None:
     run.change(state="another-state-than-the-one-that-was-sent")
     step = await run.step(predict="GET")
     assert step is not None
-    assert [check.name for check in step.failed][0] == "the state is the one that was sent"
+    assert next(check.name for check in step.failed) == "the state is the one that was sent"
     assert run.state == "stopped"
 
 
@@ -136,6 +138,34 @@ async def test_an_unknown_action_names_those_there_are(run: FlowRun) -> None:
     with pytest.raises(ConfigurationError, match="nonsense") as caught:
         await run.begin("nonsense")
     assert "refresh" in caught.value.hint
+
+
+def test_a_cause_is_one_line_in_a_log_and_several_in_a_notebook() -> None:
+    check = Check("it is refused", "failed", "answered 200", " ".join(["400"] * 40), "RFC 6749 section 5.2")
+    cause = Cause(Step(4, "call"), check)
+    assert repr(cause).startswith("Step 4, request to the MCP server: ✘ it is refused. answered 200. It should be: 400")
+    lines = pretty(cause).split("\n")
+    assert lines[:3] == ["Step 4, request to the MCP server", "   ✘ it is refused", "   Seen: answered 200"]
+    assert " ".join(line.strip() for line in lines[3:-1]) == f"It should be: {check.should}"
+    assert lines[-1] == "   RFC 6749 section 5.2"
+    assert max(map(len, lines)) < 100
+
+
+@pytest.mark.parametrize("until", ["call", "token"])
+async def test_a_run_can_stop_before_a_step(run: FlowRun, until: str) -> None:
+    await run.run(until=until)
+    assert run.pending is not None
+    assert run.pending.kind == until
+    assert until not in kinds(run)
+    await run.run()
+    assert run.state == "done"
+
+
+async def test_a_run_ends_where_it_never_comes_to_that_step(run: FlowRun) -> None:
+    await run.run(until="refresh")
+    assert run.state == "done"
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        await run.run(until="nonsense")
 
 
 @pytest.mark.parametrize("action", ["refresh", "reuse", "replay", "revoke"])

@@ -20,8 +20,9 @@ _SERVER = """# The authorization of {name}, played again
 Recorded on {date}, made with mcp_oauth_nb {version}. The debugger steps the client against the recorded answers:
 nothing is sent, and no browser is needed. No secret is in here; stand-ins take their places.
 
-Run the notebook once and save it; from then on `pytest --nbval {file}` says whether anything has changed. With
-`MCP_SERVER=live` in the environment the server itself is asked, and with a URL another server."""
+Run the notebook once and save it; from then on `pytest --nbval {file}` says whether anything has changed.
+`MCP_SERVER=live pytest --nbval-lax {file}` asks the server itself, and a URL in place of `live` another server; a
+browser opens."""
 
 _LAB = """# The authorization in the lab of seed {seed}, played again
 

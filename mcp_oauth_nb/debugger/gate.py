@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, SessionError
 from ..redaction import SECRET_NAMES, is_secret_name, mask, mask_header, mask_url, scrub
 
 
@@ -66,6 +66,7 @@ class Gate:
     def __init__(self) -> None:
         self._waiting: deque[tuple[Held, asyncio.Future[None]]] = deque()
         self._arrived = asyncio.Event()
+        self._closed = False
 
     @property
     def pending(self) -> Held | None:
@@ -73,7 +74,13 @@ class Gate:
         return self._waiting[0][0] if self._waiting else None
 
     async def hold(self, held: Held) -> Held:
-        """Wait until it is released."""
+        """Wait until it is released.
+
+        Raises:
+            SessionError: nobody is there to release it.
+        """
+        if self._closed:
+            raise _cancelled()
         entry = (held, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._arrived.set()
@@ -94,6 +101,19 @@ class Gate:
         if not future.done():
             future.set_result(None)
 
+    def open(self) -> None:
+        """Hold what comes from now on."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Let nothing of what waits be sent, nor what comes; whoever wants to send it is told so."""
+        self._closed = True
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(_cancelled())
+        self._arrived.clear()
+
     async def next(self, script: asyncio.Task[None]) -> Held | None:
         """Wait until something waits here; None if the script that sends ended without."""
         arrival = asyncio.ensure_future(self._arrived.wait())
@@ -102,3 +122,7 @@ class Gate:
         finally:
             arrival.cancel()
         return self.pending
+
+
+def _cancelled() -> SessionError:
+    return SessionError("It was cancelled before it was sent.")

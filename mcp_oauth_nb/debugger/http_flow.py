@@ -7,15 +7,16 @@ they wait, and a few requests that no honest client sends: an old refresh token,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 from mcp.shared.auth import AuthorizationCodeResult
 
+from ..authorization import callback_parameters
 from ..clock import Clock
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ProtocolError, ReauthorizeError, SessionFailed
 from ..http_auth import McpAuth
 from ..http_auth_redirect import CheckIssuer, Redirect
 from ..http_auth_storage import MemoryGrantStore
@@ -24,6 +25,7 @@ from ..session import Session
 from ..trace import Trace
 from ..wire import AUTHORIZATION_SERVER, SERVER
 from .front import at_browser
+from .older import Mode, offering, session_mode
 from .person import Person
 from .recording import Setup, client_of, public
 from .run import FlowRun, Script
@@ -46,7 +48,7 @@ class HttpFlow:
         tool: what to call; without it the client connects and lists the tools.
         arguments: the tool's.
         more: arguments that need further scopes, for the step-up.
-        mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25.
+        mode: `auto` speaks MCP 2026-07-28 where the server can, `legacy` 2025-11-25; or an older version.
     """
 
     def __init__(
@@ -61,29 +63,28 @@ class HttpFlow:
         tool: str = "",
         arguments: Mapping[str, Any] | None = None,
         more: Mapping[str, Any] | None = None,
-        mode: Literal["auto", "legacy"] = "auto",
+        mode: Mode = "auto",
     ):
         self.name = url
         self.real = real
         self.facts = Facts(url)
         self.trace = trace
         self.run = run
-        given = {"tool": tool, "arguments": public(arguments or {}), "more": public(more or {})}
+        given: dict[str, Any] = {"tool": tool, "arguments": public(arguments or {}), "more": public(more or {})}
         self.setup = Setup(url, client=client_of(auth), mode=mode, **given)
         self._url = url
         self._tool = tool
         self._arguments = dict(arguments or {})
         self._more = dict(more or {})
-        self._mode: Literal["auto", "legacy"] = mode
+        self._mode = mode
         self._session: Session | None = None
-        self._retrying = False
         self._tap = Tap(run.gate, run, self._classify, self._reads)
         self._carrier = auth.carrier or httpx2.AsyncHTTPTransport
         self.clock = _Ahead(auth.clock)
         self._recorded = recorded
-        self._person = Person()
+        self._person = Person(run._tell)
         self._auth = _GatedAuth.of(auth, self, self._person)
-        self.actions: dict[str, Script] = {"authorize": self._authorize, "call": self._call, "refresh": self._refresh}
+        self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke}
         if self._more:
             self.actions["step_up"] = self._step_up
@@ -115,12 +116,6 @@ class HttpFlow:
 
     # -- scripts ---------------------------------------------------------------------------------------------------
 
-    async def _authorize(self) -> None:
-        session = await self._connected()
-        await session.list_tools()
-        if self._tool:
-            await session.call_tool(self._tool, self._arguments)
-
     async def _call(self) -> None:
         await self._use(self._arguments)
 
@@ -134,11 +129,18 @@ class HttpFlow:
         await self._use(self._arguments)
 
     async def _use(self, arguments: Mapping[str, Any]) -> None:
-        session = await self._connected()
+        if self._session is None or not self._tool:
+            await self._with_session(lambda session: session.list_tools())
         if self._tool:
-            await session.call_tool(self._tool, dict(arguments))
-        else:
-            await session.list_tools()
+            await self._with_session(lambda session: session.call_tool(self._tool, dict(arguments)))
+
+    async def _with_session(self, work: Callable[[Session], Awaitable[object]]) -> None:
+        try:
+            await work(await self._connected())
+        except SessionFailed:
+            # The next action connects again; the token is still there.
+            self._session = None
+            raise
 
     async def _reuse(self) -> None:
         if not self.facts.spent:
@@ -160,7 +162,7 @@ class HttpFlow:
 
     async def _connected(self) -> Session:
         if self._session is None:
-            self._session = await Session.open(self._url, auth=self._auth, mode=self._mode)
+            self._session = await Session.open(self._url, auth=self._auth, mode=session_mode(self._mode))
         return self._session
 
     def _token_is_there(self, name: str) -> None:
@@ -193,7 +195,8 @@ class HttpFlow:
     def carrier(self) -> httpx2.AsyncBaseTransport:
         """Make a transport that waits at the gate and is recorded after it."""
         carrier = self._carrier()
-        return Gated2(self._tap, carrier if self._recorded else self.trace.http2(carrier, receiver=self._receiver))
+        recorded = carrier if self._recorded else self.trace.http2(carrier, receiver=self._receiver)
+        return offering(self._mode, Gated2(self._tap, recorded))
 
     def _receiver(self, url: str) -> str:
         here, there = urlsplit(self._url), urlsplit(url)
@@ -241,18 +244,40 @@ class _GatedRedirect(Redirect):
     async def send(self, url: str, check_issuer: CheckIssuer) -> None:
         await super().send(await at_browser(self._run, "authorize", url), check_issuer)
 
+    @property
+    def _state(self) -> str:
+        # A changed request may have none.
+        return parse_qs(urlsplit(self._url).query).get("state", [""])[-1]
+
     def _read(self, url: str) -> AuthorizationCodeResult:
-        # Before it is judged: what is refused never reaches the gate.
-        self._run.recorder.brought(url, self._state)
-        return super()._read(url)
+        """Take whatever comes back: it is judged after the gate, so that one sees what the client refuses."""
+        parameters = callback_parameters(url)
+        if "error" in parameters:
+            raise _Declined(url)
+        if not parameters.get("code"):
+            raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
+        return AuthorizationCodeResult(code=url)
 
     async def answer(self) -> AuthorizationCodeResult:
-        result = await super().answer()
-        given = {"code": result.code, "state": result.state, "iss": result.iss}
-        query = urlencode({name: value for name, value in given.items() if value is not None})
-        url = await at_browser(self._run, "callback", f"{self._uri}?{query}")
-        got = dict(parse_qsl(urlsplit(url).query))
-        return AuthorizationCodeResult(code=got.get("code", ""), state=got.get("state"), iss=got.get("iss"))
+        try:
+            brought = (await super().answer()).code
+        except _Declined as declined:
+            brought = declined.url
+        self._run.recorder.brought(brought, self._state)
+        url = f"{self._uri}?{urlencode(callback_parameters(brought))}"
+        try:
+            return super()._read(await at_browser(self._run, "callback", url))
+        except ReauthorizeError as refused:
+            # It may stand for another error; see `Redirect`.
+            raise getattr(refused, "error", refused) from None
+
+
+class _Declined(ReauthorizeError):
+    """The browser brought an error; a listener then shows so."""
+
+    def __init__(self, url: str):
+        super().__init__("The authorization server sent the browser back with an error.")
+        self.url = url
 
 
 @dataclasses.dataclass(frozen=True)

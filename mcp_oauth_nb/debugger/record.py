@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from ..checks import Check
+from ..checks import SIGNS, Check
 from ..errors import McpOAuthError
+from ..pretty import WIDTH
 from ..trace import Trace
 from ..wire import Exchange, Message
+from .refusals import STILL_COUNT
 from .steps import STEPS, StepKind
 
 
@@ -84,20 +88,33 @@ class Cause:
     check: Check
 
     def __repr__(self) -> str:
-        return f"Step {self.step.number}, {self.step.about.title.lower()}: {self.check}"
+        return f"{self._where}: {self.check}"
+
+    @property
+    def _where(self) -> str:
+        title = self.step.about.title
+        return f"Step {self.step.number}, {title[0].lower()}{title[1:]}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show it in a notebook: the same, in lines that fit there."""
+        check = self.check
+        should = f"It should be: {check.should}" if check.should else ""
+        seen = f"Seen: {check.message}" if check.message else ""
+        parts = (f"{SIGNS[check.outcome]} {check.name}", seen, should, check.reference)
+        wrapped = (textwrap.wrap(part, WIDTH, break_long_words=False, break_on_hyphens=False) for part in parts)
+        printer.text("\n   ".join([self._where, *(line for lines in wrapped for line in lines)]))
 
 
 def first_cause(steps: Iterable[Step]) -> Cause | None:
-    """Find the first failed check; what was asked for by a changed request is no cause.
+    """Find the first failed check; a client's error alone, without one before it, counts as one.
 
-    A client's error alone, without a failed check before it, is one too.
+    After a request was changed, only that something wrong was accepted counts; see `refusals`.
     """
+    changed = False
     for step in steps:
-        if step.changed:
-            # From here on the run shows what a change did.
-            return None
-        for check in step.checks:
-            if check.outcome == "failed":
+        changed = changed or bool(step.changed)
+        for check in step.failed:
+            if not changed or check.name in STILL_COUNT:
                 return Cause(step, check)
     return None
 

@@ -15,12 +15,13 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigurationError
 from ..redaction import JSONRPC_SECRET_NAMES, SECRET_NAMES, is_secret_name, mask_fields, scrub
 from ..wire import Message
+from .older import Mode
 
 if TYPE_CHECKING:
     from ..http_auth import McpAuth
@@ -57,7 +58,7 @@ class Setup:
     tool: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
-    mode: Literal["auto", "legacy"] = "auto"
+    mode: Mode = "auto"
     used: bool = False
 
     @property
@@ -157,6 +158,7 @@ class Recorder:
             at=round(step.messages[0].at, 3) if step.messages else 0.0,
             answer=answer,
             brought=self._brought.get(number, {}),
+            error=type(step.error).__name__ if step.error is not None else "",
         )
 
 
@@ -255,6 +257,7 @@ class RecordedStep:
         at: when, in seconds since the epoch.
         answer: None while there is none, and for the browser's steps.
         brought: what the browser came back with, after this step sent it away.
+        error: the class of the error by which the client stopped after it.
     """
 
     kind: str
@@ -267,6 +270,7 @@ class RecordedStep:
     at: float = 0.0
     answer: Answer | None = None
     brought: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ one that counts after a change.
 from __future__ import annotations
 
 from ..checks import Check
-from ..pkce import METHOD, PKCE
+from ..pkce import METHOD, verify
 from .seen import JSONRPC, Facts, Seen
 from .verdicts_common import Checks, answered, covers, verdict
 
@@ -36,7 +36,7 @@ def reason_to_refuse(seen: Seen, facts: Facts) -> str:
 def _wrong_exchange(form: dict[str, str], facts: Facts) -> str:
     asked = facts.authorization
     challenge = asked.get("code_challenge")
-    if asked.get("code_challenge_method") == METHOD and challenge and not _belongs(form, challenge):
+    if challenge and not verify(form.get("code_verifier", ""), challenge, asked.get("code_challenge_method", METHOD)):
         # RFC 7636 section 4.6
         return "the code verifier is not the one of the challenge"
     if "redirect_uri" in form and form["redirect_uri"] != asked.get("redirect_uri"):
@@ -51,11 +51,6 @@ def _wrong_exchange(form: dict[str, str], facts: Facts) -> str:
         # RFC 8707 section 2.2
         return "the resource is not the one that the person agreed to"
     return ""
-
-
-def _belongs(form: dict[str, str], challenge: str) -> bool:
-    verifier = form.get("code_verifier", "")
-    return 43 <= len(verifier) <= 128 and verifier.isascii() and PKCE(verifier).code_challenge == challenge
 
 
 def _wrong_bearer(seen: Seen, facts: Facts) -> str:

@@ -20,6 +20,7 @@ import httpx2
 from mcp.shared.auth import OAuthClientInformationFull
 from mcp_types import METHOD_NOT_FOUND
 
+from .. import errors
 from ..clock import ManualClock
 from ..errors import ConfigurationError, SessionError
 from ..http_auth import McpAuth
@@ -62,7 +63,7 @@ class Answers:
         self._left = [
             number for number, step in enumerate(recording.steps) if step.kind not in ("authorize", "callback")
         ]
-        self._brought = [step.brought for step in recording.steps if step.kind == "authorize"]
+        self._sent_away = [step for step in recording.steps if step.kind == "authorize"]
         self.clock = ManualClock(recording.steps[0].at if recording.steps else 0.0)
 
     def auth(self) -> McpAuth:
@@ -86,10 +87,10 @@ class Answers:
 
     async def _person(self, url: str) -> str:
         query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-        brought = dict(self._brought.pop(0)) if self._brought else {}
-        if not brought:
-            # Nobody came back when it was recorded.
-            await asyncio.Event().wait()
+        step = self._sent_away.pop(0) if self._sent_away else RecordedStep("authorize", "")
+        if not step.brought:
+            await _nobody(step.error)
+        brought = dict(step.brought)
         if brought.get("state") == OWN_STATE:
             brought["state"] = query.get("state", "")
         return f"{query.get('redirect_uri') or self._redirect_uri()}?{urlencode(brought)}"
@@ -148,6 +149,15 @@ def _client(client: Mapping[str, Any], redirect_uri: str) -> dict[str, Any]:
 
 async def _no_names(host: str) -> Sequence[str]:
     raise OSError("no network")
+
+
+async def _nobody(error: str) -> None:
+    """Do what the person did who did not come back: the browser was led astray, or nobody came at all."""
+    kind = getattr(errors, error, None)
+    if not (isinstance(kind, type) and issubclass(kind, errors.McpOAuthError)):
+        await asyncio.Event().wait()
+        return
+    raise kind("Nobody came back when this was recorded.")
 
 
 def _alike(recorded: str, kind: str) -> bool:
@@ -261,18 +271,21 @@ def _named(number: int, step: Mapping[str, Any]) -> str:
     return f"Step {number}, {step['kind']} ({step['asks']})"
 
 
-async def replay(recording: Recording, *, auth: McpAuth | None = None, really: bool = False) -> Replayed:
+async def replay(
+    recording: Recording, *, auth: McpAuth | None = None, really: bool = False, patience: float = _PATIENCE
+) -> Replayed:
     """Play a recording: the actions that were begun, the steps that were taken, the changes that were made.
 
     Args:
         auth: how to authorize with a live server; see `flow_of`.
         really: send changed requests to a live server that is not on this machine.
+        patience: seconds that the client may wait for what the recording does not have.
 
     Raises:
         ConfigurationError: see `flow_of`; or `really` is missing.
     """
     async with _run_of(recording, auth) as run:
-        return replayed(run, recording, await play(run, recording, really=really))
+        return replayed(run, recording, await play(run, recording, really=really, patience=patience))
 
 
 def replayed(run: FlowRun, recording: Recording, ended: str = "") -> Replayed:
@@ -306,8 +319,11 @@ async def _run_of(recording: Recording, auth: McpAuth | None) -> AsyncIterator[F
             await lab.aclose()
 
 
-async def play(run: FlowRun, recording: Recording, *, really: bool = False) -> str:
+async def play(run: FlowRun, recording: Recording, *, really: bool = False, patience: float = _PATIENCE) -> str:
     """Take the recorded steps that a run has not taken yet.
+
+    Args:
+        really, patience: as for `replay`. A live server, and the person there, have as long as they need.
 
     Returns:
         Why it stopped before the last of them, or what would be sent after it; empty if it went as recorded.
@@ -315,14 +331,13 @@ async def play(run: FlowRun, recording: Recording, *, really: bool = False) -> s
     Raises:
         ConfigurationError: a change is to be sent to a real server, and `really` is missing.
     """
-    patience = None if run.real or recording.live else _PATIENCE
     for step in recording.steps[len(run.steps) :]:
         if not await _is_ready(run, step):
             return _why(run)
         if step.changes:
             run.change(really=really, **step.changes)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(None if recording.live else patience):
                 await run.step(predict=step.predicted)
         except TimeoutError:
             return f"the client waits for something else than {step.asks} answered"

@@ -192,10 +192,22 @@ class FlowRun:
         """
         return await self._on_loop(self._take_step(predict))
 
-    async def run(self) -> FlowRun:
-        """Step to the end of what is under way."""
-        while await self.step() is not None:
-            pass
+    async def run(self, *, until: str = "") -> FlowRun:
+        """Step to the end of what is under way.
+
+        Args:
+            until: stop before a step of this kind is sent, such as `token`; see `STEPS`.
+
+        Raises:
+            ConfigurationError: there is no such kind.
+        """
+        if until and until not in STEPS:
+            raise ConfigurationError(f"There is no step {until!r}.", hint=f"One of: {', '.join(STEPS)}.")
+        if until and self._script is None:
+            await self.begin()
+        while self.pending is None or self.pending.kind != until:
+            if await self.step() is None:
+                break
         return self
 
     def change(self, *, really: bool = False, **parameters: str | None) -> Held:
@@ -263,6 +275,7 @@ class FlowRun:
             raise ConfigurationError(f"There is no action {action!r}.", hint=f"One of: {known}.")
         self.recorder.begun(action, cancelled=self.state == "cancelled")
         self._action, self._error = action, None
+        self.gate.open()
         self._script = asyncio.create_task(self._play(self._flow.actions[action]))
         pending = await self.gate.next(self._script)
         self._tell()
@@ -285,6 +298,10 @@ class FlowRun:
             if not any(words in str(error) for words in ("structured content", "Invalid schema for tool")):
                 raise
             self._stop(ProtocolError("The tool's result is not what its output schema promises."))
+        finally:
+            # A request for a token waits on, shielded from whoever interrupts a cell; and what a connection sends in
+            # the background, or when it closes, must not wait for a step that nobody takes.
+            self.gate.close()
 
     def _stop(self, error: McpOAuthError) -> None:
         """Put the error to the step after which the client stopped."""

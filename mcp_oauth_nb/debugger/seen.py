@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
+from ..challenge import AuthChallenge
+from ..errors import ProtocolError
+
 #: The `method` of a request to an MCP server that is not reached by HTTP.
 JSONRPC = "jsonrpc"
 
@@ -46,6 +49,11 @@ class Seen:
         return _object(self.sent)
 
     @property
+    def mcp_method(self) -> str:
+        """The JSON-RPC method that was asked for, or an empty text."""
+        return str(self.request.get("method", "")) if "jsonrpc" in self.request else ""
+
+    @property
     def answer(self) -> dict[str, Any]:
         """The JSON object that was answered, or an empty one."""
         return _object(self.content)
@@ -62,6 +70,14 @@ class Seen:
         return f"<Seen {self.kind}: {self.method}, {self.status}>"
 
 
+def _named(header: str) -> str:
+    try:
+        challenge = AuthChallenge.from_www_authenticate(header) if header else None
+    except ProtocolError:
+        return ""
+    return (challenge.resource_metadata or "") if challenge is not None else ""
+
+
 def _object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
@@ -76,6 +92,8 @@ class Facts:
 
     Attributes:
         server_url: the MCP endpoint.
+        protected: the JSON-RPC methods that were answered with 401.
+        named: where the challenge says that the RFC 9728 document is.
         resource: the RFC 9728 document, empty until it is found.
         server: the RFC 8414 document, empty until it is found.
         issuer: whom the resource names.
@@ -89,6 +107,8 @@ class Facts:
     """
 
     server_url: str
+    protected: set[str] = field(default_factory=set)
+    named: str = ""
     resource: dict[str, Any] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
     issuer: str = ""
@@ -109,6 +129,9 @@ class Facts:
             self.issuer = str(issuers[0]) if isinstance(issuers, list) and issuers else ""
         elif seen.kind == "server_metadata" and ok and seen.answer:
             self.server = seen.answer
+        elif seen.status == 401 and seen.mcp_method:
+            self.protected.add(seen.mcp_method)
+            self.named = _named(seen.header("www-authenticate"))
         elif seen.kind == "authorize":
             self.authorization = seen.query
         elif seen.kind == "callback":
@@ -124,6 +147,8 @@ class Facts:
         self.ended = "no"
         if seen.kind == "token":
             self.exchange = seen.form
+            # Of another family: its use would end nothing of this one.
+            self.spent = ""
             self.basic = seen.sent_header("authorization") or None
         else:
             self.spent = seen.form.get("refresh_token", "")

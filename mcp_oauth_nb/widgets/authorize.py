@@ -21,6 +21,7 @@ from ..loops import run
 from ..oauth_handler import OAuthHandler
 from ..redaction import scrub
 from ..tokens import Token
+from .panel import column
 
 if TYPE_CHECKING:
     # ipywidgets is typed in part only.
@@ -119,7 +120,7 @@ class AuthorizePanel:
         self.button = ipywidgets.Button(description="Complete sign-in", button_style="primary")
         self._link = ipywidgets.HTML()
         self._status = ipywidgets.HTML()
-        self.widget = ipywidgets.VBox([self._link, self.field, self.button, self._status])
+        self.widget = column(self._link, self.field, self.button, self._status)
         self.field.observe(self._render, "value")
         self.field.on_msg(self._key)
         self.button.on_click(self._submit)

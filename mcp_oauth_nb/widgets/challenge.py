@@ -120,9 +120,14 @@ class ChallengeInspector(Panel):
 
 
 def _area(description: str, placeholder: str, rows: int) -> Any:
-    # The heading above it is what one sees; the description is its label for assistive technology.
+    # The heading above it is what one sees; the description, which has no room, is its name for assistive technology.
     return ipywidgets.Textarea(
-        placeholder=placeholder, tooltip=f"{description}: {placeholder}", rows=rows, layout={"width": "98%"}
+        description=description,
+        placeholder=placeholder,
+        tooltip=f"{description}: {placeholder}",
+        rows=rows,
+        style={"description_width": "0"},
+        layout={"width": "98%"},
     )
 
 

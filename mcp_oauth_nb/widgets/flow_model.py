@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
@@ -13,6 +14,7 @@ from .. import loops
 from ..debugger import STEPS, FlowRun, Step
 from ..errors import McpOAuthError
 from ..redaction import scrub
+from ..wire import Message
 
 
 class FlowModel(HasTraits):
@@ -24,6 +26,8 @@ class FlowModel(HasTraits):
     Attributes:
         version: grows with every change of the run.
         chosen: the number of the step that is looked at; 0 for the newest.
+        exchange: the number of the exchange that is looked at instead, if it belongs to no step: one between others
+            than the client, such as the authorization server and GitHub.
         busy: whether something is under way that can be cancelled.
         message: what went wrong with the last click, without secrets.
         hint: what to do about it.
@@ -32,6 +36,7 @@ class FlowModel(HasTraits):
 
     version = Int(0)
     chosen = Int(0)
+    exchange = Int(0)
     busy = Bool(False)
     message = Unicode()
     hint = Unicode()
@@ -41,6 +46,8 @@ class FlowModel(HasTraits):
         super().__init__()
         self.run = run
         self._work: Future[Any] | None = None
+        self._queued: Coroutine[Any, Any, Any] | None = None
+        self._lock = threading.RLock()
         run.observe(self._changed)
 
     def _changed(self) -> None:
@@ -52,7 +59,7 @@ class FlowModel(HasTraits):
     def step(self) -> Step | None:
         """The step that is looked at."""
         steps = self.run.steps
-        if not steps:
+        if not steps or self.exchange:
             return None
         return steps[self.chosen - 1] if 0 < self.chosen <= len(steps) else steps[-1]
 
@@ -64,26 +71,41 @@ class FlowModel(HasTraits):
         count = len(self.run.steps)
         return f"{self.run.state}, {count} step{'s' * (count != 1)}{after}"
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What crossed the wire in what is looked at."""
+        if self.exchange:
+            return tuple(message for message in self.run.trace.messages if message.exchange == self.exchange)
+        return self.step.messages if self.step is not None else ()
+
+    def choose(self, number: int) -> None:
+        """Look at a step; 0 for the newest."""
+        with self.hold_trait_notifications():
+            self.chosen, self.exchange = number, 0
+
     def choose_exchange(self, exchange: int) -> bool:
-        """Look at the step that an arrow of the diagram belongs to; False if it belongs to none."""
+        """Look at an exchange, and at the step that it belongs to; False if there is no such exchange."""
         for step in self.run.steps:
             if any(message.exchange == exchange for message in step.messages):
-                self.chosen = step.number
+                self.choose(step.number)
                 return True
-        return False
+        known = any(message.exchange == exchange for message in self.run.diagram.messages)
+        if known:
+            self.exchange = exchange
+        return known
 
     # -- what a line of code does too ------------------------------------------------------------------------------
 
     async def next(self, predict: str = "") -> Step | None:
         """Take one step and look at it."""
         step = await self.run.step(predict=predict)
-        self.chosen = 0
+        self.choose(0)
         return step
 
     async def to_the_end(self) -> None:
         """Step to the end of what is under way."""
         await self.run.run()
-        self.chosen = 0
+        self.choose(0)
 
     async def begin(self, action: str) -> None:
         """Begin one of the run's actions; it stops before its first request."""
@@ -92,7 +114,7 @@ class FlowModel(HasTraits):
     async def reset(self) -> None:
         """Begin from the beginning."""
         await self.run.reset()
-        self.chosen = 0
+        self.choose(0)
 
     def change(self, name: str, value: str | None) -> None:
         """Change a parameter of what is pending, or drop it with None."""
@@ -100,23 +122,44 @@ class FlowModel(HasTraits):
 
     # -- for buttons -----------------------------------------------------------------------------------------------
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Do something on the loop thread; `busy` until it is done, and a typed error becomes `message` and `hint`."""
-        if self.busy:
-            work.close()
-            return _done()
-        with self.hold_trait_notifications():
-            self.busy, self.message, self.hint = True, "", ""
-        self._work = asyncio.run_coroutine_threadsafe(self._watched(work), loops.loop())
-        return self._work
+    def start(self, work: Coroutine[Any, Any, Any], *, anyway: bool = False) -> Future[Any]:
+        """Do something on the loop thread; `busy` until it is done, and a typed error becomes `message` and `hint`.
 
-    async def _watched(self, work: Coroutine[Any, Any, Any]) -> None:
+        Args:
+            work: waits for what is under way, if that is not the wait for a person; one click waits, others are lost.
+            anyway: do it at once.
+        """
+        with self._lock:
+            if self.busy and self._work is not None and not anyway:
+                if self.run.link or self._queued is not None:
+                    work.close()
+                else:
+                    self._queued = work
+                return self._work
+            self._forget_queued()
+            with self.hold_trait_notifications():
+                self.busy, self.message, self.hint = True, "", ""
+            self._work = asyncio.run_coroutine_threadsafe(self._watched(work), loops.loop())
+            return self._work
+
+    async def _watched(self, work: Coroutine[Any, Any, Any] | None) -> None:
         try:
-            await work
+            while work is not None:
+                await work
+                with self._lock:
+                    work, self._queued = self._queued, None
+                    self.busy = work is not None
         except McpOAuthError as error:
             self.tell(error)
         finally:
-            self.busy = False
+            with self._lock:
+                self._forget_queued()
+                self.busy = False
+
+    def _forget_queued(self) -> None:
+        if self._queued is not None:
+            self._queued.close()
+        self._queued = None
 
     def attempt_change(self, name: str, value: str | None) -> None:
         """As `change`; an error becomes `message` and `hint`."""
@@ -143,9 +186,3 @@ class FlowModel(HasTraits):
 
     def __repr__(self) -> str:
         return f"FlowModel({self.summary})"
-
-
-def _done() -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_result(None)
-    return future

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
-from ..checks import Check, Outcome
+from ..checks import SIGNS, Check, Outcome
 from ..debugger import STEPS, FlowRun, Step
 from ..debugger.gate import Held
 from ..debugger.record import Cause
@@ -13,7 +14,15 @@ from ..wire import Message
 from . import panel
 from .panel import Html
 
-_BROWSER_STEPS = ("authorize", "callback")
+# A message of more lines is folded.
+_SHORT = 16
+_STATES = {
+    "ready": ("○", panel.COLOURS["not applicable"]),
+    "stepping": ("▸", panel.ACCENT),
+    "done": ("✔", panel.COLOURS["passed"]),
+    "stopped": ("✘", panel.COLOURS["failed"]),
+    "cancelled": ("–", panel.COLOURS["not applicable"]),
+}
 
 
 def verdict(step: Step) -> Outcome:
@@ -25,9 +34,8 @@ def verdict(step: Step) -> Outcome:
 
 def option(step: Step) -> str:
     """One line of the list of steps."""
-    sign = {"failed": "✘", "warning": "!", "passed": "✔", "not applicable": "–"}[verdict(step)]
     changed = " (changed)" if step.changed else ""
-    return f"{step.number}. {sign} {step.about.title}{changed}: {step.outcome}"
+    return f"{step.number}. {SIGNS[verdict(step)]} {step.about.title}{changed}: {step.outcome}"
 
 
 def step_html(step: Step) -> Html:
@@ -35,7 +43,7 @@ def step_html(step: Step) -> Html:
     checks = [[panel.badge(check.outcome), _told(check), panel.safe(check.reference)] for check in step.checks]
     return panel.joined(
         panel.heading(f"Step {step.number}: {step.about.title}"),
-        panel.paragraph(step.about.why, " ", _quiet(step.about.reference)),
+        panel.paragraph(panel.prose(step.about.why), " ", _quiet(step.about.reference)),
         _what_if(step),
         *[_message(message) for message in step.messages],
         panel.table(["", "What was checked", "Because of"], checks, widths=("18%", "52%", "30%")) if checks else None,
@@ -43,20 +51,61 @@ def step_html(step: Step) -> Html:
     )
 
 
+def head_html(run: FlowRun) -> Html:
+    """What is debugged, and where the run stands."""
+    sign, colour = _STATES[run.state]
+    count = len(run.steps)
+    steps = _quiet(f"{count} step{'s' * (count != 1)}")
+    return panel.heading(
+        panel.joined("Flow debugger ", panel.code(run.name), " ", panel.pill(f"{sign} {run.state}", colour), " ", steps)
+    )
+
+
+def newest_html(run: FlowRun, *, busy: bool) -> Html:
+    """What came of the newest step, or what is waited for."""
+    if run.link:
+        return panel.status("The run waits for the browser.", sign="…")
+    if not run.steps:
+        return panel.status("Under way ...", sign="…") if busy else Html("")
+    step = run.steps[-1]
+    told = panel.joined(f"Step {step.number}, {step.about.title}: ", panel.code(step.outcome))
+    return panel.status(told, sign=SIGNS[verdict(step)])
+
+
+def others_html(messages: Sequence[Message]) -> Html:
+    """An exchange that is none of the client's."""
+    if not messages:
+        return Html("")
+    return panel.joined(
+        panel.heading(f"Exchange {messages[0].exchange}: between others"),
+        panel.paragraph("The MCP client takes no part in it; the lab shows it nevertheless.", quiet=True),
+        *[_message(message) for message in messages],
+    )
+
+
 def pending_html(run: FlowRun) -> Html:
-    """What will be sent next, with its parameters, masked."""
+    """What will be sent next; its parameters are `parameters_html`."""
     held = run.pending
     if held is None:
-        return panel.joined(panel.paragraph(_nothing_pending(run), quiet=True))
+        return panel.paragraph(_nothing_pending(run), quiet=True)
     about = STEPS[held.kind]
-    rows = [[panel.code(name), panel.code(value), held.changed.get(name, "")] for name, value in held.shown().items()]
-    rows += [[panel.code(name), "", how] for name, how in held.changed.items() if name not in held.parameters]
     return panel.joined(
         panel.heading(f"Next: {about.title}"),
-        panel.paragraph(about.why, " ", _quiet(about.reference)),
+        panel.paragraph(panel.prose(about.why), " ", _quiet(about.reference)),
         panel.paragraph(panel.code(held.summary)),
-        panel.table(["Parameter", "Value", "What if"], rows, widths=("27%", "56%", "17%")) if rows else None,
     )
+
+
+def parameters_html(held: Held | None) -> Html:
+    """The parameters of what will be sent, masked, with what was changed."""
+    if held is None:
+        return Html("")
+    changes = {name: panel.pill(f"! {how}", panel.COLOURS["warning"]) for name, how in held.changed.items()}
+    rows = [[panel.code(name), panel.code(value), changes.get(name, "")] for name, value in held.shown().items()]
+    rows += [[panel.code(name), "", mark] for name, mark in changes.items() if name not in held.parameters]
+    if not rows:
+        return Html("")
+    return panel.table(["Parameter", "Value", ""], rows, widths=("27%", "57%", "16%"))
 
 
 def _nothing_pending(run: FlowRun) -> str:
@@ -85,8 +134,13 @@ def static_html(run: FlowRun) -> Html:
     rows = [[f"{s.number}", panel.badge(verdict(s)), s.about.title, panel.code(s.outcome)] for s in run.steps]
     steps = panel.table(["", "", "Step", "Outcome"], rows, widths=("6%", "22%", "36%", "36%")) if rows else None
     details = [panel.folded(f"{step.number}. {step.about.title}", step_html(step)) for step in run.steps]
+    waits = run.pending is not None or not rows
     return panel.joined(
-        panel.heading(f"Flow debugger: {run.name} ({run.state})"), cause_html(run.cause), steps, *details
+        panel.heading(f"Flow debugger: {run.name} ({run.state})"),
+        cause_html(run.cause),
+        steps,
+        *details,
+        panel.joined(pending_html(run), parameters_html(run.pending)) if waits else None,
     )
 
 
@@ -98,10 +152,11 @@ def _told(check: Check) -> Html:
 
 def _message(message: Message) -> Html:
     lines = str(message).split("\n")
+    parties, _, title = lines[0].partition("   ")
+    first = panel.joined(panel.element("b", parties.replace("->", "→")), " ", panel.code(title))
     if message.kind == "notification" and message.protocol == "http":
-        return panel.joined(panel.paragraph(panel.element("b", lines[0])), _rest(lines))
-    opened = len(lines) <= 16
-    return panel.folded(panel.element("b", lines[0]), _rest(lines), opened=opened)
+        return panel.joined(panel.paragraph(first), _rest(lines))
+    return panel.folded(first, _rest(lines), opened=len(lines) <= _SHORT)
 
 
 def _rest(lines: list[str]) -> Html | None:

@@ -83,7 +83,10 @@ class MetadataExplorer(Panel):
             style={"description_width": "45px"},
             layout={"width": "330px"},
         )
-        self.fields = ipywidgets.Select(description="", rows=15, tooltip="Fields", layout={"width": "330px"})
+        # Its description has no room, and is its name for assistive technology.
+        self.fields = ipywidgets.Select(
+            description="Fields", rows=15, tooltip="Fields", style={"description_width": "0"}, layout={"width": "330px"}
+        )
         self.previous, self.next = stepping(self.fields, "field")
         self.value = ipywidgets.Textarea(
             description="What if it were",

@@ -50,6 +50,8 @@ WIDTH = "700px"
 WIDE = {"width": "calc(100% - 4px)", "max_width": WIDTH}
 
 _LINES = "line-height:1.5;font-size:13px"
+# JupyterLab drops the second of a notebook that it does not trust yet, and columns would run into each other.
+_BREAKS = "overflow-wrap:break-word;overflow-wrap:anywhere"
 
 
 class Panel(ABC):
@@ -131,9 +133,7 @@ def paragraph(*content: object, quiet: bool = False) -> Html:
 
 def code(value: object) -> Html:
     """Code within a line; it breaks anywhere, so that a long value does not need a scroll bar."""
-    return element(
-        "code", value, style=f"font-family:{MONO};overflow-wrap:anywhere;background:none;color:{INK};padding:0"
-    )
+    return element("code", value, style=f"font-family:{MONO};{_BREAKS};background:none;color:{INK};padding:0")
 
 
 def prose(text: object) -> Html:
@@ -152,7 +152,7 @@ def block(value: object) -> Html:
     content = value if isinstance(value, Html) else verbatim(_lines(str(value)))
     style = (
         f"font-family:{MONO};margin:0 0 6px;padding:6px 10px;border-radius:4px;background:{SURFACE};color:{INK};"
-        f"white-space:pre-wrap;overflow-wrap:anywhere;max-width:{WIDTH};box-sizing:border-box;{_LINES}"
+        f"white-space:pre-wrap;{_BREAKS};max-width:{WIDTH};box-sizing:border-box;{_LINES}"
     )
     return element("pre", content, style=style)
 
@@ -185,7 +185,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, widths: S
     """
     # Notebooks align cells to the right, and paint every other row; what is inherited is said once.
     style = f"border-collapse:collapse;border:0;width:100%;max-width:{WIDTH};margin:0 0 6px;color:{INK};"
-    style += f"overflow-wrap:anywhere;{_LINES}{';table-layout:fixed' if widths else ''}"
+    style += f"{_BREAKS};{_LINES}{';table-layout:fixed' if widths else ''}"
     cell = f"text-align:left;vertical-align:top;padding:4px 10px 4px 0;border:0;border-bottom:1px solid {EDGE}"
     bare = "background:none"
     columns = Html("".join(f'<col style="width:{width}">' for width in widths))

@@ -256,7 +256,7 @@ def _family(model: TokenModel) -> Html | None:
     return joined(
         heading("Rotation family"),
         paragraph(f"{older} older ones are not shown.", quiet=True) if older else None,
-        table(("", "Access and refresh token", ""), rows, widths=("26%", "28%", "46%")),
+        table(("", "Access and refresh token", ""), rows, widths=("30%", "26%", "44%")),
     )
 
 
