@@ -39,8 +39,8 @@ FAULTS = {
 
 RESULTS = """# The flow debugger against the official suite's servers
 
-Written by `make conformance`. Of a scenario that plants a fault the debugger must name that fault as the first cause; of
-the others it must find nothing.
+Written by `make conformance`. Where a scenario plants a fault, the debugger must name that fault as the first cause; in
+all the others it must find nothing.
 
 {tables}
 """

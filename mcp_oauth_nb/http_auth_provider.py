@@ -98,6 +98,13 @@ class AuthProvider(GrantProvider):
             SecurityError: a server leads to a place that it has no business with, or a check of the flow failed.
             McpOAuthError: see `errors`.
         """
+        if request.method == "DELETE":
+            # The farewell of a session, at most with the token that is there: no reason to send anybody to a browser.
+            await self._ready()
+            if self.context.token is not None:
+                self._add_auth_header(request)
+            yield request
+            return
         flow = super().async_auth_flow(request)
         try:
             outgoing = await flow.__anext__()

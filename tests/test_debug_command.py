@@ -383,37 +383,49 @@ SECRET = "a-secret-of-mine-" + "7Q" * 10
 class Talk:
     """The command as a process whose terminal we are."""
 
-    def __init__(self, *arguments: str, **env: str):
+    def __init__(self, directory: Path, *arguments: str, **env: str):
+        self._stdout = (directory / "stdout.txt").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
             command(*arguments),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self._stdout,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **env},
         )
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
+        self._stdin, self._stderr, self._said = self._process.stdin, self._process.stderr, ""
 
     def link(self) -> str:
         """Wait until it asks for a browser, and return the address."""
-        assert self._process.stderr is not None
-        self.stderr = ""
-        for line in self._process.stderr:
-            self.stderr += line
+        for line in self._stderr:
+            self._said += line
             if line.startswith("  http"):
                 return line.strip()
-        raise AssertionError(self.stderr)
+        raise AssertionError(self._said)
 
-    def end(self, said: str = "") -> tuple[int, str, str]:
-        """Say something; return the exit code and what it printed since."""
-        stdout, stderr = self._process.communicate(said, timeout=LIMIT_SECONDS)
-        return self._process.returncode, stdout, self.stderr + stderr
+    def say(self, text: str) -> None:
+        """Type something, and Enter."""
+        self._stdin.write(f"{text}\n")
+        self._stdin.flush()
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
 
+    def end(self) -> tuple[int, str, str]:
+        """Return the exit code, and all that it printed."""
+        self._said += self._stderr.read()
+        code = self._process.wait(LIMIT_SECONDS)
+        with self._process, self._stdout:
+            self._stdout.seek(0)
+            return code, self._stdout.read(), self._said
 
-def test_an_address_is_pasted_and_a_registered_client_shows_its_secret_to_the_token_endpoint_alone(site: Site) -> None:
+
+def test_an_address_is_pasted_and_a_registered_client_shows_its_secret_to_the_token_endpoint_alone(
+    site: Site, tmp_path: Path
+) -> None:
     redirect = "http://127.0.0.1:9/back"
     site.world.authority.clients["mine"] = OAuthClientInformationFull.model_validate(
         {
@@ -425,10 +437,11 @@ def test_an_address_is_pasted_and_a_registered_client_shows_its_secret_to_the_to
         }
     )
     client = ("--client-id", "mine", "--issuer", site.origin, "--redirect-uri", redirect)
-    talk = Talk(site.url, "--tool", "whoami", "--paste", "--verbose", *client, MCP_CLIENT_SECRET=SECRET)
+    talk = Talk(tmp_path, site.url, "--tool", "whoami", "--paste", "--verbose", *client, MCP_CLIENT_SECRET=SECRET)
     callback = httpx.get(talk.link()).headers["location"]
     assert callback.startswith(f"{redirect}?")
-    code, stdout, stderr = talk.end(f"{callback}\n")
+    talk.say(callback)
+    code, stdout, stderr = talk.end()
     assert code == IN_ORDER, stdout + stderr
     assert "copy the browser's whole address here" in stderr
     shown = [seen for seen in site.world.seen if "basic" in seen.headers.get("authorization", "").lower()]
@@ -446,8 +459,8 @@ def test_nobody_to_paste_is_no_verdict(site: Site) -> None:
 
 
 @pytest.mark.parametrize("way", [(), ("--paste",)])
-def test_ctrl_c_while_the_browser_is_away_ends_it_cleanly(site: Site, way: tuple[str, ...]) -> None:
-    talk = Talk(site.url, *way, BROWSER="true")
+def test_ctrl_c_while_the_browser_is_away_ends_it_cleanly(site: Site, tmp_path: Path, way: tuple[str, ...]) -> None:
+    talk = Talk(tmp_path, site.url, *way, BROWSER="true")
     talk.link()
     talk.interrupt()
     code, _, stderr = talk.end()

@@ -116,3 +116,13 @@ async def test_a_person_who_declines_consent_is_a_typed_error_and_the_session_go
             await session.call_tool("get_github_user_info")
         deployment.allow = True
         assert "octocat" in text(await session.call_tool("get_github_user_info"))
+
+
+async def test_the_farewell_of_a_session_asks_nobody_for_another_token(deployment: Deployment) -> None:
+    request = httpx2.Request("DELETE", RESOURCE)
+    flow = deployment.auth().provider(RESOURCE).async_auth_flow(request)
+    assert await anext(flow) is request
+    refusal = httpx2.Response(401, headers={"WWW-Authenticate": "Bearer"}, request=request)
+    with pytest.raises(StopAsyncIteration):
+        await flow.asend(refusal)
+    assert deployment.asked == []

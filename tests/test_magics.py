@@ -110,10 +110,9 @@ def test_an_http_lab_is_too(shell: Shell) -> None:
     shell.user_ns["lab"] = lab
     assert mcp(shell, "connect lab").session is lab.session
     assert mcp(shell, f"call {USER}").value["user"]["login"] == "octocat"
-    assert repr(mcp(shell, "trace")).splitlines()[2] == (
-        "  3  MCP client -> MCP server            tools/call get_github_user_info              "
-        "401 Unauthorized (error -32001)"
-    )
+    third = repr(mcp(shell, "trace")).splitlines()[2]
+    assert third.split("  ")[1:3] == ["3", "MCP client -> MCP server"]
+    assert third.endswith("  401 Unauthorized (error -32001)")
     lab.browser.allow = False
     with pytest.raises(AccessDenied):
         mcp(shell, f"call {USER} include_private=true")
@@ -127,7 +126,7 @@ def test_a_url_is_connected_to_with_the_browser(shell: Shell) -> None:
         assert repr(connected).startswith("Connected to protected")
         assert "by MCP 2025-11-25: 2 tools" in repr(connected)
         assert repr(mcp(shell, "call whoami")) == '{"result": "octocat"}'
-        assert mcp(shell, "trace")[0].request.title.endswith("/mcp initialize")
+        assert "POST /register" in repr(mcp(shell, "trace"))
         mcp(shell, "close")
 
 
@@ -224,12 +223,12 @@ MISUSED = {
 }
 
 
-@pytest.mark.parametrize("line", MISUSED)
-def test_a_mistake_is_one_line_that_says_how_it_goes(shell: Shell, lab: Lab, line: str) -> None:
+def test_a_mistake_is_one_line_that_says_how_it_goes(shell: Shell, lab: Lab) -> None:
     mcp(shell, "connect lab")
-    with pytest.raises(UsageError) as caught:
-        mcp(shell, line)
-    assert str(caught.value) == MISUSED[line]
+    for line, said in MISUSED.items():
+        with pytest.raises(UsageError) as caught:
+            mcp(shell, line)
+        assert str(caught.value) == said
 
 
 def test_errors_are_typed_and_say_what_to_do(shell: Shell) -> None:
@@ -272,7 +271,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "text=7 number=7": {"text": "7", "number": 7},
     "text='two words' more=\"a = b\"": {"text": "two words", "more": "a = b"},
     "flag=true": {"flag": True},
-    "flag=True either=None": {"flag": True},
+    "flag=True": {"flag": True},
     "flag=null": {"flag": None},
     "either=7": {"either": 7},
     "either=seven": {"either": "seven"},
@@ -284,16 +283,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("line", [line for line in ARGUMENTS if "None" not in line])
-def test_arguments_are_json_or_pairs_or_variables(shell: Shell, echo: list[Any], line: str) -> None:
+def test_arguments_are_json_or_pairs_or_variables(shell: Shell, echo: list[Any]) -> None:
     class Holder:
         numbers = (4,)
 
     shell.user_ns |= {"numbers": [1, 2, 3], "holder": Holder, "everything": {"text": "all", "number": 1}}
-    # As a cell, so that IPython has its turn with the braces.
-    assert shell.run_cell(f"%mcp call echo {line}").success
     nothing = {"text": "", "number": 0, "flag": None, "either": "", "more": None}
-    assert echo == [{**nothing, **ARGUMENTS[line]}]
+    for line, arguments in ARGUMENTS.items():
+        # As a cell, so that IPython has its turn with the braces.
+        assert shell.run_cell(f"%mcp call echo {line}").success
+        assert echo.pop() == {**nothing, **arguments}, line
 
 
 def test_pythons_words_are_understood_where_a_text_is_not_meant(shell: Shell, echo: list[Any]) -> None:
@@ -398,7 +397,7 @@ def test_a_session_of_ones_own_can_be_called_and_says_who_has_its_trace(shell: S
 
 def test_unloading_closes_what_it_opened_and_leaves_no_trace(tmp_path: Path) -> None:
     with opened(tmp_path) as shell:
-        magics = {kind: dict(found) for kind, found in shell.magics_manager.magics.items()}
+        magics = {kind: set(found) for kind, found in shell.magics_manager.magics.items()}
         functions = set(vars(shell.magics_manager.user_magics))
         knobs = Knobs()
         shell.user_ns["server"] = build(knobs)
@@ -406,7 +405,7 @@ def test_unloading_closes_what_it_opened_and_leaves_no_trace(tmp_path: Path) -> 
         mcp(shell, "connect server")
         shell.run_line_magic("unload_ext", "mcp_oauth_nb")
         assert knobs.lifespans == 0
-        assert {kind: dict(found) for kind, found in shell.magics_manager.magics.items()} == magics
+        assert {kind: set(found) for kind, found in shell.magics_manager.magics.items()} == magics
         assert set(vars(shell.magics_manager.user_magics)) == functions
         assert shell.Completer.custom_matchers == []
         shell.run_line_magic("load_ext", "mcp_oauth_nb")
@@ -503,9 +502,9 @@ def connected(shell: Shell, lab: Lab) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_tab_offers_commands_variables_tools_and_arguments(connected: Shell, line: str) -> None:
-    assert tab(connected, line) == LINES[line]
+def test_tab_offers_commands_variables_tools_and_arguments(connected: Shell) -> None:
+    for line, offered in LINES.items():
+        assert tab(connected, line) == offered, line
 
 
 def test_tab_offers_nothing_of_ours_elsewhere(connected: Shell) -> None:

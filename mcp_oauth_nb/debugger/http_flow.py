@@ -6,25 +6,18 @@ they wait, and a few requests that no honest client sends: an old refresh token,
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import httpx2
-from mcp.shared.auth import AuthorizationCodeResult
 
-from ..authorization import callback_parameters
-from ..clock import Clock
-from ..errors import ConfigurationError, ProtocolError, ReauthorizeError, SessionFailed
+from ..errors import ConfigurationError, SessionFailed
 from ..http_auth import McpAuth
-from ..http_auth_redirect import CheckIssuer, Redirect
-from ..http_auth_storage import MemoryGrantStore
-from ..http_transport import TransportFactory
 from ..session import Session
 from ..trace import Trace
 from ..wire import AUTHORIZATION_SERVER, SERVER
-from .front import at_browser
+from .gated_auth import Ahead, GatedAuth
 from .older import Mode, offering, session_mode
 from .person import Person
 from .recording import Setup, client_of, public
@@ -80,10 +73,10 @@ class HttpFlow:
         self._session: Session | None = None
         self._tap = Tap(run.gate, run, self._classify, self._reads)
         self._carrier = auth.carrier or httpx2.AsyncHTTPTransport
-        self.clock = _Ahead(auth.clock)
+        self.clock = Ahead(auth.clock)
         self._recorded = recorded
         self._person = Person(run._tell)
-        self._auth = _GatedAuth.of(auth, self, self._person)
+        self._auth = GatedAuth.of(auth, self, self._person)
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke}
         if self._more:
@@ -213,98 +206,3 @@ class HttpFlow:
     def _reads(self, kind: str) -> bool:
         # The MCP server may answer with an event stream, which has no end to wait for.
         return kind not in ("handshake", "list", "call", "authorized")
-
-
-class _Ahead:
-    """A clock ahead of another one: tokens expire by it, and nobody has to wait."""
-
-    def __init__(self, clock: Clock):
-        self._clock = clock
-        self._ahead = 0.0
-
-    def now(self) -> float:
-        return self._clock.now() + self._ahead
-
-    def skip(self, seconds: float) -> None:
-        self._ahead += seconds
-
-
-class _GatedRedirect(Redirect):
-    """The way through the browser, with a stop before and after."""
-
-    def __init__(self, run: FlowRun, redirect_uri: str, **options: Any):
-        super().__init__(redirect_uri, **options)
-        self._run = run
-        self._uri = redirect_uri
-
-    async def start(self, redirect_uri: str | None = None) -> str:
-        self._uri = await super().start(redirect_uri)
-        return self._uri
-
-    async def send(self, url: str, check_issuer: CheckIssuer) -> None:
-        await super().send(await at_browser(self._run, "authorize", url), check_issuer)
-
-    @property
-    def _state(self) -> str:
-        # A changed request may have none.
-        return parse_qs(urlsplit(self._url).query).get("state", [""])[-1]
-
-    def _read(self, url: str) -> AuthorizationCodeResult:
-        """Take whatever comes back: it is judged after the gate, so that one sees what the client refuses."""
-        parameters = callback_parameters(url)
-        if "error" in parameters:
-            raise _Declined(url)
-        if not parameters.get("code"):
-            raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
-        return AuthorizationCodeResult(code=url)
-
-    async def answer(self) -> AuthorizationCodeResult:
-        try:
-            brought = (await super().answer()).code
-        except _Declined as declined:
-            brought = declined.url
-        self._run.recorder.brought(brought, self._state)
-        url = f"{self._uri}?{urlencode(callback_parameters(brought))}"
-        try:
-            return super()._read(await at_browser(self._run, "callback", url))
-        except ReauthorizeError as refused:
-            # It may stand for another error; see `Redirect`.
-            raise getattr(refused, "error", refused) from None
-
-
-class _Declined(ReauthorizeError):
-    """The browser brought an error; a listener then shows so."""
-
-    def __init__(self, url: str):
-        super().__init__("The authorization server sent the browser back with an error.")
-        self.url = url
-
-
-@dataclasses.dataclass(frozen=True)
-class _GatedAuth(McpAuth):
-    """The same authorization, with everything at the gate."""
-
-    flow: HttpFlow | None = dataclasses.field(default=None, repr=False, compare=False)
-
-    @classmethod
-    def of(cls, auth: McpAuth, flow: HttpFlow, person: Person) -> _GatedAuth:
-        given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth)}
-        carrier: TransportFactory = flow.carrier
-        # A store of its own: a run begins without a token, and leaves none behind.
-        given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore()}
-        if auth.paste is None:
-            # Beside the listener: whatever comes first.
-            given |= {"paste": person.wait, "show": lambda text: None}
-        return cls(**given, flow=flow)
-
-    def redirect(self) -> Redirect:
-        assert self.flow is not None, "made by `of`"
-        return _GatedRedirect(
-            self.flow.run,
-            self.redirect_uri,
-            paste=self.paste,
-            show=self.show,
-            open_browser=self.open_browser,
-            timeout=self.timeout,
-            listen=self.listen,
-        )

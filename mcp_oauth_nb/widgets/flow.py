@@ -81,7 +81,8 @@ class FlowPanel(Panel):
             description="What if",
             placeholder="parameter",
             tooltip="The parameter to change",
-            continuous_update=True,
+            # Letter by letter, the last ones may come after the click on a button.
+            continuous_update=False,
             style=_LABEL,
             layout={"width": "270px"},
         )

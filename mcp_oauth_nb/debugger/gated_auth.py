@@ -1,0 +1,129 @@
+"""The shipping authorization at the gate: its way through the browser, its requests and its clock."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from mcp.shared.auth import AuthorizationCodeResult
+
+from ..authorization import callback_parameters
+from ..clock import Clock
+from ..errors import ProtocolError, ReauthorizeError
+from ..http_auth import McpAuth
+from ..http_auth_redirect import CheckIssuer, Redirect
+from ..http_auth_storage import MemoryGrantStore
+from ..http_transport import TransportFactory
+from .front import at_browser
+from .person import Person
+
+if TYPE_CHECKING:
+    from .http_flow import HttpFlow
+    from .run import FlowRun
+
+
+class Ahead:
+    """A clock ahead of another one: tokens expire by it, and nobody has to wait."""
+
+    def __init__(self, clock: Clock):
+        self._clock = clock
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """See `Clock`."""
+        return self._clock.now() + self._ahead
+
+    def skip(self, seconds: float) -> None:
+        """Be further ahead from now on."""
+        self._ahead += seconds
+
+
+class GatedRedirect(Redirect):
+    """The way through the browser, with a stop before and after."""
+
+    def __init__(self, run: FlowRun, redirect_uri: str, **options: Any):
+        super().__init__(redirect_uri, **options)
+        self._run = run
+        self._uri = redirect_uri
+
+    async def start(self, redirect_uri: str | None = None) -> str:
+        """See `Redirect`."""
+        self._uri = await super().start(redirect_uri)
+        return self._uri
+
+    async def send(self, url: str, check_issuer: CheckIssuer) -> None:
+        await super().send(await at_browser(self._run, "authorize", url), check_issuer)
+
+    @property
+    def _state(self) -> str:
+        # A changed request may have none.
+        return parse_qs(urlsplit(self._url).query).get("state", [""])[-1]
+
+    def _read(self, url: str) -> AuthorizationCodeResult:
+        """Take whatever comes back: it is judged after the gate, so that one sees what the client refuses."""
+        parameters = callback_parameters(url)
+        if "error" in parameters:
+            raise _Declined(url)
+        if not parameters.get("code"):
+            raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
+        return AuthorizationCodeResult(code=url)
+
+    async def answer(self) -> AuthorizationCodeResult:
+        """Wait for the browser, hold what it brought, and judge what left the gate."""
+        try:
+            brought = (await super().answer()).code
+        except _Declined as declined:
+            brought = declined.url
+        self._run.recorder.brought(brought, self._state)
+        url = f"{self._uri}?{urlencode(callback_parameters(brought))}"
+        try:
+            return super()._read(await at_browser(self._run, "callback", url))
+        except ReauthorizeError as refused:
+            # It may stand for another error; see `Redirect`.
+            raise getattr(refused, "error", refused) from None
+
+
+class _Declined(ReauthorizeError):
+    """The browser brought an error; a listener then shows so."""
+
+    def __init__(self, url: str):
+        super().__init__("The authorization server sent the browser back with an error.")
+        self.url = url
+
+
+@dataclasses.dataclass(frozen=True)
+class GatedAuth(McpAuth):
+    """The same authorization, with everything at the gate."""
+
+    flow: HttpFlow | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, auth: McpAuth, flow: HttpFlow, person: Person) -> GatedAuth:
+        """Make it from another one.
+
+        Args:
+            flow: whose carrier and clock it uses.
+            person: pastes the address, where `auth` has nobody who does.
+        """
+        given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth)}
+        carrier: TransportFactory = flow.carrier
+        # A store of its own: a run begins without a token, and leaves none behind.
+        given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore()}
+        if auth.paste is None:
+            # Beside the listener: whatever comes first.
+            given |= {"paste": person.wait, "show": lambda text: None}
+        return cls(**given, flow=flow)
+
+    def redirect(self) -> Redirect:
+        """See `McpAuth`."""
+        assert self.flow is not None, "made by `of`"
+        return GatedRedirect(
+            self.flow.run,
+            self.redirect_uri,
+            paste=self.paste,
+            show=self.show,
+            open_browser=self.open_browser,
+            timeout=self.timeout,
+            listen=self.listen,
+        )
