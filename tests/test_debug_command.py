@@ -28,7 +28,8 @@ from test_serve_http import Person, Program
 
 from mcp_oauth_nb import McpAuth, run
 from mcp_oauth_nb.cli import main
-from mcp_oauth_nb.debug_command import FINDING, FORMATS, IN_ORDER, INTERRUPTED, NO_ANSWER, exit_code, walk
+from mcp_oauth_nb.debug_command import FINDING, IN_ORDER, INTERRUPTED, NO_ANSWER, exit_code
+from mcp_oauth_nb.debug_walk import FORMATS, walk
 from mcp_oauth_nb.debugger.export import FORMATS as EXPORTS
 from mcp_oauth_nb.errors import ServerUnavailable
 from mcp_oauth_nb.flow_debugger import FlowDebugger
@@ -247,12 +248,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_the_first_cause_comes_last_and_the_exit_code_is_1(
+def test_the_first_cause_comes_last_and_says_what_should_have_been_sent(
     site: Site, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fault, step, check = BROKEN[name]
     fault(site)
-    assert walk(debugger(site.url)) == FINDING
+    assert walk(debugger(site.url)) == "finding"
     said = capsys.readouterr().out
     last = said[said.index("First cause: ") :].splitlines()
     assert last[0] == f"First cause: {step}"
@@ -265,7 +266,7 @@ def test_the_first_cause_comes_last_and_the_exit_code_is_1(
 
 def test_failures_after_the_first_are_counted_as_its_symptoms(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     answers("/mcp", 401)(site)
-    assert walk(debugger(site.url)) == FINDING
+    assert walk(debugger(site.url)) == "finding"
     assert capsys.readouterr().out.splitlines()[-1] == "   2 failed checks after it, perhaps its symptoms."
 
 
@@ -315,19 +316,19 @@ def test_a_port_where_nobody_answers_gets_no_verdict() -> None:
 def test_a_person_who_does_not_come_back_is_no_fault_of_the_server(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert walk(debugger(site.url, browser=stays_away, timeout=0.1)) == NO_ANSWER
+    assert walk(debugger(site.url, browser=stays_away, timeout=0.1)) == "no answer"
     assert "No verdict: The browser did not come back in time." in capsys.readouterr().out
 
 
 def test_a_person_who_declines_is_no_fault_of_the_server(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.world.declines = True
-    assert walk(debugger(site.url)) == NO_ANSWER
+    assert walk(debugger(site.url)) == "no answer"
     assert "access_denied" in capsys.readouterr().out
 
 
 def test_a_person_who_does_not_come_back_hides_no_finding(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     answers("/mcp", 401)(site)
-    assert walk(debugger(site.url, browser=stays_away, timeout=0.1)) == FINDING
+    assert walk(debugger(site.url, browser=stays_away, timeout=0.1)) == "finding"
     assert "First cause: step 1, Introduction" in capsys.readouterr().out
 
 
@@ -491,7 +492,7 @@ def test_colours_are_for_terminals_and_say_nothing_that_words_do_not(site: Site)
 def test_verbose_says_why_and_shows_the_messages_without_their_secrets(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert walk(debugger(site.url), verbose=True, tour=True) == IN_ORDER
+    assert walk(debugger(site.url), verbose=True, tour=True) == "in order"
     said = capsys.readouterr().out
     assert "   The client exchanges the code for tokens and shows the code verifier.\n" in said
     assert '"access_token": "' in said
@@ -504,7 +505,7 @@ def test_verbose_says_why_and_shows_the_messages_without_their_secrets(
 
 def test_no_format_holds_a_secret(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     debug = debugger(site.url)
-    assert walk(debug, form="json", tour=True) == IN_ORDER
+    assert walk(debug, form="json", tour=True) == "in order"
     said = "".join(capsys.readouterr()) + "".join(map(debug.export, FORMATS.values()))
     assert not [secret for secret in site.secrets() if secret in said]
 
