@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -92,6 +95,39 @@ def default_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=_tls_context())
 
 
+_limit: ContextVar[anyio.CancelScope | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Limit the time of one request; `unhurried` stops the clock.
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    with anyio.fail_after(seconds) as scope:
+        token = _limit.set(scope)
+        try:
+            yield
+        finally:
+            _limit.reset(token)
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Let the time of the request under way stand still: a person looks at it before it is sent."""
+    scope = _limit.get()
+    if scope is None:
+        yield
+        return
+    left = scope.deadline - anyio.current_time()
+    scope.deadline = math.inf
+    try:
+        yield
+    finally:
+        scope.deadline = anyio.current_time() + left
+
+
 async def send(
     factory: ClientFactory,
     method: str,
@@ -121,7 +157,7 @@ async def send(
     """
     place = str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
     try:
-        with anyio.fail_after(deadline):
+        with limited(deadline):
             async with factory() as client:
                 # The deadline above is the only timer, so that it holds whatever the phase.
                 request = client.build_request(

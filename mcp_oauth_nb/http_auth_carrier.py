@@ -13,7 +13,7 @@ import anyio
 import httpx2
 
 from .errors import Unreachable
-from .http import MAX_BODY_BYTES
+from .http import MAX_BODY_BYTES, limited
 
 #: Of one request of an authorization: all attempts, with their answers, in seconds.
 DEADLINE_SECONDS = 30.0
@@ -68,7 +68,7 @@ class PatientTransport(httpx2.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         place = request.url.copy_with(userinfo=b"", query=None, fragment=None)
         try:
-            with anyio.fail_after(self._deadline):
+            with limited(self._deadline):
                 return await self._attempt(request, attempts)
         except TimeoutError as error:
             failure = Unreachable(f"{place} gave no complete answer within {self._deadline:g} seconds.")

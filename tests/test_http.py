@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import httpx
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from scripted_server import Script
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb.errors import McpOAuthError, ProtocolError, RedirectRefused, Unreachable
-from mcp_oauth_nb.http import MAX_BODY_BYTES, Answer, default_client, send
+from mcp_oauth_nb.http import MAX_BODY_BYTES, Answer, default_client, limited, send, unhurried
 
 pytestmark = pytest.mark.anyio
 
@@ -354,3 +355,17 @@ async def test_no_error_shows_the_query_or_the_user_information() -> None:
 
 async def test_a_json_answer_of_a_web_framework_is_read() -> None:
     assert (await get(Script(JSONResponse({"ok": True})))).json_object() == {"ok": True}
+
+
+async def test_the_time_of_a_request_stands_still_while_somebody_looks_at_it() -> None:
+    with limited(0.02), unhurried():
+        await anyio.sleep(0.05)
+    with pytest.raises(TimeoutError), limited(0.02):
+        with unhurried():
+            await anyio.sleep(0.05)
+        await anyio.sleep_forever()
+
+
+async def test_without_a_request_there_is_no_time_to_stop() -> None:
+    with unhurried():
+        await anyio.lowlevel.checkpoint()

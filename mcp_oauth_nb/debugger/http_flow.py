@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
 from ..errors import ConfigurationError, SessionFailed
 from ..http_auth import McpAuth
+from ..redaction import mask_fields, mask_url
 from ..session import Session
 from ..trace import Trace
 from ..wire import AUTHORIZATION_SERVER, SERVER
@@ -58,7 +59,9 @@ class HttpFlow:
         more: Mapping[str, Any] | None = None,
         mode: Mode = "auto",
     ):
-        self.name = url
+        # Whatever secret stands in the URL is known from here on, and masked in every text.
+        mask_fields(dict(parse_qsl(urlsplit(url).query)))
+        self.name = mask_url(url)
         self.real = real
         self.facts = Facts(url)
         self.trace = trace

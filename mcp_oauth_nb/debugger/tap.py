@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 import httpx2
 
-from ..http import MAX_BODY_BYTES
+from ..http import MAX_BODY_BYTES, unhurried
 from ..redaction import mask_url
 from .gate import Gate, Held
 from .seen import Seen
@@ -67,7 +67,8 @@ class Tap:
         if kind is None:
             return await send(request)
         held = Held(kind, f"{method} {mask_url(url).partition('?')[0]}", parameters_of(request.headers, body))
-        await self._gate.hold(held)
+        with unhurried():
+            await self._gate.hold(held)
         if held.changed:
             request = _changed(request, body, held.parameters, library)
             body = await request.aread()

@@ -46,4 +46,4 @@ def check(seen: Seen, facts: Facts) -> tuple[Check, ...]:
 
 def check_error(error: McpOAuthError) -> Check:
     """Say that the client stopped, and why: where no check of the exchange itself failed, this is the finding."""
-    return Check("the client goes on", "failed", error.message, error.hint, error.reference)
+    return Check("the client goes on", "failed", error.message, reference=error.reference)
