@@ -1,100 +1,222 @@
-"""The official conformance suite against this package: `make conformance`. Totals go to `results.md`.
+"""The official conformance suite against this package: `make conformance`.
 
-It installs the suite, and the Node that it needs, from npm packages into this directory; nothing else is fetched.
+It writes the totals into the README and everything into `results.md`, and exits with 1 unless all is green. It
+installs the suite, and the Node that it needs, from npm packages into this directory; nothing else is fetched.
 """
 
 from __future__ import annotations
 
 import re
-import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
 HERE = Path(__file__).parent
-PACKAGES = ("@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22")
-VERSIONS = ("2025-11-25", "2026-07-28")
-TIMEOUT_MILLISECONDS = 180_000
+README = HERE.parent / "README.md"
+LOGS = HERE / "results"
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-sys.path.insert(0, str(HERE.parent / "tests"))
+import scenarios  # noqa: E402
+from report import Outcome, Run, between_markers, details, read, reasons, stale, totals  # noqa: E402
+from signed_in import sign_in, with_token  # noqa: E402
 from test_serve_http import Person, Program  # noqa: E402
 
+SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
+REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+# Those that the suite has a frozen set of requirements for, and an auth suite.
+RECENT = REVISIONS[2:]
 
-def suite(*arguments: str) -> list[str]:
-    """Return the command that runs the suite."""
-    return [
-        str(HERE / "node_modules" / ".bin" / "node"),
-        str(HERE / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"),
-        *arguments,
-    ]
+# Generous: a client waits for its turn, and the machine may be busy.
+CLIENT_MILLISECONDS = 600_000
+SERVER_MILLISECONDS = 120_000
+RUN_SECONDS = 900
+
+RESULTS = """# The official conformance suite
+
+Written by `make conformance`, with {suite}.
+
+A number in the tables of scenarios is how many checks passed. The command fails if a scenario that applies has a failed
+check or a warning, and if one that does not apply passes.
+
+{totals}
+
+{details}
+
+## Not applicable to this server
+
+The suite's server scenarios are made for a sample server with tools, prompts and resources of its own, and most of them
+call those. Whatever the scenario, the suite also holds each message against the specification's schema: that counts
+here too.
+
+{server}
+
+Without a token, this one does not apply either:
+
+{without_token}
+
+These pass, but say nothing about this server: its refusal of an unknown tool looks like what they expect. They are
+counted among those that are not applicable.
+
+{hollow}
+
+## Not applicable to this client
+
+Extensions, which no revision requires; the suite runs them with its requirement sets and does not score them, nor
+`json-schema-2020-12-preservation`, which is newer than the sets and passes.
+
+{client}
+
+Extensions that no requirement set names (`sep-2640-client-*`) are not run.
+"""
 
 
 def install() -> None:
     """Install the suite, once."""
-    if not (HERE / "node_modules" / "@modelcontextprotocol").exists():
+    manifest = HERE / "node_modules" / "@modelcontextprotocol" / "conformance" / "package.json"
+    if not manifest.exists() or f'"version": "{SUITE.rpartition("@")[2]}"' not in manifest.read_text(encoding="utf-8"):
         # npm would look for a project in the directories above.
-        subprocess.run(
-            ["npm", "install", "--prefix", str(HERE), "--no-audit", "--no-fund", "--no-save", *PACKAGES], check=True
+        options = ["--prefix", str(HERE), "--no-audit", "--no-fund", "--no-save"]
+        subprocess.run(["npm", "install", *options, SUITE, "node@22"], check=True)
+
+
+def suite(*arguments: str, person: Person | None = None) -> tuple[list[Outcome], bool, str]:
+    """Run the suite to its end; open the URL that it prints for a person.
+
+    Returns:
+        what it found, whether it came to its end, and all that it said.
+    """
+    node = HERE / "node_modules" / ".bin" / "node"
+    program = HERE / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    with tempfile.TemporaryDirectory() as directory:
+        process = subprocess.Popen(
+            [str(node), str(program), *arguments, "--output-dir", directory],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            cwd=directory,
         )
+        stopper = threading.Timer(RUN_SECONDS, process.terminate)
+        stopper.start()
+        said = ""
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if person is not None and (found := re.match(r"http://\S+/authorize\?\S+", line)):
+                person.open(found[0])
+        stopper.cancel()
+        process.wait()
+        return read(Path(directory), said)
 
 
-def client(version: str) -> str:
-    """Run the client's auth suite at a version of the specification; return its summary."""
-    command = f"{sys.executable} {HERE / 'client.py'}"
-    arguments = ["--suite", "auth", "--spec-version", version, "--timeout", str(TIMEOUT_MILLISECONDS)]
-    return run(suite("client", "--command", command, *arguments))
+def clients() -> list[Run]:
+    """Run everything that a client is measured by."""
+
+    def run(how: str, revision: str, *arguments: str) -> Run:
+        with tempfile.TemporaryDirectory() as locks:
+            program = f"{sys.executable} {HERE / 'in_turn.py'} {locks} {sys.executable} {HERE / 'client.py'}"
+            command = ["client", "--command", program, "--timeout", str(CLIENT_MILLISECONDS)]
+            return done(Run("Client", how, revision, *suite(*command, *arguments), scenarios.CLIENT))
+
+    old, middle, *recent = REVISIONS
+    runs = [run("all scenarios", old, "--suite", "backcompat")]
+    runs.append(run("all scenarios", middle, "--suite", "all", "--spec-version", middle))
+    runs += [run("auth suite", revision, "--suite", "auth", "--spec-version", revision) for revision in recent]
+    return runs + [run("requirement set", revision, "--requirements", revision) for revision in recent]
 
 
-def authorization_server() -> str:
-    """Run the authorization server's scenarios against `serve --mock`; a person walks through the consent."""
-    program = Program(HERE)
-    try:
-        client = {
-            "redirect_uris": ["http://127.0.0.1:3000/callback"],
-            "token_endpoint_auth_method": "none",
-            "client_name": "Conformance suite",
-        }
-        registered = httpx.post(f"{program.url}/register", json=client).json()
-        arguments = ["--url", program.url, "--client-id", registered["client_id"], "--resource", f"{program.url}/mcp"]
-        return run(suite("authorization", *arguments), Person())
-    finally:
-        program.stop()
+def servers(program: Program) -> list[Run]:
+    """Run every server scenario at every revision; then those of the recent ones with a token."""
+
+    def run(how: str, revision: str, *arguments: str, url: str = program.url, excused: Mapping[str, str]) -> Run:
+        command = ["server", "--url", f"{url}/mcp", "--timeout", str(SERVER_MILLISECONDS)]
+        return done(Run("Server", how, revision, *suite(*command, *arguments), excused, scenarios.HOLLOW))
+
+    def everything(how: str, revision: str, excused: Mapping[str, str], url: str = program.url) -> Run:
+        return run(how, revision, "--suite", "all", "--spec-version", revision, url=url, excused=excused)
+
+    without = {**scenarios.SERVER, **scenarios.WITHOUT_TOKEN}
+    runs = [everything("without a token", revision, without) for revision in REVISIONS]
+    seen = {outcome.scenario for one in runs for outcome in one.outcomes}
+    # The suite has no name for the extensions alone: they are pending, beside some that belong to a revision.
+    pending = run("without a token", "extensions", "--suite", "pending", excused=without)
+    runs.append(replace(pending, outcomes=[one for one in pending.outcomes if one.scenario not in seen]))
+    with with_token(program.url, sign_in(f"{program.url}/mcp", Person().open)) as url:
+        runs += [everything("with a token", revision, scenarios.SERVER, url) for revision in RECENT]
+    return runs
 
 
-def run(command: list[str], person: Person | None = None) -> str:
-    """Run the suite to its end; open the URL that it prints for a person."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=HERE)
-    stopper = threading.Timer(600, process.send_signal, [signal.SIGTERM])
-    stopper.start()
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if person is not None and (found := re.match(r"http://\S+/authorize\?\S+", line)):
-            person.open(found[0])
-    stopper.cancel()
-    if process.wait() != 0:
-        print(said)
-    return said
+def authorization_servers(program: Program) -> list[Run]:
+    """Run the authorization server's scenarios at every revision; a person walks through the consent.
+
+    The client is a public one: given a secret, the suite leaves it out where the server also takes public clients.
+    """
+    client = {
+        "redirect_uris": ["http://127.0.0.1/callback"],
+        "token_endpoint_auth_method": "none",
+        "client_name": "Conformance suite",
+    }
+    registered = httpx.post(f"{program.url}/register", json=client, timeout=SERVER_MILLISECONDS / 1000).json()
+    command = ["authorization", "--url", program.url, "--resource", f"{program.url}/mcp"]
+    command += ["--client-id", registered["client_id"]]
+
+    def run(revision: str) -> Run:
+        arguments = ["--port", str(free_port()), "--spec-version", revision]
+        found = suite(*command, *arguments, person=Person())
+        return done(Run("Authorization server", "all scenarios", revision, *found))
+
+    return [run(revision) for revision in REVISIONS]
+
+
+def free_port() -> int:
+    """Return a port that is free at present: the suite cannot choose one itself."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def done(run: Run) -> Run:
+    """Say on the terminal how a run went, and keep what the suite said."""
+    print(f"{run.role}, {run.title}: {len(run.outcomes)} scenarios, {len(run.problems())} problems", flush=True)
+    LOGS.mkdir(exist_ok=True)
+    (LOGS / f"{run.role}, {run.title}.txt").write_text(run.said, encoding="utf-8")
+    return run
 
 
 def main() -> None:
-    """Run everything, print the totals and keep them."""
+    """Run everything and keep it."""
     install()
-    runs = {f"client, auth suite, {version}": client(version) for version in VERSIONS}
-    runs["authorization server, `serve --mock`"] = authorization_server()
-    rows = []
-    for name, said in runs.items():
-        total = re.search(r"Total: (\d+) passed, (\d+) failed", said)
-        rows.append(f"| {name} | {total[1]} | {total[2]} |" if total else f"| {name} | did not finish | |")
-    lines = ["| what | passed | failed |", "|---|---|---|", *rows]
-    heading = f"# The official conformance suite\n\nWritten by `make conformance`, with {PACKAGES[0]}.\n\n"
-    (HERE / "results.md").write_text(heading + "\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
-    if not all(row.endswith("| 0 |") for row in rows):
+    runs = clients()
+    with tempfile.TemporaryDirectory() as directory:
+        program = Program(Path(directory))
+        try:
+            runs += authorization_servers(program) + servers(program)
+        finally:
+            program.stop()
+    table = totals(runs, REVISIONS)
+    written = RESULTS.format(
+        suite=SUITE,
+        totals=table,
+        details=details(runs),
+        server=reasons(scenarios.SERVER),
+        without_token=reasons(scenarios.WITHOUT_TOKEN),
+        hollow=reasons(scenarios.HOLLOW),
+        client=reasons(scenarios.CLIENT),
+    )
+    (HERE / "results.md").write_text(written, encoding="utf-8")
+    README.write_text(between_markers(README.read_text(encoding="utf-8"), table), encoding="utf-8")
+    print(table)
+    listed = [*scenarios.SERVER, *scenarios.WITHOUT_TOKEN, *scenarios.HOLLOW, *scenarios.CLIENT]
+    if problems := [problem for run in runs for problem in run.problems()] + stale(listed, runs):
+        print(f"\nNot as it should be; what the suite said is in {LOGS}:", *problems, sep="\n- ")
         sys.exit(1)
 
 

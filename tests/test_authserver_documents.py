@@ -203,6 +203,15 @@ async def test_a_client_with_a_document_goes_all_the_way(web: Web) -> None:
     assert len(web.requests) == 1
 
 
+async def test_a_document_that_names_other_grants_gets_no_code() -> None:
+    # RFC 7591 section 2: `grant_types` binds.
+    web = Web(grant_types=["client_credentials"])
+    world = World(document_client=web.fetcher())
+    refusal = await world.http.get("/authorize", params=world.request(client_id=URL))
+    assert answer(refusal.headers["location"])["error"] == "unauthorized_client"
+    assert await world.stored("flows") == 0
+
+
 async def test_its_addresses_are_the_documents(web: Web) -> None:
     world = World(document_client=web.fetcher())
     request = world.request(client_id=URL, redirect_uri="https://evil.example/cb")

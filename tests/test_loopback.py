@@ -43,3 +43,11 @@ def test_a_port_is_free_again_while_the_last_connection_lingers() -> None:
             listener.accept()[0].close()
             visitor.recv(1)
     listen(port).close()
+
+
+def test_what_it_accepts_can_answer_without_waiting_for_an_acknowledgement() -> None:
+    # asyncio turns Nagle's algorithm off only for a socket that names its protocol; what it accepts inherits that.
+    with listen(0) as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP

@@ -216,7 +216,7 @@ class ClientDirectory:
             {
                 **metadata.model_dump(mode="json", exclude_none=True),
                 "client_id": client_id,
-                "grant_types": list(_DYNAMIC_GRANTS),
+                "grant_types": [grant for grant in metadata.grant_types if grant in _DYNAMIC_GRANTS],
                 "origin": "document",
                 "may_ask": self._scopes,
             }

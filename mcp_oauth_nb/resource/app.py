@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from ..challenge import AuthChallenge
 from ..clock import Clock
@@ -95,7 +96,7 @@ def build_http_app(
     app = Starlette(
         routes=[
             # The protection wraps the endpoint itself: whatever path leads to it leads through it.
-            Route(MCP_PATH, _cross_origin(endpoint, security)),
+            Route(MCP_PATH, _CrossOrigin(endpoint, security)),
             *metadata_routes(address, issuers or (address.url,), scopes_supported, server.name),
             Route("/health", _health, methods=["GET"]),
             *authorization_server_routes,
@@ -108,15 +109,23 @@ def build_http_app(
     return app
 
 
-def _cross_origin(endpoint: ProtectedResource, security: TransportSecuritySettings) -> CORSMiddleware:
-    """Let the pages of the accepted origins read the answers: the Origin check has already refused all others."""
-    return CORSMiddleware(
-        endpoint,
-        allow_origins=["*"] if security.allowed_origins else [],
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["*"],
-        expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After"],
-    )
+class _CrossOrigin:
+    """Lets the pages of the accepted origins read the answers: the Origin check has already refused all others."""
+
+    def __init__(self, endpoint: ProtectedResource, security: TransportSecuritySettings):
+        self._endpoint = endpoint
+        self._for_pages = CORSMiddleware(
+            endpoint,
+            allow_origins=["*"] if security.allowed_origins else [],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After"],
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Most clients are no page. Nothing here is cached, so that an answer without `Vary` reaches no page either.
+        from_page = any(name == b"origin" for name, _ in scope["headers"])
+        await (self._for_pages if from_page else self._endpoint)(scope, receive, send)
 
 
 def _lifespan(server: MCPServer) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
