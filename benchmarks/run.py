@@ -18,12 +18,14 @@ from pathlib import Path
 
 import nbformat
 from authorizations import in_process
+from debugger import steps
 from http_calls import calls as http_calls
 from http_sessions import sessions
 from mcp import Client
 from mcp.server import MCPServer
 from nbclient import NotebookClient
 from report import ROUNDS, Row, ratio, shares
+from trace_view import rendering
 
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.github import GitHubClient
@@ -190,6 +192,7 @@ def main() -> None:
         "In process": lambda: [*asyncio.run(calls()), *imports(), *whole_flow(), *notebooks()],
         "Calls over HTTP": http_calls,
         "Authorizations and sessions over HTTP": lambda: [*in_process(), *sessions()],
+        "The flow debugger and the trace view": lambda: [*asyncio.run(steps()), *rendering()],
     }
     place = f"Python {platform.python_version()}, {platform.machine()}"
     text = INTRODUCTION.format(place=place, rounds=ROUNDS)

@@ -23,6 +23,7 @@ README = HERE.parent / "README.md"
 LOGS = HERE / "results"
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+import debugged  # noqa: E402
 import scenarios  # noqa: E402
 from report import Outcome, Run, between_markers, details, read, reasons, stale, totals  # noqa: E402
 from signed_in import sign_in, with_token  # noqa: E402
@@ -215,7 +216,8 @@ def main() -> None:
     README.write_text(between_markers(README.read_text(encoding="utf-8"), table), encoding="utf-8")
     print(table)
     listed = [*scenarios.SERVER, *scenarios.WITHOUT_TOKEN, *scenarios.HOLLOW, *scenarios.CLIENT]
-    if problems := [problem for run in runs for problem in run.problems()] + stale(listed, runs):
+    problems = [problem for run in runs for problem in run.problems()] + stale(listed, runs) + debugged.report()
+    if problems:
         print(f"\nNot as it should be; what the suite said is in {LOGS}:", *problems, sep="\n- ")
         sys.exit(1)
 

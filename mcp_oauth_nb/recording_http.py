@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -170,6 +171,11 @@ def _masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
     if not content:
         return None
+    packed = headers.get("content-encoding", "identity").strip().lower()
+    if packed in ("gzip", "x-gzip", "deflate"):
+        content = _unpacked(content)
+    elif packed != "identity":
+        return f"({len(content):,} bytes, compressed by {scrub(packed)})"
     if len(content) > _MAX_RECORDED_BYTES:
         return f"({len(content):,} bytes or more, not recorded)"
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -186,6 +192,15 @@ def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
     if media.startswith("text/plain"):
         return scrub(text)
     return f"({len(content):,} bytes of {media or 'unknown type'})"
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Unpack a body, to the byte that shows that it is too long; what is not as it says stays as it is."""
+    try:
+        # 47: the stream says itself whether it is gzip's or zlib's.
+        return zlib.decompressobj(47).decompress(content, _MAX_RECORDED_BYTES + 1)
+    except zlib.error:
+        return content
 
 
 def _masked_json(value: Any) -> Any:

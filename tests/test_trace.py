@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
+import zlib
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any, Literal, cast
@@ -462,3 +464,48 @@ async def test_a_stream_without_a_context_of_its_own_has_none() -> None:
     async with Trace().frames(Wire()) as (read, write):
         assert read.last_context is None
         await write.aclose()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_compressed_answer_is_recorded_as_what_it_says(encoding: str) -> None:
+    packed = gzip.compress(b'{"n": 1}') if encoding == "gzip" else zlib.compress(b'{"n": 1}')
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    trace = await recorded(packed, headers)
+    assert trace[0].response is not None
+    assert trace[0].response.body == {"n": 1}
+
+
+async def test_a_small_answer_that_unpacks_to_a_large_one_is_not_recorded() -> None:
+    packed = gzip.compress(b"x" * 50_000_000)
+    trace = await recorded(packed, {"content-type": "text/plain", "content-encoding": "gzip"})
+    assert trace[0].response is not None
+    assert trace[0].response.body == "(262,145 bytes or more, not recorded)"
+
+
+async def test_a_compression_that_nobody_here_unpacks_is_named() -> None:
+    trace = await recorded(b"?" * 9, {"content-type": "text/plain", "content-encoding": "br"})
+    assert trace[0].response is not None
+    assert trace[0].response.body == "(9 bytes, compressed by br)"
+
+
+async def recorded(body: bytes, headers: dict[str, str]) -> Trace:
+    """A trace of one request that is answered so; the client does not read it as text."""
+    trace = Trace()
+    transport = trace.http(httpx.MockTransport(lambda request: httpx.Response(200, headers=headers, stream=Raw(body))))
+    response = await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1/"))
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    async for _ in stream:
+        pass
+    await stream.aclose()
+    return trace
+
+
+class Raw(httpx.AsyncByteStream):
+    """Bytes as they are on the wire."""
+
+    def __init__(self, content: bytes):
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content

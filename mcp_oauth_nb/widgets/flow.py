@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ..debugger import FlowRun
 from ..debugger.export import FORMATS, export
+from ..errors import McpOAuthError
 from . import flow_view, panel
 from .flow_model import FlowModel
 from .panel import Html, Panel
@@ -184,7 +185,11 @@ class FlowPanel(Panel):
                 self.model.choose(change["new"])
 
     def _export(self, form: str) -> None:
-        name, media, text = export(self.run, form)
+        try:
+            name, media, text = export(self.run, form)
+        except McpOAuthError as error:
+            self.model.tell(error)
+            return
         self._file.value = panel.paragraph(flow_view.download(name, media, text))
 
     # -- what is shown ---------------------------------------------------------------------------------------------
