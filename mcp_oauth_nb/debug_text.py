@@ -84,9 +84,10 @@ def _check(check: Check, step: Step) -> list[str]:
     if check.outcome in ("passed", "not applicable"):
         what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
         return [f"   {sign}{what}" + (click.style(f" ({check.reference})", dim=True) if check.reference else "")]
-    # Of a client that stopped, the hint stands there.
-    should = "What to do" if _is_about(check, step.error) else "It should be"
-    known = {"Seen": check.message, should: check.should, "See": check.reference}
+    known = {"Seen": check.message, "It should be": check.should, "See": check.reference}
+    if step.error is not None and _is_about(check, step.error):
+        # Of a client that stopped, its own hint says more.
+        known = {"Seen": check.message, "What to do": step.error.hint, "See": check.reference}
     return [f"   {sign}{check.name}", *(f"     {label}: {text}" for label, text in known.items() if text)]
 
 

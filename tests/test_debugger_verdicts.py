@@ -719,4 +719,6 @@ def test_after_a_change_only_what_was_wrongly_accepted_is_a_cause() -> None:
 
 def test_a_clients_error_is_a_failed_check() -> None:
     found = check_error(ProtocolError("It stopped.", hint="Do this.", reference="RFC 6749"))
-    assert found == Check("the client goes on", "failed", "It stopped.", "Do this.", "RFC 6749")
+    assert found == Check(
+        "the client goes on", "failed", "It stopped.", "an answer with which the client can go on", "RFC 6749"
+    )

@@ -44,6 +44,10 @@ def check(seen: Seen, facts: Facts) -> tuple[Check, ...]:
     return tuple(_CHECKS[seen.kind](seen, facts))
 
 
+_GO_ON = "an answer with which the client can go on"
+
+
 def check_error(error: McpOAuthError) -> Check:
     """Say that the client stopped, and why: where no check of the exchange itself failed, this is the finding."""
-    return Check("the client goes on", "failed", error.message, reference=error.reference)
+    # Its hint is for whoever uses the client; what the server owes is only this.
+    return Check("the client goes on", "failed", error.message, _GO_ON, error.reference)
