@@ -68,7 +68,7 @@ async def test_each_example_runs_as_a_cell_would(code: str, elsewhere: Path) -> 
     ran = eval(compiled, namespace)
     if inspect.isawaitable(ran):
         await ran
-    for opened in ("session", "lab"):
+    for opened in ("debug", "session", "lab"):
         if opened in namespace:
             await namespace[opened].aclose()
 
