@@ -38,9 +38,13 @@ def free_lock() -> anyio.Lock:
     return cast(anyio.Lock, anyio.Semaphore(1))
 
 
-@dataclass
+@dataclass(repr=False)
 class Context(OAuthContext):
     """The SDK's state of a flow, with an expiry that asks the given clock."""
+
+    def __repr__(self) -> str:
+        # The SDK's has the client's secret and both tokens.
+        return f"Context({self.server_url}, {self.token!r})"
 
     clock: Clock = field(default_factory=SystemClock)
     token: Token | None = None

@@ -4,18 +4,21 @@ On by `%load_ext mcp_oauth_nb` or the first `open()` in a kernel, off by `%unloa
 
 - Exception groups are reported as errors. IPython only prints them, so that "Run all" goes on and nbval passes.
 - Stop reaches an `await` that nothing else would wake.
-- Secrets that this package knows are masked in every traceback.
+- Secrets that this package knows are masked in every error that the notebook shows and saves: tracebacks, usage errors
+  of magics, what threads and finalizers leave on stderr, and everything that is logged.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 import sys
 import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .redaction import scrub
@@ -58,7 +61,14 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if id(shell) in _active:
         return
     _installed.add(shell)
-    _active[id(shell)] = [_report_groups(shell), _mask_errors(shell), _wake_for_signals(shell)]
+    _active[id(shell)] = [
+        _report_groups(shell),
+        _mask_errors(shell),
+        _mask_usage_errors(shell),
+        _mask_stray_errors(),
+        _mask_logs(),
+        _wake_for_signals(shell),
+    ]
     _import_slow_modules()
 
 
@@ -217,6 +227,99 @@ def _masked_line(line: str) -> str:
     plain = _COLOURS.sub(lambda match: f"{match[1]} " if match[1] else "", masked)
     plain_masked = scrub(plain)
     return masked if plain_masked == plain else plain_masked
+
+
+def _mask_usage_errors(shell: AnyShell) -> Undo:
+    # A magic repeats the argument that it did not understand.
+    show = shell.show_usage_error
+
+    def show_usage_error(error: BaseException) -> None:
+        show(scrub(str(error)))
+
+    return _shadow(shell, "show_usage_error", show_usage_error)
+
+
+def _mask_stray_errors() -> Undo:
+    """Mask the errors that no cell is there to raise: of threads, and of finalizers."""
+    thread_before, finalizer_before = threading.excepthook, sys.unraisablehook
+    active = True
+
+    def in_thread(args: Any) -> None:
+        name = args.thread.name if args.thread is not None else "?"
+        if not (active and args.exc_type is not SystemExit and _wrote_masked(f"Exception in thread {name}:", args)):
+            thread_before(args)
+
+    def in_finalizer(args: Any) -> None:
+        if not (active and _wrote_masked(f"{args.err_msg or 'Exception ignored in'}: {type(args.object)}", args)):
+            finalizer_before(args)
+
+    def undo() -> None:
+        nonlocal active
+        # If somebody else came in front of us since, theirs stays, and still calls here.
+        active = False
+        if threading.excepthook is in_thread:
+            threading.excepthook = thread_before
+        if sys.unraisablehook is in_finalizer:
+            sys.unraisablehook = finalizer_before
+
+    threading.excepthook, sys.unraisablehook = in_thread, in_finalizer
+    return undo
+
+
+def _wrote_masked(title: str, args: Any) -> bool:
+    """Write an error to stderr if it holds a secret, masked; else leave it to whoever was there before."""
+    text = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
+    masked = scrub(text)
+    if masked == text:
+        return False
+    print(f"{title}\n{masked}", file=sys.stderr, end="")
+    return True
+
+
+def _mask_logs() -> Undo:
+    """Mask what is logged, whoever set the handlers up: a notebook saves their stderr.
+
+    Libraries log the URLs that they ask, and asyncio the errors of tasks that nobody waited for. A filter would have to
+    be given to each handler, those included that a cell adds later; and the SDK's handler shows errors its own way.
+    """
+    before = logging.getLogRecordFactory()
+    active = True
+
+    def factory(*args: Any, **options: Any) -> logging.LogRecord:
+        record = before(*args, **options)
+        if active:
+            # What cannot be formatted is the handler's to report, not the business of whoever logs.
+            with suppress(Exception):
+                _mask_record(record)
+        return record
+
+    def undo() -> None:
+        nonlocal active
+        active = False
+        if logging.getLogRecordFactory() is factory:
+            logging.setLogRecordFactory(before)
+
+    logging.setLogRecordFactory(factory)
+    return undo
+
+
+def _mask_record(record: logging.LogRecord) -> None:
+    if isinstance(record.args, tuple):
+        # One by one: an access log's formatter counts them.
+        record.args = tuple(map(_masked_value, record.args))
+    text = record.getMessage()
+    if (masked := scrub(text)) != text:
+        record.msg, record.args = masked, None
+    if record.exc_info and record.exc_info[1] is not None:
+        text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
+        if (masked := scrub(text)) != text:
+            record.exc_text, record.exc_info = masked, None
+
+
+def _masked_value(value: object) -> object:
+    text = str(value)
+    masked = scrub(text)
+    return value if masked == text else masked
 
 
 # -- Stop ------------------------------------------------------------------------------------------------------

@@ -41,6 +41,11 @@ _SHAPES = re.compile(
     r"|(?:(?<=code_verifier=)|(?<=client_secret=)|(?<=_token=)|(?<=[?&]code=))[\w\-.~%]++(?!\*)"
 )
 
+# Where a library shortened a text: pydantic and IPython's verbose tracebacks keep up to 48 characters on either side.
+_CUT = re.compile(r"(\.\.\.|…)")
+# Fewer characters of a secret, beside such a cut, are left to stand: they are as likely to be an ordinary word.
+_SHORTEST_PIECE = 8
+
 _lock = threading.Lock()
 # secret -> the same as it looks in a URL
 _known: OrderedDict[str, str] = OrderedDict()
@@ -76,7 +81,38 @@ def scrub(text: str) -> str:
     # The longest first, in case one secret contains another.
     for secret, quoted in sorted(found, key=lambda pair: -len(pair[0])):
         text = text.replace(secret, mask(secret)).replace(quoted, mask(secret))
+    if _CUT.search(text):
+        text = _without_pieces(text)
     return _SHAPES.sub(lambda match: mask(match.group()), text)
+
+
+def _without_pieces(text: str) -> str:
+    """Mask what is left of a secret where somebody wrote `...` for the rest of it."""
+    with _lock:
+        known = list(_known)
+    # Text, cut, text, cut, text.
+    parts = _CUT.split(text)
+    for at in range(0, len(parts) - 2, 2):
+        for secret in known:
+            parts[at] = _without_beginning(parts[at], secret)
+            parts[at + 2] = _without_end(parts[at + 2], secret)
+    return "".join(parts)
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    # The public prefix is no piece of the secret.
+    shortest = _SHORTEST_PIECE + (match.end() if (match := _PREFIX.match(secret)) else 0)
+    start = text.find(secret[:shortest])
+    while start >= 0 and not secret.startswith(text[start:]):
+        start = text.find(secret[:shortest], start + 1)
+    return text if start < 0 else text[:start] + mask(secret)
+
+
+def _without_end(text: str, secret: str) -> str:
+    end = text.rfind(secret[-_SHORTEST_PIECE:], 0, len(secret)) + _SHORTEST_PIECE
+    while end >= _SHORTEST_PIECE and not secret.endswith(text[:end]):
+        end = text.rfind(secret[-_SHORTEST_PIECE:], 0, end - 1) + _SHORTEST_PIECE
+    return text if end < _SHORTEST_PIECE else mask(secret) + text[end:]
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -47,7 +47,9 @@ class Kernel:
 
     def __init__(self, directory: Path):
         here = str(Path(__file__).parent)
-        environment = {**os.environ, "IPYTHONDIR": str(directory), "PYTHONPATH": here}
+        # The package of this checkout, wherever another one may be installed.
+        path = os.pathsep.join([here, str(Path(here).parent)])
+        environment = {**os.environ, "IPYTHONDIR": str(directory), "PYTHONPATH": path}
         # ipykernel behaves differently where it finds this: people's kernels do not.
         environment.pop("PYTEST_CURRENT_TEST", None)
         self._manager = KernelManager(kernel_name="python3", shutdown_wait_time=PATIENCE)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
+import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -306,3 +309,137 @@ def test_an_error_whose_text_cannot_be_had_is_left_to_ipython(loaded: Shell) -> 
 def test_a_variable_is_not_taken_for_the_secret_it_holds(loaded: Shell) -> None:
     trace = loaded.cell("def exchange(code_verifier): 1/0\nexchange(code_verifier=str())")[2]
     assert "****" not in trace
+
+
+# -- what no cell raises ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_in_a_kernel() -> Iterator[None]:
+    """pytest has hooks of its own in front of these, which would collect the errors."""
+    before = threading.excepthook, sys.unraisablehook
+    threading.excepthook, sys.unraisablehook = threading.__excepthook__, sys.__unraisablehook__
+    yield
+    assert (threading.excepthook, sys.unraisablehook) == (threading.__excepthook__, sys.__unraisablehook__)
+    threading.excepthook, sys.unraisablehook = before
+
+
+class Finalized:
+    def __init__(self, text: str):
+        self.text = text
+
+    def __del__(self) -> None:
+        raise ValueError(self.text)
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+@pytest.mark.usefixtures("_known", "as_in_a_kernel")
+@pytest.mark.parametrize("hook", ["thread", "finalizer"])
+def test_an_error_that_no_cell_raises_is_masked_and_others_look_as_before(
+    hook: str, shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def written(text: str) -> str:
+        if hook == "thread":
+            thread = threading.Thread(target=fail, args=(text,), name="worker")
+            thread.start()
+            thread.join()
+        else:
+            Finalized(text)
+        return capsys.readouterr().err
+
+    plain = written("nothing to hide")
+    assert SECRET in written(SECRET)
+    load_ipython_extension(shell)
+    assert written("nothing to hide") == plain
+    masked = written(f"sent {SECRET}")
+    assert SECRET[:8] not in masked
+    assert f"ValueError: sent {MASKED}" in masked
+    assert masked.startswith("Exception in thread worker:" if hook == "thread" else "Exception ignored in")
+    unload_ipython_extension(shell)
+    assert SECRET in written(SECRET)
+
+
+@pytest.mark.usefixtures("_known", "as_in_a_kernel")
+def test_hooks_of_somebody_who_came_later_stay_when_we_go(shell: Shell) -> None:
+    load_ipython_extension(shell)
+    ours, heard = threading.excepthook, []
+
+    def theirs(args: Any) -> None:
+        heard.append(args.exc_type)
+        ours(args)
+
+    threading.excepthook = theirs
+    unload_ipython_extension(shell)
+    assert threading.excepthook is theirs
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    threading.excepthook = threading.__excepthook__
+
+
+@pytest.fixture
+def log() -> tuple[logging.Logger, io.StringIO]:
+    """A logger of somebody else, with a handler and a format of its own."""
+    text = io.StringIO()
+    logger = logging.Logger("somebody", logging.DEBUG)
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(logging.Formatter("%(message)s %(args)r"))
+    logger.addHandler(handler)
+    return logger, text
+
+
+@pytest.mark.usefixtures("_known", "loaded")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("sent %s", SECRET),
+        (f"sent {SECRET}",),
+        ("sent %r", [SECRET]),
+        ("sent %(token)s", {"token": SECRET}),
+        ("%s %d", ValueError(SECRET), 3),
+    ],
+    ids=["argument", "message", "inside an argument", "by name", "error"],
+)
+def test_what_anybody_logs_is_masked_whatever_its_handlers_are(
+    args: tuple[Any, ...], log: tuple[logging.Logger, io.StringIO]
+) -> None:
+    logger, text = log
+    logger.debug(*args)
+    assert MASKED in text.getvalue()
+    assert SECRET[:8] not in text.getvalue()
+
+
+@pytest.mark.usefixtures("_known", "loaded")
+def test_the_traceback_in_a_log_is_masked_too(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, text = log
+    try:
+        fail(SECRET)
+    except ValueError:
+        logger.exception("failed")
+    assert text.getvalue().endswith(f"ValueError: {MASKED}\n")
+    assert "test_kernel.py" in text.getvalue()
+
+
+def test_what_is_logged_without_a_secret_stays_the_very_record(shell: Shell) -> None:
+    before = logging.getLogRecordFactory()
+    load_ipython_extension(shell)
+    value = object()
+    try:
+        fail("nothing to hide")
+    except ValueError:
+        made = logging.getLogRecordFactory()("x", 10, "f", 1, "%s %d", (value, 3), sys.exc_info())
+    assert made.args == (value, 3)
+    assert made.exc_info is not None
+    # Logging reports a record that cannot be formatted; the one who logs gets no error.
+    assert logging.getLogRecordFactory()("x", 10, "f", 1, "%d", ("no number",), None).args == ("no number",)
+    unload_ipython_extension(shell)
+    assert logging.getLogRecordFactory() is before
+
+
+@pytest.mark.usefixtures("_known")
+def test_a_usage_error_does_not_repeat_a_secret(loaded: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded.run_cell(f"from IPython.core.error import UsageError\nraise UsageError('unknown argument: ' + {SECRET!r})")
+    assert capsys.readouterr().err == f"UsageError: unknown argument: {MASKED}\n"

@@ -126,6 +126,34 @@ def test_ordinary_text_is_left_alone() -> None:
     assert scrub(text) == text
 
 
+@given(values, st.integers(0, 80), st.sampled_from(["...", "…"]), st.text("xyz' ", max_size=9))
+def test_a_piece_beside_the_mark_of_an_abbreviation_is_masked(secret: str, at: int, cut: str, around: str) -> None:
+    remember(secret)
+    beginning, end = secret[:at], secret[-at:] if at else ""
+    shown = scrub(f"{around}{beginning}{cut}{end}{around}")
+    longest = max((n for n in range(8, len(secret)) if secret[:n] in shown or secret[-n:] in shown), default=0)
+    # What happens to stand around a short piece may make it look like a longer one.
+    assert longest == 0 or len(set(secret)) < 8
+
+
+@pytest.mark.parametrize("prefix", ["", "gho_", "github_pat_"])
+def test_a_short_piece_is_a_word_and_stays(prefix: str) -> None:
+    secret = prefix + "Zk3qW9eR7tYuI0pAsD5f" * 2
+    remember(secret)
+    assert scrub(f"{secret[: len(prefix) + 7]}...") == f"{secret[: len(prefix) + 7]}..."
+    assert scrub(f"{secret[: len(prefix) + 8]}...") == f"{mask(secret)}..."
+    assert scrub(f"...{secret[-7:]}") == f"...{secret[-7:]}"
+    assert scrub(f"...{secret[-8:]} and more") == f"...{mask(secret)} and more"
+
+
+def test_a_piece_that_begins_twice_is_found_where_it_is_cut() -> None:
+    secret = "abcdefgh" * 2 + "0123456789"
+    remember(secret)
+    assert scrub("abcdefgh abcdefghab...") == f"abcdefgh {mask(secret)}..."
+    assert scrub("...89 0123456789") == "...89 0123456789"
+    assert scrub("a sentence ... that goes on") == "a sentence ... that goes on"
+
+
 BULK = """
 from mcp_oauth_nb.redaction import remember, scrub
 remember("the-very-first-secret")

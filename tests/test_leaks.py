@@ -1,0 +1,417 @@
+"""Canaries: every secret of whole runs is looked for wherever a text may leave the program.
+
+What one module promises is tested with that module; `SECURITY.md` lists where. Here are the paths that belong to none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import click
+import ipywidgets
+import pytest
+import uvicorn
+from http_world import Person, World
+from kernels import Kernel, Outcome, started
+from mcp import StdioServerParameters
+
+from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, OAuthHandler, Session, redaction, widgets
+from mcp_oauth_nb.authorization import PendingFlows
+from mcp_oauth_nb.cli import main
+from mcp_oauth_nb.config import IsolatedSettings
+from mcp_oauth_nb.http_auth_redirect import open_url
+from mcp_oauth_nb.loopback import listen
+from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.serve import ScrubbingFormatter
+
+pytestmark = pytest.mark.anyio
+
+# A piece of a secret of this length tells more than a mask does.
+PIECE = 8
+
+
+def pieces(secret: str) -> Iterator[str]:
+    """Every part of a secret that is too long to be shown; not of its public prefix."""
+    bare = secret.rpartition("_")[2] if secret.startswith("gh") else secret
+    return (bare[at : at + PIECE] for at in range(len(bare) - PIECE + 1))
+
+
+def leaked(secrets: set[str], text: str) -> list[str]:
+    """The secrets of which a piece is in a text, shortened."""
+    return sorted(secret[:4] for secret in secrets if any(piece in text for piece in pieces(secret)))
+
+
+# -- the logs of every library -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def everything_logged() -> Iterator[StringIO]:
+    """All loggers of the process, those that were switched off too, at DEBUG, by nobody's formatter but Python's."""
+    root, text = logging.getLogger(), StringIO()
+    loggers = [root, *(each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger))]
+    before = [(logger, logger.level, logger.disabled, logger.propagate) for logger in loggers]
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s %(args)r"))
+    root.addHandler(handler)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+        logger.disabled, logger.propagate = False, True
+    try:
+        yield text
+    finally:
+        root.removeHandler(handler)
+        for logger, level, disabled, propagate in before:
+            logger.setLevel(level)
+            logger.disabled, logger.propagate = disabled, propagate
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[World]:
+    """A server on a socket, in a thread of its own."""
+    listener, ready = listen(0), threading.Event()
+    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}")
+    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        async with world.running():
+            ready.set()
+            await server.serve([listener])
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    await asyncio.to_thread(ready.wait, 5)
+    try:
+        yield world
+    finally:
+        server.should_exit = True
+        await asyncio.to_thread(thread.join, 10)
+
+
+async def test_over_sockets_no_logger_of_the_client_tells_a_secret_at_debug() -> None:
+    async with served() as world:
+        person = Person(world)
+        with everything_logged() as log:
+            auth = world.auth(paste=person.follow, listen=False, open_browser=lambda url: True, carrier=None)
+            async with Session.open(f"{world.origin}/mcp", auth=auth) as session:
+                await session.call_tool("whoami")
+                world.revoke_access()
+                await session.call_tool("whoami")
+        secrets = {*world.authority.access, *world.authority.refresh, *redaction._known}
+        # What a client sends in its clear text, but to the server alone.
+        for seen in world.seen:
+            secrets |= {value for name, value in seen.form.items() if redaction.is_secret_name(name)}
+    # The server of the test and its visitor, who is the browser, are not the client.
+    lines = [line for line in log.getvalue().splitlines() if "/authorize?" not in line and "callback?" not in line]
+    assert {"httpcore2", "httpx2", "uvicorn", "mcp"} <= {line.partition(".")[0].partition(" ")[0] for line in lines}
+    assert len(secrets) > 7
+    assert leaked(secrets, "\n".join(lines)) == []
+
+
+async def test_over_sockets_no_logger_of_the_handler_tells_a_secret_at_debug(on_port: MockGitHub) -> None:
+    github = on_port
+    settings = IsolatedSettings(
+        oauth_client_id=github.client_id,
+        oauth_client_secret=github.client_secret,
+        oauth_authorization_url=f"{github.web_url}/login/oauth/authorize",
+        oauth_token_url=f"{github.web_url}/login/oauth/access_token",
+        oauth_issuer=github.issuer,
+        api_base_url=github.api_url,
+    )
+    oauth = OAuthHandler(settings=settings)
+    request = oauth.get_authorization_url()
+    callback = await Autopilot(github.transport()).authorize(request.url)
+    with everything_logged() as log:
+        await oauth.complete_authorization(callback)
+        await oauth.refresh_access_token()
+        await oauth.revoke()
+    secrets = {*github.issued_secrets(), request.state, request.code_verifier, *redaction._known}
+    assert "httpcore" in log.getvalue()
+    assert leaked(secrets, log.getvalue()) == []
+
+
+# -- reprs -------------------------------------------------------------------------------------------------------------
+
+
+def reachable(start: object) -> list[object]:
+    """Every object of this package that can be reached from one, over attributes, private ones too, and containers."""
+    found: dict[int, object] = {}
+    waiting: list[Any] = [start]
+    while waiting:
+        one = waiting.pop()
+        ours = type(one).__module__.startswith("mcp_oauth_nb")
+        if id(one) in found or not (ours or isinstance(one, dict | list | tuple | set)):
+            continue
+        found[id(one)] = one
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple | set):
+            waiting += one
+        waiting += getattr(one, "__dict__", {}).values()
+        waiting += [getattr(one, name, None) for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
+    return [one for one in found.values() if type(one).__module__.startswith("mcp_oauth_nb")]
+
+
+def all_secrets(lab: Lab | HttpLab) -> set[str]:
+    """What the lab knows to be one, and what the mock issued."""
+    return {secret for secret in (*redaction._known, *lab.github.issued_secrets()) if len(secret) >= 12}
+
+
+def shown(one: object) -> str:
+    return "\n".join([repr(one), str(one), f"{one}"])
+
+
+async def test_no_object_of_a_lab_shows_a_secret_and_none_of_the_wire() -> None:
+    async with Lab.open() as lab:
+        await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+        lab.clock.advance(hours=8)
+        await lab.session.call_tool("get_github_user_info")
+        pending = lab.oauth.get_authorization_url()
+        objects = [one for one in reachable([lab, pending]) if not of_the_mock(one)]
+        secrets = all_secrets(lab)
+        text = "\n".join(map(shown, objects))
+    assert len(objects) > 30
+    assert any(isinstance(one, PendingFlows) for one in objects)
+    assert len(secrets) > 8
+    assert leaked(secrets, text) == []
+
+
+async def test_no_object_of_a_lab_over_http_shows_a_secret_or_the_encryption_key() -> None:
+    async with HttpLab.open() as lab:
+        await lab.session.call_tool("get_github_user_info")
+        lab.clock.advance(hours=2)
+        await lab.session.call_tool("get_github_user_info")
+        objects = [one for one in reachable(lab) if not of_the_mock(one)]
+        key = lab._random("encryption")(32)
+        secrets = all_secrets(lab) | {key.hex(), base64.b64encode(key).decode(), repr(key)[2:-1]}
+        text = "\n".join(map(shown, objects))
+    assert len(objects) > 40
+    assert len(secrets) > 12
+    assert leaked(secrets, text) == []
+
+
+def of_the_mock(one: object) -> bool:
+    # GitHub's own tables: what they hold is what is looked for.
+    return type(one).__module__.startswith("mcp_oauth_nb.mock_github")
+
+
+# -- tracebacks --------------------------------------------------------------------------------------------------------
+
+# As anybody may write them. `secret` is a token, `long` a longer one, `canary()` a text of both with more around them.
+CELLS = {
+    "a message": "raise ValueError(secret)",
+    "a group": "raise ExceptionGroup('several', [ValueError(secret), ExceptionGroup('more', [KeyError(long)])])",
+    "a cause": "try:\n    raise ValueError(secret)\nexcept ValueError as e:\n    raise KeyError('x') from e",
+    "a context": "try:\n    raise ValueError(secret)\nexcept ValueError:\n    1 / 0",
+    "a note": "e = ValueError('x'); e.add_note(f'sent {secret}'); raise e",
+    "a syntax error": "exec(f'x = \"{secret}\" +')",
+    "an interrupt": "raise KeyboardInterrupt(secret)",
+    "a way out": "raise SystemExit(secret)",
+    "bytes": "raise ValueError(secret.encode())",
+    "a URL": "from urllib.parse import quote; raise ValueError('https://x.example/?t=' + quote(secret, safe=''))",
+    "a local variable": "def f(token):\n    1 / 0\nf(secret)",
+    "a local variable that is shortened": "def f(body):\n    1 / 0\nf(canary())",
+    "a secret that is shortened": "def f(body):\n    1 / 0\nf(long)",
+    "a local mapping": "def f(form):\n    1 / 0\nf({'access_token': secret, 'l': [secret.encode(), long]})",
+    "a repr": "class R:\n    def __repr__(self): raise ValueError(secret)\nR()",
+    "a usage error": "from IPython.core.error import UsageError\nraise UsageError(f'unknown argument: {secret}')",
+    "a magic": "%run /nowhere/{secret}",
+    "a thread": "import threading\nt = threading.Thread(target=lambda: {}[secret]); t.start(); t.join()",
+    "a forgotten task": (
+        "import asyncio, gc\nasync def g(): raise ValueError(secret)\n"
+        "t = asyncio.ensure_future(g()); await asyncio.sleep(0.01); del t; gc.collect()"
+    ),
+    "a finalizer": "class D:\n    def __del__(self): raise ValueError(secret)\nd = D(); del d",
+    "logging": "import logging\ntry:\n    raise ValueError(secret)\nexcept ValueError: logging.exception('x')",
+    "logging as the SDK does it": (
+        "from mcp_oauth_nb import Lab\nlab = await Lab.open(); await lab.aclose()\n"
+        "log = logging.getLogger('mcp'); log.setLevel(10); log.debug('sent %s', secret)\n"
+        "try:\n    raise ValueError(long)\nexcept ValueError: log.exception('sent %r', [secret])"
+    ),
+    "pydantic": "import pydantic\npydantic.TypeAdapter(dict[str, int]).validate_python({'access_token': canary()})",
+    "pydantic, by JSON": "import pydantic\npydantic.TypeAdapter(int).validate_json('\"' + long + '\"')",
+    "httpx, a header": (
+        "import httpx\nhttpx.get('http://127.0.0.1:1/', headers={'Authorization': f'Bearer {secret}\\n'})"
+    ),
+    "httpx, a URL": "import httpx\nhttpx.get('http://[::1/?code=' + secret)",
+    "httpx, a status": (
+        "import httpx\n"
+        "httpx.Response(400, request=httpx.Request('GET', f'https://x.example/?code={secret}')).raise_for_status()"
+    ),
+    "json": "import json\njson.loads('{\"access_token\": ' + secret)",
+    "a codec": "(secret + '\\udcff').encode()",
+    "a process": "import subprocess\nsubprocess.run(['false', secret], check=True)",
+    "a file": "open('/nowhere/' + long)",
+}
+# These show something and leave the cell as it is.
+QUIET = {"a usage error", "a thread", "a forgotten task", "a finalizer", "logging", "logging as the SDK does it"}
+
+SETUP = """
+%load_ext mcp_oauth_nb
+import random, string
+from mcp_oauth_nb.redaction import remember
+letters = random.Random(5)
+secret, long = ("".join(letters.choices(string.ascii_letters, k=length)) for length in (43, 240))
+long = "ghr_" + long
+remember(secret); remember(long)
+def canary():
+    return "x" * 30 + secret + "y" * 60 + secret + "z" * 28
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with started(tmp_path_factory.mktemp("kernel")) as kernel:
+        kernel.value(SETUP)
+        yield kernel
+
+
+@pytest.mark.parametrize("mode", ["Context", "Verbose", "Plain", "Minimal"])
+def test_an_error_of_anybodys_code_is_saved_without_the_secret_it_carries(kernel: Kernel, mode: str) -> None:
+    secrets = {kernel.value(name).strip("'") for name in ("secret", "long")}
+    kernel.value(f"%xmode {mode}")
+    leaks, silent = {}, set()
+    for name, code in CELLS.items():
+        outcome = kernel.run(code)
+        saved = saved_by(outcome)
+        if found := leaked(secrets, saved):
+            leaks[name] = found
+        told = outcome.error is not None or "****" in outcome.stderr
+        if not told or (outcome.error is None and name not in QUIET):
+            silent.add(name)
+    assert leaks == {}
+    # Each did show an error: what shows nothing leaks nothing.
+    assert silent == set()
+
+
+def saved_by(outcome: Outcome) -> str:
+    return "\n".join([outcome.traceback, repr(outcome.error), repr(outcome.reply), outcome.stdout, outcome.stderr])
+
+
+def test_a_traceback_of_python_itself_is_clean_after_the_scrubbing_formatter() -> None:
+    secret = "Zk3" + "qW9" * 12
+    redaction.remember(secret)
+    formatter = ScrubbingFormatter("%(message)s")
+    try:
+        json.loads(f'["{secret}", ' + secret)
+    except ValueError as error:
+        error.add_note(secret)
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "sent %s", (secret,), sys.exc_info())
+        with_locals = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert leaked({secret}, formatter.format(record)) == []
+    # Python's `capture_locals` quotes variables. It is nobody's default, and not masked unless somebody masks it.
+    assert secret in with_locals
+    assert leaked({secret}, redaction.scrub(with_locals)) == []
+
+
+# -- widgets -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_state_of_all_panels_together_holds_no_secret() -> None:
+    async with Lab.open() as lab, HttpLab.open() as http:
+        await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+        await http.session.call_tool("get_github_user_info")
+        async with FlowDebugger.open(http) as debugger:
+            await debugger.run()
+            # Of `widgets.__all__`, but the models; the playground's verifiers are toys, and shown on purpose.
+            panels: dict[str, Any] = {
+                "AuthorizePanel": widgets.AuthorizePanel(lab.oauth),
+                "ChallengeInspector": widgets.ChallengeInspector(lab.oauth.challenge()),
+                "FlowPanel": debugger.panel,
+                "MetadataExplorer": widgets.MetadataExplorer(lab.settings.get_authorization_metadata()),
+                "PkcePlayground": widgets.PkcePlayground(),
+                "SettingsForm": widgets.SettingsForm(lab.settings),
+                "TokenPanel": widgets.TokenPanel(lab.oauth, trace=lab.trace),
+                "TraceView": widgets.TraceView(http.trace),
+            }
+            for number in range(1, len(http.trace.exchanges) + 1):
+                panels["TraceView"].model.choose(number)
+            state = json.dumps(ipywidgets.Widget.get_manager_state(), default=repr)
+            static = json.dumps([panel._repr_mimebundle_() for panel in panels.values()], default=repr)
+            text = state + static + "".join(map(shown, panels.values()))
+            secrets = all_secrets(lab) | all_secrets(http)
+            # The link that the person follows carries its state, as it must; nothing else does.
+            waiting = panels["AuthorizePanel"].model.url.partition("state=")[2].partition("&")[0]
+    assert set(panels) == {name for name in widgets.__all__ if not name.endswith("Model")}
+    assert len(secrets) > 15
+    assert leaked(secrets - {waiting}, text) == []
+    assert waiting not in static
+
+
+# -- other processes ---------------------------------------------------------------------------------------------------
+
+TELL = """
+import json, os, sys
+from mcp.server import MCPServer
+server = MCPServer("tell", log_level="CRITICAL")
+
+@server.tool()
+def told() -> str:
+    return json.dumps([sys.argv, dict(os.environ)])
+
+server.run("stdio")
+"""
+
+
+async def test_a_server_that_is_started_here_does_not_get_our_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"OAUTH_CLIENT_SECRET", "STORE_ENCRYPTION_KEY", "STORE_URL", "MCP_CLIENT_SECRET"}
+    for name in given:
+        monkeypatch.setenv(name, f"canary-of-{name.lower()}")
+    script = tmp_path / "tell.py"
+    script.write_text(TELL, encoding="utf-8")
+    async with Session.open(StdioServerParameters(command=sys.executable, args=[str(script)])) as session:
+        answer = await session.call_tool("told")
+    argv, environment = json.loads(answer.content[0].text)
+    assert argv == [str(script)]
+    assert "PATH" in environment
+    assert "canary-of" not in json.dumps(environment).lower()
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands(command)
+
+
+def test_no_command_takes_a_secret_as_an_argument() -> None:
+    # Whoever lists the processes of a machine reads their arguments.
+    names = {name for command in commands(main) for option in command.params for name in option.opts}
+    words = {word for name in names - {"--token-lifetime"} for word in name.strip("-").split("-")}
+    assert len(names) > 20
+    assert words & {"secret", "token", "password", "key", "code", "verifier", "credentials"} == set()
+
+
+async def test_the_browser_is_given_the_url_of_the_flow_and_no_more(tmp_path: Path) -> None:
+    note = tmp_path / "note.json"
+    script = tmp_path / "browser.py"
+    script.write_text(f"import json, sys\njson.dump(sys.argv[1:], open({str(note)!r}, 'w'))\n", encoding="utf-8")
+    opened: list[list[str]] = []
+
+    def open_browser(url: str) -> bool:
+        subprocess.run([sys.executable, str(script), url], check=True, timeout=20)
+        opened.append(json.loads(note.read_text(encoding="utf-8")))
+        return True
+
+    async with Lab.open() as lab:
+        await lab.authorize()
+        request = lab.oauth.get_authorization_url()
+        open_url(request.url, open_browser)
+        secrets = all_secrets(lab) - {request.state}
+    assert opened == [[request.url]]
+    assert request.code_verifier in secrets
+    assert leaked(secrets, json.dumps(opened)) == []
