@@ -76,7 +76,7 @@ LAYERS = [
         *HTTP_CLIENT,
     ],
     ["lab", "http_lab_network", "http_lab"],
-    ["debugger"],
+    ["debugger", "attacks"],
     [
         "demo",
         "doctor",

@@ -59,8 +59,8 @@ def parse(cell: Any) -> ast.Module:
     return tree
 
 
-def test_there_are_thirteen_of_them_in_order() -> None:
-    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(13)]
+def test_there_are_fourteen_of_them_in_order() -> None:
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(14)]
 
 
 @each_notebook

@@ -79,7 +79,7 @@ def with_fault(lab: HttpLab, name: str) -> McpAuth:
     fault = FAULTS[name]
     breaking = fault.breaking()
     # Below the recorder, which sees what the client sees.
-    network = lab._network
+    network = lab.network
     auth = lab.new_auth(client=lab.registered_client if fault.public else None)
 
     def carrier() -> httpx2.AsyncBaseTransport:
