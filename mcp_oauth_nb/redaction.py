@@ -42,7 +42,8 @@ _SHAPES = re.compile(
 )
 
 # Where a library shortened a text: pydantic and IPython's verbose tracebacks keep up to 48 characters on either side.
-_CUT = re.compile(r"(\.\.\.|…)")
+# All dots in a row: a piece may end, or begin, with one of its own.
+_CUT = re.compile(r"(\.{3,}|…)")
 # Fewer characters of a secret, beside such a cut, are left to stand: they are as likely to be an ordinary word.
 _SHORTEST_PIECE = 8
 

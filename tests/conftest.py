@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import uvicorn
 from provider import Provider
@@ -14,6 +15,10 @@ from provider import Provider
 from mcp_oauth_nb import redaction
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.mock_github import MockGitHub
+
+# The same examples on every run: a change is to blame for a failure, not the day. For a search: --hypothesis-profile.
+hypothesis.settings.register_profile("seeded", derandomize=True)
+hypothesis.settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")
