@@ -298,6 +298,7 @@ def test_what_if_is_asked_by_keyboard_alone(flow: Locator) -> None:
         flow.page.keyboard.press("Enter")
         expect(heading(flow)).to_contain_text(steps(count))
     expect(flow).to_contain_text("Next: Code for token")
+    expect(flow.locator('option[value="code_verifier"]')).to_have_count(1)
     tab_to(flow.page, flow.get_by_label("What if"))
     flow.page.keyboard.type("code_verifier")
     press(flow, button(flow, "Drop"))

@@ -198,12 +198,19 @@ class FlowPanel(Panel):
         with self._rendering:
             outer, self._showing = self._showing, True
             try:
+                self._show_choice()
                 self._show_state()
                 self._show_person()
                 self._show_pending()
                 self._show_steps()
             finally:
                 self._showing = outer
+
+    def _show_choice(self) -> None:
+        # Before all that says which step is next: new options take away what was typed meanwhile.
+        names = flow_view.held_names(self.run.pending)
+        if list(self.parameter.options) != names:
+            self.parameter.options, self.parameter.value = names, ""
 
     def _show_state(self) -> None:
         cause = flow_view.cause_html(self.run.cause)
@@ -237,11 +244,9 @@ class FlowPanel(Panel):
         )
 
     def _show_pending(self) -> None:
+        names = flow_view.held_names(self.run.pending)
         self._pending.value = flow_view.pending_html(self.run)
         self._parameters.value = flow_view.parameters_html(self.run.pending)
-        names = flow_view.held_names(self.run.pending)
-        if list(self.parameter.options) != names:
-            self.parameter.options, self.parameter.value = names, ""
         self._what_if.layout.display = "" if names else "none"
         self.really.layout.display = "" if names and self.run.real else "none"
         self.predict.layout.display = "" if self.run.pending is not None else "none"
