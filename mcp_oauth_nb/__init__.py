@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .discovery import discover_authorization_server, discover_resource
     from .errors import AuthenticationRequired, McpOAuthError
     from .http_auth import McpAuth
-    from .http_auth_storage import FileGrantStore
+    from .http_auth_storage import FileGrantStore, KeyringGrantStore
     from .http_lab import HttpLab
     from .lab import Lab
     from .loops import allow_asyncio_run, run
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .server import build_server
     from .session import Session
     from .store import FileTokenStore, MemoryTokenStore
+    from .store_keyring import KeyringTokenStore
     from .tokens import Token
     from .trace import Trace
 
@@ -44,6 +45,8 @@ _HOMES = {
     "FileGrantStore": "http_auth_storage",
     "FileTokenStore": "store",
     "HttpLab": "http_lab",
+    "KeyringGrantStore": "http_auth_storage",
+    "KeyringTokenStore": "store_keyring",
     "Lab": "lab",
     "ManualClock": "clock",
     "McpAuth": "http_auth",
@@ -72,6 +75,8 @@ __all__ = [
     "FileGrantStore",
     "FileTokenStore",
     "HttpLab",
+    "KeyringGrantStore",
+    "KeyringTokenStore",
     "Lab",
     "ManualClock",
     "McpAuth",

@@ -72,6 +72,7 @@ class HttpLab:
         registered_client: a client that it knows beforehand.
         client_metadata_url: where the client's metadata document is published.
         github: the mocked GitHub, with its users, apps and fault knobs.
+        network: the hosts of this world; others can be added, and another server put at the public URL for a while.
         trace: everything that crossed the wire.
         clock: stands still until advanced: `lab.clock.advance(hours=1)`.
         settings: what the server is configured with.
@@ -95,9 +96,9 @@ class HttpLab:
         self.trace = Trace(self.clock)
         self.github = MockGitHub(seed=seed, clock=self.clock)
         self.registered_client = OAuthClientInformationFull.model_validate({"client_id": "notebook", **_CLIENT})
-        self._network = Network(PUBLIC_URL, self.github)
+        self.network = Network(PUBLIC_URL, self.github)
         self.publish(CLIENT_METADATA_URL, {"client_id": CLIENT_METADATA_URL, **_CLIENT})
-        self.browser = Person(self._recorded(BROWSER), self._network, user=user)
+        self.browser = Person(self._recorded(BROWSER), self.network, user=user)
         self.http = httpx.AsyncClient(transport=self._recorded(CLIENT), base_url=PUBLIC_URL)
         self.auth = self._first_auth()
         self.settings = self._settings(settings)
@@ -153,7 +154,7 @@ class HttpLab:
         await self._running.start()
         # A cell that is run again drops the lab of the first time.
         weakref.finalize(self, self._running.stop_soon).atexit = False
-        self._network.serve(self._app, home)
+        self.network.serve(self._app, home)
         await self.connect()
         return self
 
@@ -194,7 +195,7 @@ class HttpLab:
 
     def publish(self, url: str, document: dict[str, Any]) -> None:
         """Put a JSON document at a URL of another web site, such as a client's metadata document."""
-        self._network.documents[url] = document
+        self.network.documents[url] = document
 
     @property
     def token(self) -> Token | None:
@@ -221,10 +222,10 @@ class HttpLab:
     # -- the parts -----------------------------------------------------------------------------------------------
 
     def _recorded(self, party: str) -> httpx.AsyncBaseTransport:
-        return self.trace.http(self._network, sender=party, receiver=self._network.party)
+        return self.trace.http(self.network, sender=party, receiver=self.network.party)
 
     def _carrier(self) -> TransportFactory:
-        trace, network = self.trace, self._network
+        trace, network = self.trace, self.network
         return lambda: trace.http2(Network2(network), receiver=network.party)
 
     def _random(self, whose: str) -> Callable[[int], bytes]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import httpx2
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from . import loops
 from .errors import ProtocolError
@@ -38,6 +39,7 @@ class Network(httpx.AsyncBaseTransport):
 
     Attributes:
         documents: what other web sites publish, by URL.
+        sites: whose web site is at an origin, and what answers there.
     """
 
     def __init__(self, public_url: str, github: MockGitHub):
@@ -45,9 +47,10 @@ class Network(httpx.AsyncBaseTransport):
         self._github = github.transport()
         self._github_hosts = {urlsplit(url).netloc for url in (github.web_url, github.api_url)}
         self.documents: dict[str, dict[str, Any]] = {}
-        self._server: tuple[Starlette, asyncio.AbstractEventLoop] | None = None
+        self.sites: dict[str, tuple[str, httpx.AsyncBaseTransport]] = {}
+        self._server: tuple[ASGIApp, asyncio.AbstractEventLoop] | None = None
 
-    def serve(self, app: Starlette, home: asyncio.AbstractEventLoop) -> None:
+    def serve(self, app: ASGIApp, home: asyncio.AbstractEventLoop) -> None:
         """Put the MCP server at the public URL.
 
         Args:
@@ -55,18 +58,46 @@ class Network(httpx.AsyncBaseTransport):
         """
         self._server = app, home
 
+    @contextlib.contextmanager
+    def instead(self, make: Callable[[ASGIApp], ASGIApp]) -> Iterator[None]:
+        """Put another application at the public URL for a while, such as one in front of what is there.
+
+        Args:
+            make: given the application that is there, returns the other one.
+        """
+        assert self._server is not None, "a lab that was opened has a server"
+        before = self._server
+        self._server = make(before[0]), before[1]
+        try:
+            yield
+        finally:
+            self._server = before
+
+    @contextlib.asynccontextmanager
+    async def running_instead(self, app: Starlette) -> AsyncIterator[None]:
+        """Do the same with an application that has to be started and stopped."""
+        assert self._server is not None, "a lab that was opened has a server"
+        running = Running(app, self._server[1])
+        await running.start()
+        try:
+            with self.instead(lambda _: app):
+                yield
+        finally:
+            await running.stop()
+
     def party(self, url: str) -> str:
         """Return whom a request to a URL is for, as a trace names them."""
-        parts = urlsplit(url)
-        if f"{parts.scheme}://{parts.netloc}" != self._public_url:
+        origin, parts = _origin(url), urlsplit(url)
+        if origin in self.sites:
+            return self.sites[origin][0]
+        if origin != self._public_url:
             return GITHUB if parts.netloc in self._github_hosts else CLIENT_SITE
         mine = parts.path in ("/mcp", "/health") or parts.path.startswith("/.well-known/oauth-protected-resource")
         return SERVER if mine else AUTHORIZATION_SERVER
 
     def knows(self, url: str) -> bool:
         """Say whether a page of a server here is at a URL."""
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc}" == self._public_url or parts.netloc in self._github_hosts
+        return _origin(url) == self._public_url or urlsplit(url).netloc in self._github_hosts
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request.
@@ -77,6 +108,8 @@ class Network(httpx.AsyncBaseTransport):
         url = str(request.url)
         if url in self.documents:
             return httpx.Response(200, json=self.documents[url], request=request)
+        if (site := self.sites.get(_origin(url))) is not None:
+            return await site[1].handle_async_request(request)
         if self.party(url) == GITHUB:
             return await self._github.handle_async_request(request)
         if not self.knows(url) or self._server is None:
@@ -87,7 +120,13 @@ class Network(httpx.AsyncBaseTransport):
         return httpx.Response(status, headers=headers, stream=httpx.ByteStream(body), request=request)
 
 
-async def _ask(app: Starlette, request: httpx.Request) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    # A user name before the host is no part of where a request goes.
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+async def _ask(app: ASGIApp, request: httpx.Request) -> tuple[int, Sequence[tuple[bytes, bytes]], bytes]:
     response = await httpx.ASGITransport(app).handle_async_request(request)
     return response.status_code, response.headers.raw, await response.aread()
 

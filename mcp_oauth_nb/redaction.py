@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -44,6 +44,10 @@ _SHAPES = re.compile(
 _lock = threading.Lock()
 # secret -> the same as it looks in a URL
 _known: OrderedDict[str, str] = OrderedDict()
+# The same for a search that takes no longer the more there are: either form -> secret, and their first characters ->
+# how many forms of each length begin so.
+_forms: dict[str, str] = {}
+_starts: dict[str, Counter[int]] = {}
 
 
 def mask(secret: str) -> str:
@@ -63,20 +67,46 @@ def remember(secret: str | None) -> None:
         return
     with _lock:
         if secret not in _known:
-            _known[secret] = quote(secret, safe="")
+            # Half a surrogate pair is in no encoding, but a peer can write it in JSON.
+            _known[secret] = quote(secret, safe="", errors="surrogatepass")
+            for form in {secret, _known[secret]}:
+                _forms[form] = secret
+                _starts.setdefault(form[:_SHORTEST_REMEMBERED], Counter())[len(form)] += 1
         _known.move_to_end(secret)
         if len(_known) > _MOST_REMEMBERED:
-            _known.popitem(last=False)
+            _forget(*_known.popitem(last=False))
+
+
+def _forget(secret: str, quoted: str) -> None:
+    for form in {secret, quoted}:
+        if _forms.get(form) == secret:
+            del _forms[form]
+        lengths = _starts[form[:_SHORTEST_REMEMBERED]]
+        lengths[len(form)] -= 1
+        if not lengths[len(form)]:
+            del lengths[len(form)]
+        if not lengths:
+            del _starts[form[:_SHORTEST_REMEMBERED]]
 
 
 def scrub(text: str) -> str:
     """Mask every remembered secret in a text, and everything that has the shape of a token."""
     with _lock:
-        found = [pair for pair in _known.items() if pair[0] in text or pair[1] in text]
-    # The longest first, in case one secret contains another.
-    for secret, quoted in sorted(found, key=lambda pair: -len(pair[0])):
-        text = text.replace(secret, mask(secret)).replace(quoted, mask(secret))
+        text = "".join(_without_known(text))
     return _SHAPES.sub(lambda match: mask(match.group()), text)
+
+
+def _without_known(text: str) -> Iterator[str]:
+    """Give the pieces of a text, every known secret masked."""
+    done, end = 0, len(text) - _SHORTEST_REMEMBERED + 1
+    while (at := next((i for i in range(done, end) if text[i : i + _SHORTEST_REMEMBERED] in _starts), end)) < end:
+        forms = (text[at : at + length] for length in _starts[text[at : at + _SHORTEST_REMEMBERED]])
+        # The longest, in case one secret begins with another.
+        form = max((form for form in forms if form in _forms), key=len, default=None)
+        yield text[done:at]
+        yield mask(_forms[form]) if form is not None else text[at]
+        done = at + (len(form) if form is not None else 1)
+    yield text[done:]
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -135,7 +165,9 @@ def mask_form(text: str) -> str:
     """Mask the secret parameters of a query string or form body; the others stay as they were."""
     pairs = parse_qsl(text, keep_blank_values=True)
     return urlencode(
-        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs], safe="*:/@,"
+        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs],
+        safe="*:/@,",
+        errors="surrogatepass",
     )
 
 

@@ -138,7 +138,7 @@ async def test_no_other_host_can_be_reached(url: str) -> None:
     async with HttpLab.open() as lab:
         with pytest.raises(httpx.ConnectError):
             await lab.http.get(url)
-        transport = Network2(lab._network)
+        transport = Network2(lab.network)
         async with httpx2.AsyncClient(transport=transport) as client:
             with pytest.raises(httpx2.ConnectError):
                 await client.get(url)

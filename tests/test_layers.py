@@ -38,6 +38,12 @@ LAYERS = [
     ],
     [
         "challenge",
+        "store_key",
+        "store_lock",
+        "store_seal",
+        "store_document",
+        "store_file",
+        "store_keyring",
         "store",
         "shared_store",
         "diagram_layout",
@@ -67,7 +73,8 @@ LAYERS = [
         "browser_login",
         *HTTP_CLIENT,
     ],
-    ["lab", "http_lab_network", "http_lab", "exercises"],
+    ["lab", "http_lab_network", "http_lab"],
+    ["attacks", "exercises"],
     [
         "demo",
         "doctor",

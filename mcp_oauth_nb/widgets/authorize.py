@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from traitlets import Enum, HasTraits, Unicode
 
+from ..browser_login import open_url
 from ..errors import McpOAuthError
 from ..loops import run
 from ..oauth_handler import OAuthHandler
@@ -43,6 +44,9 @@ class AuthorizeModel(HasTraits):
         url: the authorization URL to open, of a flow that still waits; empty when done. It holds the flow's `state`.
         message: what happened, in one sentence without secrets.
         hint: what to do after a failure.
+
+    Raises:
+        SecurityError: the authorization URL is not one for a browser.
     """
 
     state = Enum(["waiting", "done", "failed"], default_value="waiting")
@@ -76,7 +80,10 @@ class AuthorizeModel(HasTraits):
         return token
 
     def _begin(self) -> str:
-        return self._oauth.get_authorization_url(scopes=self._scopes).url
+        url = self._oauth.get_authorization_url(scopes=self._scopes).url
+        # A link is an address that is opened: checked before it is shown to anybody (CVE-2025-58747).
+        open_url(url, lambda address: True)
+        return url
 
     def _show(self, state: str, message: str, *, hint: str = "", url: str = "") -> None:
         # As one change: who watches never sees half of it.

@@ -1,0 +1,82 @@
+"""Exercises of notebook 13: the attack lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .verdict import Verdict, checked, not_yet, right
+
+_SHOP, _LOCAL = "https://shop.example/callback", "http://127.0.0.1/callback"
+
+# What is registered, what a request asks for, whether it may, and what the case is called.
+REDIRECTS: tuple[tuple[str, str, bool, str], ...] = (
+    (_SHOP, _SHOP, True, "the registered URI itself"),
+    (_SHOP, f"{_SHOP}/comments", False, "a page below it, where visitors write"),
+    (_SHOP, f"{_SHOP}?next=https://evil.example", False, "a query that was not registered"),
+    (_SHOP, "https://guest.shop.example/callback", False, "a sub-domain"),
+    (_SHOP, "https://shop.example@evil.example/callback", False, "a user name that looks like the host"),
+    (_SHOP, "https://shop.example%2f@evil.example/callback", False, "the same, with an escaped slash"),
+    (_SHOP, "https://shop.example:8443/callback", False, "another port of a host on the internet"),
+    (_SHOP, "http://shop.example/callback", False, "the same without TLS"),
+    (_LOCAL, _LOCAL, True, "a program on this machine"),
+    (_LOCAL, "http://127.0.0.1:51004/callback", True, "the same program, at the port that it got today"),
+    (_LOCAL, "http://127.0.0.1:51004/other", False, "another path on this machine"),
+    (
+        _LOCAL,
+        "http://localhost:51004/callback",
+        False,
+        "a name in place of the address, which may be resolved elsewhere",
+    ),
+    (_LOCAL, "http://127.0.0.1.evil.example:51004/callback", False, "a host that begins like the address"),
+    (
+        _LOCAL,
+        "http://127.0.0.1:51004@evil.example/callback",
+        False,
+        "a user name and password that look like the address",
+    ),
+    (_LOCAL, "https://127.0.0.1:51004/callback", False, "another scheme"),
+)
+
+_STATE, _ISSUER, _CODE = "the-state-of-this-flow", "https://mcp.example", "the-code"
+_BACK = "http://127.0.0.1:51004/callback?"
+_GOOD = f"code={_CODE}&state={_STATE}&iss=https%3A%2F%2Fmcp.example"
+
+# The query of a callback, whether its code may go on, and what the case is called.
+CALLBACKS: tuple[tuple[str, bool, str], ...] = (
+    (_GOOD, True, "the genuine answer"),
+    (_GOOD.replace("state=the", "state=another"), False, "the state of another flow"),
+    (f"code={_CODE}&iss=https%3A%2F%2Fmcp.example", False, "no state"),
+    (_GOOD.replace("mcp.example", "evil.example"), False, "the issuer of another server"),
+    (f"{_GOOD}%2F", False, "an issuer with a slash more: it is compared as it is"),
+    (f"code={_CODE}&state={_STATE}", False, "no iss, from a server that has promised to send it always"),
+    (f"{_GOOD}&error=access_denied", False, "an error beside the code"),
+    (f"state={_STATE}&iss=https%3A%2F%2Fmcp.example&error=access_denied", False, "an error alone"),
+    (f"{_GOOD}&code=another", False, "two codes"),
+    (f"state=forged&{_GOOD}", False, "two states"),
+)
+
+
+@checked
+def check_redirect_uri(answer: Any) -> Verdict:
+    """The answer is a function that says whether a request's redirect URI fits the registered one."""
+    if not callable(answer):
+        return not_yet("that cannot be called: assign the function itself, without parentheses.")
+    for registered, asked, expected, what in REDIRECTS:
+        found = answer(registered, asked)
+        if found is not expected:
+            return not_yet(f"{what}: for {registered!r} and {asked!r} it returned {found!r}.")
+    return right(
+        "exactly, but for the port of a loopback address: nothing here can be made to look like something else."
+    )
+
+
+@checked
+def check_code_to_send(answer: Any) -> Verdict:
+    """The answer is a function that returns the code of a callback, or None where it must not be used."""
+    if not callable(answer):
+        return not_yet("that cannot be called: assign the function itself, without parentheses.")
+    for query, good, what in CALLBACKS:
+        found = answer(_BACK + query, _STATE, _ISSUER)
+        if found != (_CODE if good else None):
+            return not_yet(f"{what}: for {_BACK + query!r} it returned {found!r}.")
+    return right("only what this flow asked for, from the server that it asked, goes on to the token endpoint.")
