@@ -315,6 +315,27 @@ def test_a_directory_that_cannot_be_written_keeps_tokens_in_memory(
     assert "token-one" not in caplog.text
 
 
+def test_a_replacement_where_nothing_can_be_written_counts_in_memory(blocked: Path) -> None:
+    store = FileTokenStore(blocked)
+    assert store.replace(KEY, None, token("one"))
+    assert not store.replace(KEY, token("two"), token("three"))
+    assert store.load(KEY) == token("one")
+    assert store.replace(KEY, token("one"), None)
+    assert store.load(KEY) is None
+
+
+@pytest.mark.parametrize("key", [None, b"k" * 32], ids=["in clear", "encrypted"])
+def test_only_what_is_still_there_is_replaced(path: Path, key: bytes | None) -> None:
+    store, other_process = FileTokenStore(path, key=key), FileTokenStore(path, key=key)
+    assert not store.replace(KEY, token("one"), token("two"))
+    assert store.replace(KEY, None, token("one"))
+    other_process.save(KEY, token("two"))
+    assert not store.replace(KEY, token("one"), None)
+    assert store.load(KEY) == token("two")
+    assert store.replace(KEY, token("two"), None)
+    assert other_process.load(KEY) is None
+
+
 def test_what_could_not_be_written_is_written_as_soon_as_it_can(blocked: Path) -> None:
     store = FileTokenStore(blocked)
     other = KEY._replace(client_id="other")
