@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .errors import AuthenticationRequired, McpOAuthError
     from .flow_debugger import FlowDebugger
     from .http_auth import McpAuth
-    from .http_auth_storage import FileGrantStore
+    from .http_auth_storage import FileGrantStore, KeyringGrantStore
     from .http_lab import HttpLab
     from .lab import Lab
     from .loops import allow_asyncio_run, run
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .server import build_server
     from .session import Session
     from .store import FileTokenStore, MemoryTokenStore
+    from .store_keyring import KeyringTokenStore
     from .tokens import Token
     from .trace import Trace
 
@@ -46,6 +47,8 @@ _HOMES = {
     "FileTokenStore": "store",
     "FlowDebugger": "flow_debugger",
     "HttpLab": "http_lab",
+    "KeyringGrantStore": "http_auth_storage",
+    "KeyringTokenStore": "store_keyring",
     "Lab": "lab",
     "ManualClock": "clock",
     "McpAuth": "http_auth",
@@ -75,6 +78,8 @@ __all__ = [
     "FileTokenStore",
     "FlowDebugger",
     "HttpLab",
+    "KeyringGrantStore",
+    "KeyringTokenStore",
     "Lab",
     "ManualClock",
     "McpAuth",

@@ -239,6 +239,7 @@ def callback_parameters(url: str) -> dict[str, str]:
         ProtocolError: it is not a URL, or repeats a parameter.
     """
     try:
+        url.encode()
         parts = urlsplit(url.strip())
     except ValueError:
         # `from None`: its text quotes a part of the URL.

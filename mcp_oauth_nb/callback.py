@@ -127,7 +127,8 @@ class CallbackListener(Generic[T]):
         if self._result.done():
             return _page(409, "Already done", "This sign-in has already been completed. You can close this window.")
         try:
-            value = self._read(f"{self.redirect_uri}?{request.url.query}")
+            # As it came: `request.url` is made with the Host header, and has to be UTF-8.
+            value = self._read(f"{self.redirect_uri}?{request.scope['query_string'].decode('latin-1')}")
         except McpOAuthError as error:
             if isinstance(error, SecurityError | ProtocolError) and not isinstance(error, OAuthErrorResponse):
                 return _page(400, "Not the expected answer", "This does not belong to the sign-in that is under way.")

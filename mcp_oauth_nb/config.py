@@ -89,6 +89,10 @@ class Settings(BaseSettings):
             raise _explained(error) from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"{options['_env_file']} is not UTF-8 text.", hint="Save it as UTF-8.") from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"{options['_env_file']} cannot be read ({error.strerror}).", hint="Correct its mode or owner."
+            ) from None
         if self.oauth_client_secret is not None:
             remember(self.oauth_client_secret.get_secret_value())
 

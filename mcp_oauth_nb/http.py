@@ -80,10 +80,10 @@ class Answer:
             return now + min(int(value[:9]), _LONGEST_WAIT_SECONDS)
         try:
             date = parsedate_to_datetime(value)
-        except ValueError:
+            # RFC 9110 section 5.6.7: a date without a zone, as in the asctime form, is UTC.
+            at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
             return None
-        # RFC 9110 section 5.6.7: a date without a zone, as in the asctime form, is UTC.
-        at = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
         return min(max(at, now), now + _LONGEST_WAIT_SECONDS)
 
     def __repr__(self) -> str:
@@ -177,6 +177,9 @@ async def send(
         if "disconnected without sending" in str(error):
             raise Unreachable(f"{place} closed the connection without an answer.") from error
         raise ProtocolError(f"{place} sent an answer that is not valid HTTP ({type(error).__name__}).") from None
+    except (httpx.InvalidURL, UnicodeError):
+        # httpx prepares a redirect even if it is not to follow it; a host in IDNA that is none is a `UnicodeError`.
+        raise ProtocolError(f"{place} redirects to an address that is none.") from None
     except httpx.TransportError as error:
         raise Unreachable(f"{place} cannot be reached ({type(error).__name__}).") from error
     if refuse_redirects and response.has_redirect_location:

@@ -36,7 +36,7 @@ _REGISTER_YOURSELF = "Register a client with the server's operator, and pass it:
 async def answer_of(response: httpx2.Response) -> Answer:
     """Read a whole response, which must be bounded."""
     place = str(response.request.url.copy_with(userinfo=b"", query=None, fragment=None))
-    return Answer(place, response.status_code, httpx.Headers(response.headers.multi_items()), await response.aread())
+    return Answer(place, response.status_code, httpx.Headers(response.headers.raw), await response.aread())
 
 
 def check_metadata(context: OAuthContext, places: Places, unavailable: Answer | None, now: float) -> None:

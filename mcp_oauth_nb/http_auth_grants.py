@@ -7,8 +7,9 @@ the same one; so who refreshes has the turn from the look at the store until the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import anyio
 import httpx2
 from mcp.client.auth import OAuthClientProvider
 
@@ -17,10 +18,15 @@ from .http_auth_carrier import unreachable
 from .http_auth_checks import read_token
 from .http_auth_context import Context, Stop, free_lock, stopping
 from .http_auth_sdk_storage import GrantStorage
+from .http_auth_storage import Grant
 from .tokens import Token
 
 #: How long to wait for others that refresh: as long as they may take.
 TURN_SECONDS = 35.0
+
+_GRANT = "mcp-oauth-nb/grant"
+# What the SDK's state says of the authorization server.
+_KNOWN = ("client_info", "oauth_metadata", "protected_resource_metadata", "auth_server_url")
 
 
 class GrantProvider(OAuthClientProvider):
@@ -40,6 +46,8 @@ class GrantProvider(OAuthClientProvider):
         self.context = context
         self._storage = storage
         self._refreshing = free_lock()
+        # What the token that is used belongs to, whatever a discovery has found since.
+        self._held: Grant | None = None
 
     # -- from the store --------------------------------------------------------------------------------------------
 
@@ -54,14 +62,21 @@ class GrantProvider(OAuthClientProvider):
     async def _initialize(self) -> None:
         grant = self._storage.current()
         await super()._initialize()
-        if grant is None:
-            self.context.hold(None)
-            return
-        # Without them a refresh token would go to the resource's host, whoever issued it.
+        self._hold(grant)
+        if grant is not None:
+            # Without them a refresh token would go to the resource's host, whoever issued it.
+            self._know(grant)
+
+    def _hold(self, grant: Grant | None) -> None:
+        self._held = grant
+        self.context.hold(grant.token if grant is not None else None)
+
+    def _know(self, grant: Grant) -> None:
+        """Go on with the client and the endpoints of a grant."""
+        self.context.client_info = grant.client.model_copy()
         self.context.oauth_metadata = grant.metadata
         self.context.protected_resource_metadata = grant.resource_metadata
         self.context.auth_server_url = grant.issuer if grant.resource_metadata is not None else None
-        self.context.hold(grant.token)
 
     def _adopt(self) -> bool:
         """Use what is stored, if another session or process changed it; a sign-out is a change too.
@@ -71,10 +86,16 @@ class GrantProvider(OAuthClientProvider):
         """
         grant = self._storage.current()
         stored = grant.token if grant is not None else None
-        if stored != self.context.token:
-            self.context.hold(stored)
-            return self.context.is_token_valid()
-        return False
+        if stored == self.context.token:
+            return False
+        self._hold(grant)
+        if grant is not None:
+            with suppress(anyio.WouldBlock):
+                # An authorization that is under way has a client and endpoints of its own.
+                self.context.lock.acquire_nowait()
+                self._know(grant)
+                self.context.lock.release()
+        return self.context.is_token_valid()
 
     # -- refresh -----------------------------------------------------------------------------------------------------
 
@@ -98,6 +119,21 @@ class GrantProvider(OAuthClientProvider):
         wanted = not self.context.is_token_valid() or (rejected is not None and rejected == self.context.token)
         return wanted and self.context.can_refresh_token()
 
+    async def _refresh_token(self) -> httpx2.Request:
+        held = self._held
+        assert held is not None, "a token that is refreshed is held"
+        # A discovery may have led to another server since. Nothing waits in between, so that no other call sees this.
+        found = {name: getattr(self.context, name) for name in _KNOWN}
+        self._know(held)
+        try:
+            request = await super()._refresh_token()
+        finally:
+            for name, value in found.items():
+                setattr(self.context, name, value)
+        # Until the answer is there, another call may hold something else.
+        request.extensions[_GRANT] = held
+        return request
+
     async def _finish_refresh(self, response: httpx2.Response, rejected: Token | None) -> None:
         try:
             await self._handle_refresh_response(response)
@@ -108,29 +144,31 @@ class GrantProvider(OAuthClientProvider):
             self.context.to_the_end = True
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
-        old = self.context.token
+        held: Grant = response.request.extensions[_GRANT]
+        assert held.token is not None, "it was refreshed"
         if response.status_code in (404, 410):
             # The endpoint is gone; a new authorization begins with a new discovery.
-            return self._refresh_refused(client=False)
+            return self._refresh_refused(held, client=False)
         with stopping():
             if (error := unreachable(response)) is not None:
                 raise error
             try:
-                token = await self._token(response, "refresh_token")
+                token = await self._token(response, held.token)
             except (ReauthorizeError, OAuthErrorResponse, ConfigurationError) as error:
-                return self._refresh_refused(client=isinstance(error, ConfigurationError))
-            self._keep(old.succeeded_by(token) if old is not None else token, instead_of=old)
+                return self._refresh_refused(held, client=isinstance(error, ConfigurationError))
+            self._keep_refreshed(held.token.succeeded_by(token), held)
         return self.context.is_token_valid()
 
-    def _refresh_refused(self, *, client: bool) -> bool:
-        refused = self.context.token
-        if self._adopt() or self.context.token != refused:
+    def _refresh_refused(self, held: Grant, *, client: bool) -> bool:
+        if self._adopt() or self.context.token != held.token:
             # Who was quicker has stored its answer: use that, and never delete it.
             return self.context.is_token_valid()
-        self._storage.forget(client=client)
-        self.context.clear_tokens()
         if client:
+            self._storage.forget_client(held.client, held.token)
             self.context.client_info = None
+        elif held.token is not None:
+            self._storage.forget_token(held.token)
+        self.context.clear_tokens()
         return False
 
     # -- into the store ----------------------------------------------------------------------------------------------
@@ -138,36 +176,40 @@ class GrantProvider(OAuthClientProvider):
     async def _handle_token_response(self, response: httpx2.Response) -> None:
         with stopping():
             try:
-                token = await self._token(response, "authorization_code")
+                token = await self._token(response)
             except ConfigurationError as error:
                 # The server knows this client no more, or not yet: it may have lost its registrations.
-                self._storage.forget(client=True)
+                if self.context.client_info is not None:
+                    self._storage.forget_client(self.context.client_info, self.context.token)
                 self.context.client_info = None
                 raise ReauthorizeError(
                     error.message, hint="The registration was forgotten. Call again: a new one is made."
                 ) from None
             self._keep(token)
 
-    async def _token(self, response: httpx2.Response, grant: str) -> Token:
-        current, asked = self.context.token, self.context.client_metadata.scope
-        refreshing = grant == "refresh_token"
+    async def _token(self, response: httpx2.Response, refreshed: Token | None = None) -> Token:
         return await read_token(
             response,
-            "refresh_token" if refreshing else "authorization_code",
+            "authorization_code" if refreshed is None else "refresh_token",
             now=self.context.clock.now(),
             # RFC 6749 section 5.1 and 6: no scope means what was asked for, or what the old token has.
-            requested=" ".join(current.scopes) if refreshing and current is not None else asked,
+            requested=self.context.client_metadata.scope if refreshed is None else " ".join(refreshed.scopes),
             resource=self.context.get_resource_url(),
         )
 
-    def _keep(self, token: Token, *, instead_of: Token | None = None) -> None:
+    def _keep(self, token: Token) -> None:
         client = self.context.client_info
         assert client is not None, "a token was asked for by a client"
         client.issuer = client.issuer or self._expected_issuer()
         metadata, resource_metadata = self.context.oauth_metadata, self.context.protected_resource_metadata
         self._storage.bind(client.issuer, client, metadata, resource_metadata)
-        if self._storage.keep(token, instead_of=instead_of):
-            self.context.hold(token)
+        self._hold(self._storage.keep(token))
+
+    def _keep_refreshed(self, token: Token, held: Grant) -> None:
+        self._storage.bind(held.issuer, held.client, held.metadata, held.resource_metadata)
+        kept = self._storage.keep(token, instead_of=held.token)
+        if kept is not None:
+            self._hold(kept)
         else:
             # Signed out, or in again, while the answer was under way: that was later, and holds.
             self._adopt()

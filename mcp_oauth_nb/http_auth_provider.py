@@ -85,6 +85,7 @@ class AuthProvider(GrantProvider):
         self._front = FrontChannel(redirect, token_bytes)
         self._wire = Wire(context, Places(server_url, resolver))
         self._step_ups = StepUps()
+        self._doubted: OAuthClientInformationFull | None = None
 
     # -- every request and answer -------------------------------------------------------------------------------
 
@@ -184,9 +185,10 @@ class AuthProvider(GrantProvider):
             outgoing = await flow.__anext__()
             while True:
                 if outgoing is not request:
-                    response = (
-                        yield registration_for_all_scopes(self.context) if is_registration(outgoing) else outgoing
-                    )
+                    if is_registration(outgoing):
+                        outgoing = registration_for_all_scopes(self.context)
+                        self._doubted = None
+                    response = yield outgoing
                 else:
                     # Unless another call has authorized meanwhile.
                     known = early if request.headers.get("authorization") == used else None
@@ -218,6 +220,8 @@ class AuthProvider(GrantProvider):
         if self._registered_here(client) and not needed <= frozenset((client.scope or " ".join(needed)).split()):
             # Registered for less than is needed now: the SDK registers again, for the union.
             self.context.client_info = client = None
+        # Who keeps the registration of another day may have to hear that the server has not.
+        self._doubted = client if self._registered_here(client) and response.status_code == 401 else None
         uris = client.redirect_uris if client is not None else None
         self.context.client_metadata.redirect_uris = [AnyUrl(await self._listen(str(uris[0]) if uris else None))]
 
@@ -250,7 +254,13 @@ class AuthProvider(GrantProvider):
 
     async def _person_came_back(self) -> AuthorizationCodeResult:
         with stopping():
-            return await self._front.answer()
+            try:
+                return await self._front.answer()
+            finally:
+                if self._doubted is not None and not self._redirect.answered:
+                    # A server that does not know a client tells the person, and nobody else (RFC 6749 section 4.1.2.1).
+                    self._storage.forget_client(self._doubted, self.context.token)
+                    self.context.client_info = None
 
     def _check_issuer(self, iss: str | None) -> None:
         try:

@@ -48,6 +48,9 @@ class Redirect:
         open_browser: opens the URL; `webbrowser.open` if not given.
         timeout: seconds to wait for the person.
         listen: without it no port is opened, and only `paste` is asked.
+
+    Attributes:
+        answered: the authorization server has sent the person back, with a yes or a no.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Redirect:
         self._listens = listen
         self._check_issuer: CheckIssuer = lambda iss: None
         self._url = ""
+        self.answered = False
         self._listener: CallbackListener[AuthorizationCodeResult] | None = None
 
     async def start(self, redirect_uri: str | None = None) -> str:
@@ -106,7 +110,7 @@ class Redirect:
         Raises:
             SecurityError: the URL is not one for a browser.
         """
-        self._url, self._check_issuer = url, check_issuer
+        self._url, self._check_issuer, self.answered = url, check_issuer, False
         remember(self._state)
         open_url(url, lambda address: True)  # checked before it is shown to anybody
         self._show(f"Open this address in a browser{' on this machine' if self._listener else ''}:\n\n  {url}\n")
@@ -150,6 +154,7 @@ class Redirect:
             self._check_issuer(iss)
         except IssuerMismatch as error:
             raise _Refused(error) from None
+        self.answered = bool(parameters.get("error") or parameters.get("code"))
         if parameters.get("error"):
             raise _Refused(callback_error(parameters))
         if not parameters.get("code"):

@@ -9,11 +9,12 @@ from dataclasses import replace
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToken, ProtectedResourceMetadata
 
 from .clock import Clock
-from .http_auth_storage import Grant, GrantStore, SharedGrantStore
+from .http_auth_storage import ComparingGrantStore, Grant, GrantStore, SharedGrantStore
 from .redaction import remember
+from .store_document import TokenKey
 from .tokens import Token, split_scopes
 
-# Between a look at a store and the change that follows from it. Other processes are kept out by `alone` only.
+# Between a look at a store and the change that follows from it, where the store cannot do both in one.
 _changing = threading.Lock()
 
 
@@ -53,7 +54,7 @@ class GrantStorage:
         resource_metadata: ProtectedResourceMetadata | None,
     ) -> None:
         """Say whose the credentials are that will be set next."""
-        grant = Grant(issuer, self._resource, client, metadata, resource_metadata)
+        grant = self._grant(issuer, client, metadata, resource_metadata)
         known = self._store.entries().get(grant.key)
         same_client = known is not None and known.client.client_id == client.client_id
         self._bound = replace(grant, token=known.token if known is not None and same_client else None)
@@ -66,7 +67,7 @@ class GrantStorage:
         """
         return self._store.alone(seconds) if isinstance(self._store, SharedGrantStore) else nullcontext()
 
-    def keep(self, token: Token, *, instead_of: Token | None = None) -> bool:
+    def keep(self, token: Token, *, instead_of: Token | None = None) -> Grant | None:
         """Store a token under the issuer that `bind` named.
 
         Args:
@@ -74,31 +75,60 @@ class GrantStorage:
                 authorization, nothing is changed.
 
         Returns:
-            Whether it was stored.
+            The grant that was stored, if it was.
         """
         assert self._bound is not None, "the provider binds before it keeps"
         with _changing:
-            known = self._store.entries().get(self._bound.key)
-            if instead_of is not None and (known is None or known.token != instead_of):
-                return False
-            self._save(replace(self._bound, token=token))
-            return True
+            grant = self._dated(replace(self._bound, token=token))
+            if instead_of is None:
+                self._store.save(grant.key, grant)
+                return grant
+            known = self._store.entries().get(grant.key)
+            same = known is not None and known.token == instead_of
+            return grant if same and self._replace(grant.key, known, grant) else None
 
-    def forget(self, *, client: bool = False) -> None:
-        """Drop the tokens of the current grant, and its registration too if `client`."""
+    def forget_token(self, token: Token) -> None:
+        """Drop a token that is no good any more, unless there is another one already. The registration stays."""
         with _changing:
             grant = self.current()
-            if grant is None:
-                return
-            if client:
-                self._store.delete(grant.key)
-                self._bound = None
-            else:
-                self._save(replace(grant, token=None))
+            if grant is not None and grant.token == token:
+                self._replace(grant.key, grant, self._dated(replace(grant, token=None)))
 
-    def _save(self, grant: Grant) -> None:
+    def forget_client(self, client: OAuthClientInformationFull, token: Token | None) -> None:
+        """Drop a registration that may be no good any more: the next authorization makes a new one.
+
+        Args:
+            token: what is known to be stored with it, and no good. If there is another one, nothing is changed.
+        """
+        with _changing:
+            grant = self.current()
+            if grant is not None and grant.client.client_id == client.client_id and grant.token == token:
+                self._replace(grant.key, grant, None)
+
+    def _grant(
+        self,
+        issuer: str,
+        client: OAuthClientInformationFull,
+        metadata: OAuthMetadata | None = None,
+        resource_metadata: ProtectedResourceMetadata | None = None,
+    ) -> Grant:
+        mine = self.registered is not None and client.client_id == self.registered.client_id
+        return Grant(issuer, self._resource, client, metadata, resource_metadata, made_beforehand=mine)
+
+    def _dated(self, grant: Grant) -> Grant:
         self._bound = replace(grant, saved_at=self._clock.now())
-        self._store.save(self._bound.key, self._bound)
+        return self._bound
+
+    def _replace(self, key: TokenKey, old: Grant | None, new: Grant | None) -> bool:
+        """Store a grant, or None for none, if the old one is still there; returns whether it was."""
+        if isinstance(self._store, ComparingGrantStore):
+            return self._store.replace(key, old, new)
+        # Looked at a moment ago.
+        if new is None:
+            self._store.delete(key)
+        else:
+            self._store.save(key, new)
+        return True
 
     # -- the SDK's protocol -----------------------------------------------------------------------------------
 
@@ -131,11 +161,12 @@ class GrantStorage:
         remember(client_info.client_secret)
         if client_info.issuer is None:
             return
-        grant = Grant(client_info.issuer, self._resource, client_info)
-        known = self._store.entries().get(grant.key)
-        if known is None or known.token is None:
-            # Otherwise tokens in use would be lost with a step-up that the person declines.
-            self._save(grant)
+        with _changing:
+            grant = self._grant(client_info.issuer, client_info)
+            known = self._store.entries().get(grant.key)
+            if known is None or known.token is None:
+                # Otherwise tokens in use would be lost with a step-up that the person declines.
+                self._replace(grant.key, known, self._dated(grant))
 
 
 def forget(store: GrantStore, resource: str) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, ProtectedResourceMetadata
@@ -20,8 +20,13 @@ from pydantic import ValidationError
 
 from .errors import ProtocolError
 from .redaction import remember
-from .store import FileStore, TokenKey, default_path
+from .store_document import TokenKey
+from .store_file import FileStore, default_path
+from .store_keyring import KeyringStore
 from .tokens import Token
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 # How often a session looks whether the one that refreshes is done.
 _LOOK_SECONDS = 0.02
@@ -29,7 +34,10 @@ _LOOK_SECONDS = 0.02
 
 @dataclass(frozen=True, repr=False)
 class Grant:
-    """What one authorization server granted for one resource. `saved_at` is in seconds since the epoch."""
+    """What one authorization server granted for one resource. `saved_at` is in seconds since the epoch.
+
+    `made_beforehand` says that the client is one of `McpAuth(client=...)`.
+    """
 
     issuer: str
     resource: str
@@ -38,14 +46,15 @@ class Grant:
     resource_metadata: ProtectedResourceMetadata | None = None
     token: Token | None = None
     saved_at: float = 0.0
+    made_beforehand: bool = False
 
     def __post_init__(self) -> None:
         remember(self.client.client_secret)
 
     @property
     def key(self) -> TokenKey:
-        """What the grant is stored under. One client is kept for each server, so its id is not part of it."""
-        return TokenKey(self.issuer, "", self.resource)
+        """What the grant is stored under. Of clients that registered themselves one is kept for each server."""
+        return TokenKey(self.issuer, self.client.client_id if self.made_beforehand else "", self.resource)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stored form. It contains the secrets in clear: for a store only."""
@@ -58,6 +67,7 @@ class Grant:
             and self.resource_metadata.model_dump(mode="json", exclude_none=True),
             "token": self.token and self.token.to_dict(),
             "saved_at": self.saved_at,
+            "made_beforehand": self.made_beforehand,
         }
 
     @classmethod
@@ -77,6 +87,7 @@ class Grant:
                 resource_metadata=resource_metadata and ProtectedResourceMetadata.model_validate(resource_metadata),
                 token=token and Token.from_dict(token),
                 saved_at=float(stored["saved_at"]),
+                made_beforehand=stored.get("made_beforehand") is True,
             )
         except ValidationError:
             # `from None`: pydantic quotes the values.
@@ -108,6 +119,15 @@ class SharedGrantStore(GrantStore, Protocol):
 
     def alone(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+        ...
+
+
+@runtime_checkable
+class ComparingGrantStore(GrantStore, Protocol):
+    """A store that others use at the same time, and that lets nobody come between a look and a change."""
+
+    def replace(self, key: TokenKey, old: Grant | None, new: Grant | None) -> bool:
+        """Store a grant, or None for none, if the old one is still there. Returns whether it was."""
         ...
 
 
@@ -153,7 +173,24 @@ class FileGrantStore(FileStore[Grant]):
 
     Args:
         path: the file; by default one in the user's data directory.
+        key: encrypts the file: 32 random bytes or more, or their text in base64 or hexadecimal; the variable
+            `TOKEN_STORE_KEY` if not given.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None):
-        super().__init__(path or default_path().with_name("mcp-grants.json"), Grant.from_dict, "grant")
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, key: str | bytes | None = None):
+        super().__init__(path or default_path().with_name("mcp-grants.json"), Grant.from_dict, "grant", key)
+
+
+class KeyringGrantStore(KeyringStore[Grant]):
+    """Grants in the system's keyring; see `KeyringStore`.
+
+    Args:
+        service: what the entries are called; stores of one service share them.
+        backend: the keyring; the system's if not given.
+
+    Raises:
+        ConfigurationError: the package `keyring` is not installed, or there is no keyring here.
+    """
+
+    def __init__(self, service: str = "mcp-oauth-nb", *, backend: KeyringBackend | None = None):
+        super().__init__(service, backend, Grant.from_dict, "grant")

@@ -101,7 +101,7 @@ def is_token_request(request: httpx2.Request) -> bool:
 
 def is_refresh(request: httpx2.Request) -> bool:
     """Say whether a request of the flow asks for a token by a refresh token."""
-    return is_token_request(request) and parse_qs(request.content).get(b"grant_type") == [b"refresh_token"]
+    return is_token_request(request) and parse_qs(request.content.decode()).get("grant_type") == ["refresh_token"]
 
 
 def _attempts(request: httpx2.Request) -> int:

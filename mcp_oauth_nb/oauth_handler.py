@@ -48,7 +48,7 @@ from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
 from .redaction import mask, printable, remember
 from .single_flight import SingleFlight
-from .store import MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
+from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
 from .token_endpoint import Grant
 from .tokens import Token, pasted_token
 
@@ -331,8 +331,7 @@ class OAuthHandler:
         """Keep a token, if the one that it was refreshed from is still there: a sign-out meanwhile was later."""
         with self._changing:
             # The token as a whole: where there is none yet, the refresh token alone.
-            if self.token == before and self.refresh_token == refresh_token:
-                self.token = token
+            if self.refresh_token == refresh_token and self._replace(before, token):
                 log.info("Access token refreshed: scopes %s", _listed(token.scopes))
                 return token
             after = self.token
@@ -390,9 +389,21 @@ class OAuthHandler:
 
     def _forget(self, token: Token | None) -> None:
         with self._changing:
+            if token is None:
+                self._lone_refresh_token = None
+            else:
+                self._replace(token, None)
+
+    def _replace(self, old: Token | None, new: Token | None) -> bool:
+        """Keep a token, or None for none, if the old one is still there; returns whether it was."""
+        with self._changing:
             self._lone_refresh_token = None
-            if token is not None and self.token == token:
-                self.store.delete(self._key)
+            if isinstance(self.store, ComparingTokenStore):
+                return self.store.replace(self._key, old, new)
+            same = self.token == old
+            if same:
+                self.token = new
+            return same
 
     def _authentication_required(self, message: str) -> AuthenticationRequired:
         return AuthenticationRequired(message, challenge=self.challenge())

@@ -149,6 +149,8 @@ class Prober:
         parsed = parse_url(url)
         if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK_HOSTS):
             raise _refused(parsed, "does not use https", "RFC 8414 section 6.1")
+        if not parsed.host:
+            raise _refused(parsed, "names no host", "RFC 9110 section 4.2.2")
         if parsed.userinfo or parsed.fragment:
             raise _refused(parsed, "has user information or a fragment", "RFC 8414 section 2")
         # Who starts outside must not be led inside (server-side request forgery).
@@ -182,9 +184,12 @@ def parse_url(url: str, base: str = "") -> httpx.URL:
         ProtocolError: it is none.
     """
     try:
-        return httpx.URL(base).join(url) if base else httpx.URL(url)
-    except httpx.InvalidURL:
+        parsed = httpx.URL(base).join(url) if base else httpx.URL(url)
+        # A host in IDNA is decoded when it is asked for: by whoever looks at it next.
+        _ = parsed.host
+    except (httpx.InvalidURL, ValueError):
         raise ProtocolError(f"{printable(url)} is not a URL.") from None
+    return parsed
 
 
 def origin(url: httpx.URL) -> str:

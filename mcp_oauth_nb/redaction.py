@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -50,6 +50,10 @@ _SHORTEST_PIECE = 8
 _lock = threading.Lock()
 # secret -> the same as it looks in a URL
 _known: OrderedDict[str, str] = OrderedDict()
+# The same for a search that takes no longer the more there are: either form -> secret, and their first characters ->
+# how many forms of each length begin so.
+_forms: dict[str, str] = {}
+_starts: dict[str, Counter[int]] = {}
 
 
 def mask(secret: str) -> str:
@@ -69,51 +73,90 @@ def remember(secret: str | None) -> None:
         return
     with _lock:
         if secret not in _known:
-            _known[secret] = quote(secret, safe="")
+            # Half a surrogate pair is in no encoding, but a peer can write it in JSON.
+            _known[secret] = quote(secret, safe="", errors="surrogatepass")
+            for form in {secret, _known[secret]}:
+                _forms[form] = secret
+                _starts.setdefault(form[:_SHORTEST_REMEMBERED], Counter())[len(form)] += 1
         _known.move_to_end(secret)
         if len(_known) > _MOST_REMEMBERED:
-            _known.popitem(last=False)
+            _forget(*_known.popitem(last=False))
+
+
+def _forget(secret: str, quoted: str) -> None:
+    for form in {secret, quoted}:
+        if _forms.get(form) == secret:
+            del _forms[form]
+        lengths = _starts[form[:_SHORTEST_REMEMBERED]]
+        lengths[len(form)] -= 1
+        if not lengths[len(form)]:
+            del lengths[len(form)]
+        if not lengths:
+            del _starts[form[:_SHORTEST_REMEMBERED]]
 
 
 def scrub(text: str) -> str:
     """Mask every remembered secret in a text, and everything that has the shape of a token."""
     with _lock:
-        found = [pair for pair in _known.items() if pair[0] in text or pair[1] in text]
-    # The longest first, in case one secret contains another.
-    for secret, quoted in sorted(found, key=lambda pair: -len(pair[0])):
-        text = text.replace(secret, mask(secret)).replace(quoted, mask(secret))
-    if _CUT.search(text):
-        text = _without_pieces(text)
+        text = "".join(_without_known(text))
+        pieces = _pieces(_known) if _CUT.search(text) else None
+    if pieces is not None:
+        text = _without_pieces(text, *pieces)
     return _SHAPES.sub(lambda match: mask(match.group()), text)
 
 
-def _without_pieces(text: str) -> str:
+def _without_known(text: str) -> Iterator[str]:
+    """Give the pieces of a text, every known secret masked."""
+    done, end = 0, len(text) - _SHORTEST_REMEMBERED + 1
+    while (at := next((i for i in range(done, end) if text[i : i + _SHORTEST_REMEMBERED] in _starts), end)) < end:
+        forms = (text[at : at + length] for length in _starts[text[at : at + _SHORTEST_REMEMBERED]])
+        # The longest, in case one secret begins with another.
+        form = max((form for form in forms if form in _forms), key=len, default=None)
+        yield text[done:at]
+        yield mask(_forms[form]) if form is not None else text[at]
+        done = at + (len(form) if form is not None else 1)
+    yield text[done:]
+
+
+#: Secrets by how they begin, or end.
+_Pieces = dict[str, list[str]]
+
+
+def _pieces(secrets: Iterable[str]) -> tuple[_Pieces, _Pieces]:
+    beginnings: _Pieces = {}
+    ends: _Pieces = {}
+    for secret in secrets:
+        beginnings.setdefault(secret[:_SHORTEST_PIECE], []).append(secret)
+        ends.setdefault(secret[-_SHORTEST_PIECE:], []).append(secret)
+    return beginnings, ends
+
+
+def _without_pieces(text: str, beginnings: _Pieces, ends: _Pieces) -> str:
     """Mask what is left of a secret where somebody wrote `...` for the rest of it."""
-    with _lock:
-        known = list(_known)
     # Text, cut, text, cut, text.
     parts = _CUT.split(text)
     for at in range(0, len(parts) - 2, 2):
-        for secret in known:
-            parts[at] = _without_beginning(parts[at], secret)
-            parts[at + 2] = _without_end(parts[at + 2], secret)
+        parts[at] = _without_beginning(parts[at], beginnings)
+        parts[at + 2] = _without_end(parts[at + 2], ends)
     return "".join(parts)
 
 
-def _without_beginning(text: str, secret: str) -> str:
-    # The public prefix is no piece of the secret.
-    shortest = _SHORTEST_PIECE + (match.end() if (match := _PREFIX.match(secret)) else 0)
-    start = text.find(secret[:shortest])
-    while start >= 0 and not secret.startswith(text[start:]):
-        start = text.find(secret[:shortest], start + 1)
-    return text if start < 0 else text[:start] + mask(secret)
+def _without_beginning(text: str, beginnings: _Pieces) -> str:
+    for start in range(len(text) - _SHORTEST_PIECE + 1):
+        for secret in beginnings.get(text[start : start + _SHORTEST_PIECE], ()):
+            # The public prefix is no piece of the secret.
+            shortest = _SHORTEST_PIECE + (match.end() if (match := _PREFIX.match(secret)) else 0)
+            if shortest <= len(text) - start <= len(secret) and secret.startswith(text[start:]):
+                return text[:start] + mask(secret)
+    return text
 
 
-def _without_end(text: str, secret: str) -> str:
-    end = text.rfind(secret[-_SHORTEST_PIECE:], 0, len(secret)) + _SHORTEST_PIECE
-    while end >= _SHORTEST_PIECE and not secret.endswith(text[:end]):
-        end = text.rfind(secret[-_SHORTEST_PIECE:], 0, end - 1) + _SHORTEST_PIECE
-    return text if end < _SHORTEST_PIECE else mask(secret) + text[end:]
+def _without_end(text: str, ends: _Pieces) -> str:
+    for end in range(len(text), _SHORTEST_PIECE - 1, -1):
+        for secret in ends.get(text[end - _SHORTEST_PIECE : end], ()):
+            if end <= len(secret) and secret.endswith(text[:end]):
+                return mask(secret) + text[end:]
+    return text
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -172,7 +215,9 @@ def mask_form(text: str) -> str:
     """Mask the secret parameters of a query string or form body; the others stay as they were."""
     pairs = parse_qsl(text, keep_blank_values=True)
     return urlencode(
-        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs], safe="*:/@,"
+        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs],
+        safe="*:/@,",
+        errors="surrogatepass",
     )
 
 

@@ -10,8 +10,6 @@ deployment and are no settings of the guide's, which describe the provider.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import os
 import sqlite3
@@ -22,7 +20,6 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from dotenv import dotenv_values, find_dotenv
 from key_value.aio.errors import BaseKeyValueError, DeserializationError
 from key_value.aio.protocols import AsyncKeyValue
 from key_value.aio.wrappers.base import BaseWrapper
@@ -30,15 +27,13 @@ from limits.aio.storage import Storage
 
 from .errors import ConfigurationError, StoreUnavailable
 from .redaction import remember
+from .store_key import KEY_COMMAND, from_environment, key_from
 
 URL_VARIABLE = "STORE_URL"
 KEY_VARIABLE = "STORE_ENCRYPTION_KEY"
-#: Makes an encryption key.
-KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 # A worker has three seconds to drain, so an answer that takes longer is none.
 _TIMEOUT_SECONDS = 2.0
-_SHORTEST_KEY = 32
 _KINDS = "memory, a directory or disk:///directory, redis://host:port/number, rediss://host:port/number"
 
 
@@ -170,7 +165,7 @@ def open_store(url: str | None) -> SharedStore:
 
 def configured_url() -> str | None:
     """Return `STORE_URL`, from the environment or `.env`: a password there is not in the list of processes."""
-    return _from_environment(URL_VARIABLE) or None
+    return from_environment(URL_VARIABLE) or None
 
 
 def encryption_key(given: str | None = None) -> bytes | None:
@@ -182,18 +177,7 @@ def encryption_key(given: str | None = None) -> bytes | None:
     Raises:
         ConfigurationError: it is not 32 bytes or more in base64 or hexadecimal.
     """
-    text = given if given is not None else _from_environment(KEY_VARIABLE)
-    if not text:
-        return None
-    remember(text)
-    key = _decode(text.strip())
-    if key is None or len(key) < _SHORTEST_KEY:
-        raise ConfigurationError(
-            f"{KEY_VARIABLE} is not {_SHORTEST_KEY} bytes or more in base64 or hexadecimal.",
-            variables=(KEY_VARIABLE,),
-            hint=f"Make one: {KEY_COMMAND}",
-        )
-    return key
+    return key_from(given, KEY_VARIABLE)
 
 
 def required_key(store: SharedStore) -> bytes | None:
@@ -210,24 +194,6 @@ def required_key(store: SharedStore) -> bytes | None:
             hint=f"Make one, give it to every worker, and keep it: {KEY_COMMAND}",
         )
     return key
-
-
-def _from_environment(name: str) -> str | None:
-    if name in os.environ:
-        return os.environ[name]
-    path = find_dotenv(usecwd=True)
-    return dotenv_values(path, encoding="utf-8-sig").get(name) if path else None
-
-
-def _decode(text: str) -> bytes | None:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        pass
-    try:
-        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        return None
 
 
 # -- Redis -----------------------------------------------------------------------------------------------------------

@@ -137,6 +137,9 @@ class Token:
         scopes = stored.get("scopes", [])
         if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
             raise _invalid("scopes", "is not a list of strings")
+        resource = stored.get("resource")
+        if resource is not None and not isinstance(resource, str):
+            raise _invalid("resource", "is not a string")
         return cls(
             access_token=_secret(stored, "access_token"),
             token_type=str(stored.get("token_type", "bearer")),
@@ -144,7 +147,7 @@ class Token:
             expires_at=_stored_time(stored, "expires_at"),
             refresh_token=None if stored.get("refresh_token") is None else _secret(stored, "refresh_token", _VISIBLE),
             refresh_token_expires_at=_stored_time(stored, "refresh_token_expires_at"),
-            resource=stored.get("resource"),
+            resource=resource,
             issued_at=_stored_time(stored, "issued_at"),
         )
 

@@ -15,14 +15,17 @@ import anyio
 import httpx2
 import pytest
 from http_world import MCP, PRM, Person, Seen, World
+from keyrings import MemoryKeyring
+from mcp.shared.auth import OAuthClientInformationFull
 from test_http_auth import served
 
 from mcp_oauth_nb import FileGrantStore, ManualClock, Session
 from mcp_oauth_nb.errors import ReauthorizeError
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
-from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, MemoryGrantStore, SharedGrantStore
+from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
 from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.store import TokenKey
+from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
 
@@ -88,15 +91,21 @@ async def sign_in(world: World, store: GrantStore) -> None:
 
 def stores(kind: str, tmp_path: Path) -> Callable[[], GrantStore]:
     """Makers of stores that share what they keep: of sessions in one process, or in several."""
-    memory = MemoryGrantStore()
-    return (lambda: memory) if kind == "memory" else lambda: FileGrantStore(tmp_path / "grants.json")
+    memory, keyring = MemoryGrantStore(), MemoryKeyring()
+    makers: dict[str, Callable[[], GrantStore]] = {
+        "memory": lambda: memory,
+        "file": lambda: FileGrantStore(tmp_path / "grants.json"),
+        "keyring": lambda: KeyringGrantStore(backend=keyring),
+    }
+    return makers[kind]
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize("kind", ["memory", "file", "keyring"])
 @pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "expired"])
 async def test_sessions_that_refresh_at_once_make_one_request(
-    world: World, kind: str, revoked: bool, tmp_path: Path
+    world: World, kind: str, revoked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     store = stores(kind, tmp_path)
     await sign_in(world, store())
     held = Held(world)
@@ -265,7 +274,9 @@ async def test_forgetting_one_server_leaves_the_others(world: World) -> None:
 
 
 async def test_what_is_not_there_is_not_forgotten(world: World) -> None:
-    GrantStorage(MemoryGrantStore(), MCP, world.clock).forget()
+    storage = GrantStorage(MemoryGrantStore(), MCP, world.clock)
+    storage.forget_token(Token("a-token"))
+    storage.forget_client(OAuthClientInformationFull(client_id="a-client"), None)
 
 
 # -- taking turns ----------------------------------------------------------------------------------------------------

@@ -41,6 +41,12 @@ LAYERS = [
     ],
     [
         "challenge",
+        "store_key",
+        "store_lock",
+        "store_seal",
+        "store_document",
+        "store_file",
+        "store_keyring",
         "store",
         "shared_store",
         "diagram_layout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from provider import Provider, handler_for, signed_in, token_of
+from keyrings import MemoryKeyring
+from provider import API, CLIENT_ID, Provider, handler_for, signed_in, token_of
+from starlette.responses import JSONResponse
 
 from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import TokenRejected
+from mcp_oauth_nb.errors import ReauthorizeError, TokenRejected
 from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
+from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore
+from mcp_oauth_nb.store_keyring import KeyringTokenStore
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -111,12 +115,18 @@ async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_rejected_on
     assert handler.token == newer
 
 
-async def test_processes_that_share_a_file_make_one_request_and_all_have_its_token(
-    provider: Provider, clock: ManualClock, tmp_path: Path
+@pytest.mark.parametrize("kind", ["file", "keyring"])
+async def test_processes_that_share_a_store_make_one_request_and_all_have_its_token(
+    provider: Provider, clock: ManualClock, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "tokens.json"
-    first = await signed_in(provider, clock, store=FileTokenStore(path))
-    processes = [first, *(handler_for(provider, clock, store=FileTokenStore(path)) for _ in range(3))]
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    keyring = MemoryKeyring()
+
+    def store() -> TokenStore:
+        return FileTokenStore(tmp_path / "tokens.json") if kind == "file" else KeyringTokenStore(backend=keyring)
+
+    first = await signed_in(provider, clock, store=store())
+    processes = [first, *(handler_for(provider, clock, store=store()) for _ in range(3))]
     provider.seen.clear()
     provider.hold = threading.Event()
     refreshes = [asyncio.create_task(process.refresh_access_token()) for process in processes]
@@ -156,3 +166,44 @@ async def test_a_restarted_process_is_still_signed_in_and_knows_when_to_refresh(
     assert not restarted.is_authenticated()
     await restarted.access_token_for_request()
     assert restarted.is_authenticated()
+
+
+class OvertakenFile(FileTokenStore):
+    """Another process writes to the file right after a look into it.
+
+    Attributes:
+        looks: how many looks are left before that.
+        then: writes.
+    """
+
+    looks: int | None = None
+    then: Callable[[], None]
+
+    def load(self, key: TokenKey) -> Token | None:
+        found = super().load(key)
+        if self.looks is not None:
+            self.looks -= 1
+            if self.looks == 0:
+                self.then()
+        return found
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "granted"])
+@pytest.mark.parametrize("looks", [1, 2, 3, 4])
+async def test_a_sign_in_elsewhere_at_the_last_moment_of_a_refresh_holds(
+    provider: Provider, clock: ManualClock, tmp_path: Path, refused: bool, looks: int
+) -> None:
+    store = OvertakenFile(tmp_path / "tokens.json")
+    handler = await signed_in(provider, clock, store=store)
+    newer = Token("a-newer-access-token")
+    key = TokenKey("https://id.example", CLIENT_ID, API)
+    store.then = lambda: FileTokenStore(store.path).save(key, newer)
+    if refused:
+        provider.spoiled.append(JSONResponse({"error": "invalid_grant"}, 400))
+    provider.meanwhile = lambda: setattr(store, "looks", looks)
+    with contextlib.suppress(ReauthorizeError):
+        await handler.refresh_access_token()
+    if store.looks is not None and store.looks > 0:
+        # Nobody looked so often: the other process comes after all of it.
+        store.then()
+    assert FileTokenStore(store.path).load(key) == newer

@@ -1,4 +1,4 @@
-"""Token stores: in memory, and in a file that survives restarts, crashes, full disks and curious neighbours."""
+"""Token stores: in memory, in a keyring, and in a file that survives restarts, crashes, full disks and neighbours."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from keyrings import MemoryKeyring
 
 from mcp_oauth_nb.errors import ConfigurationError
 from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore, default_path
+from mcp_oauth_nb.store_keyring import KeyringTokenStore
 from mcp_oauth_nb.tokens import Token
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
@@ -42,12 +44,27 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tokens.json"
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(autouse=True)
+def home_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the data of a user without any variable of this package is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("TOKEN_STORE_KEY", raising=False)
+
+
+@pytest.fixture(params=["memory", "file", "encrypted", "keyring"])
 def store(request: pytest.FixtureRequest, path: Path) -> TokenStore:
-    return MemoryTokenStore() if request.param == "memory" else FileTokenStore(path)
+    makers: dict[str, Callable[[], TokenStore]] = {
+        "memory": MemoryTokenStore,
+        "file": lambda: FileTokenStore(path),
+        "encrypted": lambda: FileTokenStore(path, key=b"k" * 32),
+        "keyring": lambda: KeyringTokenStore(backend=MemoryKeyring()),
+    }
+    return makers[request.param]()
 
 
-# -- what both do --------------------------------------------------------------------------------------------------
+# -- what all do --------------------------------------------------------------------------------------------------
 
 
 def test_a_saved_token_comes_back_whole(store: TokenStore) -> None:
@@ -298,6 +315,27 @@ def test_a_directory_that_cannot_be_written_keeps_tokens_in_memory(
     assert "token-one" not in caplog.text
 
 
+def test_a_replacement_where_nothing_can_be_written_counts_in_memory(blocked: Path) -> None:
+    store = FileTokenStore(blocked)
+    assert store.replace(KEY, None, token("one"))
+    assert not store.replace(KEY, token("two"), token("three"))
+    assert store.load(KEY) == token("one")
+    assert store.replace(KEY, token("one"), None)
+    assert store.load(KEY) is None
+
+
+@pytest.mark.parametrize("key", [None, b"k" * 32], ids=["in clear", "encrypted"])
+def test_only_what_is_still_there_is_replaced(path: Path, key: bytes | None) -> None:
+    store, other_process = FileTokenStore(path, key=key), FileTokenStore(path, key=key)
+    assert not store.replace(KEY, token("one"), token("two"))
+    assert store.replace(KEY, None, token("one"))
+    other_process.save(KEY, token("two"))
+    assert not store.replace(KEY, token("one"), None)
+    assert store.load(KEY) == token("two")
+    assert store.replace(KEY, token("two"), None)
+    assert other_process.load(KEY) is None
+
+
 def test_what_could_not_be_written_is_written_as_soon_as_it_can(blocked: Path) -> None:
     store = FileTokenStore(blocked)
     other = KEY._replace(client_id="other")
@@ -343,6 +381,10 @@ DAMAGED = [
         json.dumps({"tokens": [{"key": list(KEY), "token": {**GOOD, "expires_at": value}}]}).encode()
         for value in (math.nan, math.inf, 1e300, -1.0)
     ),
+    *(
+        json.dumps({"tokens": [{"key": list(KEY), "token": {**GOOD, **changed}}]}).encode()
+        for changed in ({"expires_at": 10**400}, {"issued_at": "canary"}, {"scopes": 7}, {"resource": ["canary"]})
+    ),
     b"[" * 100_000,
 ]
 
@@ -379,9 +421,7 @@ def test_a_file_that_others_may_use_is_refused_with_the_way_out(path: Path, mode
     assert store.load(KEY) == token("two")
 
 
-def test_the_default_file_is_in_the_users_own_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+def test_the_default_file_is_in_the_users_own_data(tmp_path: Path) -> None:
     assert default_path().name == "tokens.json"
     assert tmp_path in default_path().parents
     assert FileTokenStore().path == default_path()

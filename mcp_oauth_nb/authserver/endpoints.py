@@ -160,7 +160,7 @@ async def _credentials(request: Request) -> Parameters:
     Raises:
         Refused: the form cannot be read, or authenticates in two ways.
     """
-    if request.url.query:
+    if request.scope["query_string"]:
         raise Refused("invalid_request", "Parameters belong into the body, where no log keeps them.")
     try:
         form = await forms.read_form(request)

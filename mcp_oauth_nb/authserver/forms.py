@@ -52,9 +52,13 @@ def read_query(request: Request) -> Parameters:
     Raises:
         Malformed: see `read`.
     """
-    if len(request.url.query) > _MAX_QUERY:
+    query: bytes = request.scope["query_string"]
+    if len(query) > _MAX_QUERY:
         raise Malformed("The query is too long.")
-    return read(request.url.query)
+    try:
+        return read(query.decode("ascii"))
+    except UnicodeDecodeError:
+        raise Malformed("The query must be percent-encoded.") from None
 
 
 async def read_form(request: Request) -> Parameters:

@@ -73,4 +73,15 @@ async def read_body(receive: Receive) -> tuple[bytes, Receive]:
 
 
 def _id(value: Any) -> str | int | None:
+    if isinstance(value, str) and not _is_text(value):
+        return None
     return value if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _is_text(value: str) -> bool:
+    """Say whether a string can be sent: JSON can escape half of a surrogate pair, and no encoding has that."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

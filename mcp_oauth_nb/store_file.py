@@ -1,0 +1,81 @@
+"""A store in one file that only its owner can read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+
+from .errors import ConfigurationError
+from .store_document import DocumentStore, V, seal_of
+from .store_lock import ProcessLock
+
+
+class FileStore(DocumentStore[V]):
+    """Values in one JSON file of mode 0600, replaced as a whole so that a crash leaves the old or the new one.
+
+    Args:
+        path: the file.
+        parse: makes a value of its stored form, or raises `ProtocolError`.
+        noun: what one value is called in the file.
+        key: 32 random bytes or more that encrypt the file, or their text in base64 or hexadecimal; the variable
+            `TOKEN_STORE_KEY` if not given. Without one the file is not encrypted.
+
+    A file that cannot be parsed counts as signed out. A disk that cannot be written costs a warning: the values
+    stay in memory.
+
+    Raises:
+        ConfigurationError: the key is not a good one. When the store is used: other users may read the file, or it is
+            encrypted with another key; it then stays as it is.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        parse: Callable[[dict[str, Any]], V],
+        noun: str,
+        key: str | bytes | None = None,
+    ):
+        self.path = Path(path)
+        super().__init__(str(self.path), ProcessLock(self.path), parse, noun, seal_of(key, noun))
+
+    def _get(self) -> bytes | None:
+        try:
+            with self.path.open("rb") as file:
+                self._check_mode(os.fstat(file.fileno()).st_mode)
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def _put(self, document: dict[str, Any]) -> None:
+        # mkstemp makes the file with mode 0600 before a byte is in it.
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                json.dump(document, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+
+    def _check_mode(self, mode: int) -> None:
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigurationError(
+                f"The token store {self.path} can be read by other users (mode {stat.S_IMODE(mode):04o}).",
+                hint=f"Run: chmod 600 {self.path}. If others use this machine, revoke the tokens and sign in again.",
+            )
+
+
+def default_path() -> Path:
+    """Return the file that `login` and `serve` share, in the user's data directory."""
+    return user_data_path("mcp-oauth-nb", appauthor=False) / "tokens.json"
