@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import click
 
@@ -16,7 +16,7 @@ from .debug_text import Verdict
 from .debug_walk import FORMATS, Asking, walk
 from .errors import McpOAuthError
 from .loops import run
-from .redaction import is_secret_name, remember, scrub
+from .redaction import scrub
 
 if TYPE_CHECKING:
     from .debugger.older import Mode
@@ -151,9 +151,6 @@ def _debug(
         timeout=timeout,
     )
     _quieten()
-    for name, value in parse_qsl(urlsplit(url).query):
-        if is_secret_name(name):
-            remember(value)
     debug = run(FlowDebugger.open(url, tool=tool, arguments=arguments, more=more, auth=auth, mode=mode))
     return _CODES[walk(debug, asking=asking, **options)]
 

@@ -92,8 +92,8 @@ def _redirect(settings: Settings) -> Finding:
 
 
 def _token(settings: Settings) -> Finding:
-    store = FileTokenStore()
     try:
+        store = FileTokenStore()
         token = OAuthHandler(settings=settings, store=store).token
     except ConfigurationError as error:
         return Finding(False, "token", error.message, error.hint)

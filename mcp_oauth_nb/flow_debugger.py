@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from .debugger import FlowRun, GuidedFlow
 from .debugger.export import export
-from .debugger.http_flow import HttpFlow
+from .debugger.http_flow import HttpFlow, is_real
 from .debugger.older import Mode
 from .debugger.recording import Recording
 from .debugger.replay import flow_of
@@ -30,8 +29,6 @@ from .trace import Trace
 
 if TYPE_CHECKING:
     from .widgets.flow import FlowPanel
-
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 #: The protected tool of this package's own server, and the arguments that need a further scope.
 _OWN_TOOL = "get_github_user_info"
@@ -87,7 +84,7 @@ class FlowDebugger(FlowRun):
                     "The target is not an MCP server's URL, a Lab or an HttpLab.",
                     hint='FlowDebugger.open("https://server.example/mcp", tool="...")',
                 )
-            there = urlsplit(target).hostname not in _LOOPBACK if real is None else real
+            there = is_real(target) if real is None else real
             ways = auth or McpAuth()
             return cls(
                 lambda run: HttpFlow(

@@ -10,7 +10,7 @@ import functools
 import json
 import math
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -93,6 +93,16 @@ class Answer:
 def default_client() -> httpx.AsyncClient:
     """Make a client for the real network."""
     return httpx.AsyncClient(verify=_tls_context())
+
+
+async def read_bounded(stream: AsyncIterable[bytes]) -> bytes:
+    """Read a body to its end, or to the byte that shows that is too many: the reader then refuses it."""
+    content = bytearray()
+    async for chunk in stream:
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            break
+    return bytes(content)
 
 
 _limit: ContextVar[anyio.CancelScope | None] = ContextVar("limit", default=None)

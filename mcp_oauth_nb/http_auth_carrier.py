@@ -13,7 +13,7 @@ import anyio
 import httpx2
 
 from .errors import Unreachable
-from .http import MAX_BODY_BYTES, limited
+from .http import limited, read_bounded
 
 #: Of one request of an authorization: all attempts, with their answers, in seconds.
 DEADLINE_SECONDS = 30.0
@@ -89,16 +89,12 @@ class PatientTransport(httpx2.AsyncBaseTransport):
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
         """Send, and read what comes; one byte over the limit is enough for the reader to refuse it."""
         response = await self._inner.handle_async_request(request)
-        stream, body = response.stream, bytearray()
+        stream = response.stream
         assert isinstance(stream, httpx2.AsyncByteStream), "an asynchronous transport answers so"
         try:
-            async for chunk in stream:
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    break
+            response.stream = httpx2.ByteStream(await read_bounded(stream))
         finally:
             await stream.aclose()
-        response.stream = httpx2.ByteStream(bytes(body))
         return response
 
     async def aclose(self) -> None:

@@ -22,6 +22,8 @@ _SHORTEST_REMEMBERED = 12
 _MOST_REMEMBERED = 10_000
 
 _PREFIX = re.compile(r"(?:gh[opusr]_|github_pat_|mcp_)")
+#: What `mask` returns for a secret.
+MASK = re.compile(_PREFIX.pattern + r"?\*{4}(?:[0-9a-f]{4}(?![0-9a-f]))?")
 
 #: Names whose values are secret in OAuth: in forms, JSON, query strings, headers.
 SECRET_NAMES = frozenset(

@@ -224,6 +224,14 @@ def test_the_doctor_judges_the_settings(
     assert expected in call("doctor").output
 
 
+def test_the_doctor_goes_on_after_a_key_that_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_STORE_KEY", "not-a-key")
+    output = call("doctor").output
+    assert "TOKEN_STORE_KEY" in output
+    assert "OAUTH_CLIENT_ID" in output
+    assert "not-a-key" not in output
+
+
 def test_the_doctor_finds_a_token_store_that_others_can_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAUTH_CLIENT_ID", "id-of-a-test")
     monkeypatch.setenv("OAUTH_CLIENT_SECRET", "secret-of-a-test")

@@ -76,6 +76,15 @@ async def act(debug: FlowDebugger, action: str) -> list[str]:
     return kinds(debug)[before:]
 
 
+@pytest.mark.parametrize("url", ["https://MCP.Example:443/mcp", "https://mcp.example/mcp?tenant=5"])
+async def test_a_url_that_is_written_in_another_way_is_the_same_server(lab: HttpLab, mode: Any, url: str) -> None:
+    options = {"auth": lab.new_auth(), "tool": "get_github_user_info", "mode": mode, "real": False}
+    async with FlowDebugger.open(url, **options) as debug:
+        await debug.run()
+        assert kinds(debug)[-7:] == FLOW
+        assert debug.cause is None
+
+
 # -- the flow, and what comes after it -----------------------------------------------------------------------------
 
 

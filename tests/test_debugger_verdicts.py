@@ -257,6 +257,7 @@ TABLE: list[tuple[str, dict[str, Any], str, str]] = [
     ("resource_metadata", {"answer": {"resource": f"{MCP}-two"}}, "it describes this server", "failed"),
     ("resource_metadata", {"answer": {"resource": None}}, "it describes this server", "failed"),
     ("resource_metadata", {"answer": {"resource": 5}}, "it describes this server", "failed"),
+    ("resource_metadata", {"answer": {"resource": "https://["}}, "it describes this server", "failed"),
     ("resource_metadata", {"answer": {"authorization_servers": None}}, "it names an authorization server", "failed"),
     ("resource_metadata", {"answer": {"authorization_servers": []}}, "it names an authorization server", "failed"),
     ("resource_metadata", {"answer": {"authorization_servers": AS}}, "it names an authorization server", "failed"),

@@ -476,3 +476,16 @@ async def test_a_model_is_not_confirmed_by_itself(panel: FlowPanel) -> None:
     assert panel.model.confirmed is False
     with pytest.raises(ConfigurationError, match="no action"):
         await panel.model.begin("nonsense")
+
+
+async def test_an_error_of_another_kind_is_logged_by_its_name_alone(
+    panel: FlowPanel, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken() -> None:
+        raise LookupError("what may be a secret")
+
+    with pytest.raises(LookupError):
+        await asyncio.wrap_future(panel.model.start(broken()))
+    assert "LookupError" in caplog.text
+    assert "secret" not in caplog.text
+    assert panel.model.busy is False

@@ -345,6 +345,14 @@ async def test_under_way_only_cancel_can_be_pressed(lab: Lab, panel: TokenPanel)
     assert lab.oauth.token is not None
 
 
+async def test_two_clicks_at_once_are_one_refresh(lab: Lab, model: TokenModel) -> None:
+    mark = len(lab.trace)
+    assert model.start(model.refresh()) is not None
+    assert model.start(model.refresh()) is None
+    await until_idle(model)
+    assert len([exchange for exchange in lab.trace.since(mark) if "/access_token" in exchange.request.url]) == 1
+
+
 async def test_cancel_without_anything_under_way_does_nothing(panel: TokenPanel) -> None:
     panel.cancel.click()
     assert panel.model.outcome == ""

@@ -176,7 +176,3 @@ class _Opener:
     def runs(self, command: str) -> bool:
         """Say whether a shell would run a command that an address has in it: double quotes do not keep it from that."""
         return any(argv[:2] == ["/bin/sh", "-c"] and command in argv[2] for argv in self.argv)
-
-
-def _nobody_reads(text: str) -> None:
-    """Show nothing: in a lab nobody has to be told which address to open."""

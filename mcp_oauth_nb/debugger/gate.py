@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import ConfigurationError, SessionError
-from ..redaction import SECRET_NAMES, is_secret_name, mask, mask_header, mask_url, scrub
+from ..redaction import is_secret_name, mask, mask_header, mask_url, scrub
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Held:
 def _shown(name: str, value: str) -> str:
     if name == "authorization":
         return mask_header(name, value)
-    if is_secret_name(name) or name in SECRET_NAMES:
+    if is_secret_name(name):
         return mask(value)
     return mask_url(value) if "://" in value else scrub(value)
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
+from ..config import LOOPBACK_HOSTS
 from ..errors import ConfigurationError, SessionFailed
 from ..http_auth import McpAuth
 from ..redaction import mask_fields, mask_url
@@ -27,6 +28,11 @@ from .seen import Facts
 from .tap import KIND, Gated2, Tap, step_of
 
 _AUTHORIZED = ("token", "refresh")
+
+
+def is_real(url: str) -> bool:
+    """Say whether somebody else may depend on a server: every one that is not on this machine."""
+    return urlsplit(url).hostname not in LOOPBACK_HOSTS
 
 
 class HttpFlow:
@@ -59,8 +65,11 @@ class HttpFlow:
         more: Mapping[str, Any] | None = None,
         mode: Mode = "auto",
     ):
+        # As it is sent: host in lower case, no default port.
+        url = str(httpx2.URL(url))
         # Whatever secret stands in the URL is known from here on, and masked in every text.
-        mask_fields(dict(parse_qsl(urlsplit(url).query)))
+        for name, value in parse_qsl(urlsplit(url).query):
+            mask_fields({name: value})
         self.name = mask_url(url)
         self.real = real
         self.facts = Facts(url)
@@ -78,7 +87,7 @@ class HttpFlow:
         self._carrier = auth.carrier or httpx2.AsyncHTTPTransport
         self.clock = Ahead(auth.clock)
         self._recorded = recorded
-        self._person = Person(run._tell)
+        self._person = Person(run.tell)
         self._auth = GatedAuth.of(auth, self, self._person)
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ..redaction import printable
+from ..redaction import MASK, printable
 from ..wire import Message
 from .record import Step
 from .recording import RELEVANT_HEADERS, asked
@@ -18,7 +18,6 @@ from .steps import STEPS
 #: What stands for a secret: that there was one, not which.
 SECRET = "(secret)"
 
-_MASK = re.compile(r"(?:gh[opusr]_|github_pat_|mcp_)?\*{4}(?:[0-9a-f]{4}(?![0-9a-f]))?")
 _MISSING = object()
 # What an authorization request carries anew each time, beside secrets.
 _FRESH = frozenset({"state", "code", "code_challenge", "nonce"})
@@ -76,7 +75,7 @@ def _reduced(value: Any) -> Any:
         return {name: _reduced(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_reduced(item) for item in value]
-    return _MASK.sub(SECRET, value) if isinstance(value, str) else value
+    return MASK.sub(SECRET, value) if isinstance(value, str) else value
 
 
 def _without_id(body: Any) -> Any:

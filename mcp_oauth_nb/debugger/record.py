@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..checks import SIGNS, Check
@@ -125,12 +125,12 @@ class Records:
     def __init__(self, trace: Trace):
         self._trace = trace
         self._steps: list[Step] = []
-        self._exchanges: list[tuple[int, ...]] = []
+        self._exchanges: list[int] = []
 
-    def add(self, step: Step, exchange: int | None) -> int:
+    def add(self, step: Step, exchange: int) -> int:
         """Add a step whose exchange will complete in the trace; return its place in the list."""
         self._steps.append(step)
-        self._exchanges.append(() if exchange is None else (exchange,))
+        self._exchanges.append(exchange)
         return len(self._steps) - 1
 
     def replace(self, place: int, step: Step) -> None:
@@ -149,12 +149,6 @@ class Records:
         for message in self._trace.messages:
             by_exchange.setdefault(message.exchange, []).append(message)
         return tuple(
-            _with_messages(step, [m for number in numbers for m in by_exchange.get(number, ())])
-            for step, numbers in zip(self._steps, self._exchanges, strict=True)
+            replace(step, messages=tuple(by_exchange.get(exchange, ())))
+            for step, exchange in zip(self._steps, self._exchanges, strict=True)
         )
-
-
-def _with_messages(step: Step, messages: list[Message]) -> Step:
-    return Step(
-        step.number, step.kind, tuple(messages), step.checks, step.changed, step.predicted, step.error
-    )  # fmt: skip

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigurationError
-from ..redaction import JSONRPC_SECRET_NAMES, SECRET_NAMES, is_secret_name, mask_fields, scrub
+from ..redaction import JSONRPC_SECRET_NAMES, is_secret_name, mask_fields, scrub
 from ..wire import Message
 from .older import Mode
 
@@ -164,7 +164,7 @@ class Recorder:
 
 def _changed(held: Held, name: str) -> str | None:
     value = held.parameters.get(name)
-    if value is None or not (is_secret_name(name) or name in SECRET_NAMES):
+    if value is None or not is_secret_name(name):
         return held.shown().get(name)
     # As long as it was: there are rules for that, such as RFC 7636 section 4.1.
     scheme, space, credentials = value.rpartition(" ")

@@ -8,7 +8,6 @@ now.differences(expected)                           # of each step; nothing if a
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,10 +28,11 @@ from ..recording_frames import call_title
 from ..redaction import escape, mask_url
 from ..trace import Trace
 from .guided_flow import GuidedFlow
-from .http_flow import HttpFlow
+from .http_flow import HttpFlow, is_real
 from .observed import differences, observe
 from .recording import OWN_STATE, Answer, RecordedStep, Recording
 from .run import FlowRun, MakeFlow
+from .seen import json_object
 from .tap import KIND, step_of
 
 #: How long a client may wait for what the recording does not have, in seconds.
@@ -166,11 +166,8 @@ def _alike(recorded: str, kind: str) -> bool:
 
 
 def _message(body: bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(body)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) and "jsonrpc" in message else {}
+    message = json_object(body)
+    return message if "jsonrpc" in message else {}
 
 
 def _not_of_the_flow(request: httpx2.Request, message: Mapping[str, Any]) -> httpx2.Response:
@@ -217,7 +214,7 @@ def flow_of(recording: Recording, auth: McpAuth | None = None) -> MakeFlow:
         options: dict[str, Any]
         if recording.live:
             ways = auth or _live_auth(setup.client)
-            real = not _is_here(recording.live)
+            real = is_real(recording.live)
             options = {"auth": ways, "trace": Trace(ways.clock), "real": real}
         else:
             answers = Answers(recording)
@@ -364,10 +361,6 @@ def _why(run: FlowRun) -> str:
 
 
 # -- another server, another day -------------------------------------------------------------------------------
-
-
-def _is_here(url: str) -> bool:
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _origins(recording: Recording) -> dict[str, str]:

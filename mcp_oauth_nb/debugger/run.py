@@ -1,6 +1,6 @@
 """A run: the shipping client, stopped before each thing that it sends.
 
-    run = await FlowRun.open("http://127.0.0.1:8000/mcp", tool="get_github_user_info")
+    run = await FlowDebugger.open("http://127.0.0.1:8000/mcp", tool="get_github_user_info")
     run.pending                       # what will be sent next, masked
     await run.step()                  # send it; see the answer and what was checked
     run.change(code_verifier=None)    # what if it were missing?
@@ -230,13 +230,13 @@ class FlowRun:
                 hint="If you may do that: change(..., really=True).",
             )
         pending.change(parameters)
-        self._tell()
+        self.tell()
         return pending
 
     async def cancel(self) -> None:
         """End what is under way, such as the wait for a person. The connection stays open, the steps stay."""
         await self._on_loop(self._cancel())
-        self._tell()
+        self.tell()
 
     def paste(self, url: str) -> None:
         """Hand over the URL that the browser came back to, where nobody can listen for it.
@@ -255,7 +255,7 @@ class FlowRun:
         """End what is under way, close the connection and forget the run: the next step is the first."""
         await self._on_loop(self._end())
         self._begin()
-        self._tell()
+        self.tell()
 
     async def aclose(self) -> None:
         """End what is under way and close the connection. The steps can still be looked at."""
@@ -278,7 +278,7 @@ class FlowRun:
         self.gate.open()
         self._script = asyncio.create_task(self._play(self._flow.actions[action]))
         pending = await self.gate.next(self._script)
-        self._tell()
+        self.tell()
         return pending
 
     async def _play(self, script: Script) -> None:
@@ -327,7 +327,7 @@ class FlowRun:
         before = len(self._records)
         self.gate.release()
         await self.gate.next(script)
-        self._tell()
+        self.tell()
         _raise_bug(script)
         steps = self._records.steps()
         return steps[before] if len(steps) > before else None
@@ -359,7 +359,8 @@ class FlowRun:
         self.recorder.arrived(number, seen)
         facts.learn(seen)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Say that something changed."""
         for observer in self._observers:
             observer()
 

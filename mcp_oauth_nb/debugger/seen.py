@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,30 +34,30 @@ class Seen:
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
 
-    @property
+    @cached_property
     def query(self) -> dict[str, str]:
         """The parameters of the URL."""
         return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
 
-    @property
+    @cached_property
     def form(self) -> dict[str, str]:
         """The fields of a form that was sent."""
         return dict(parse_qsl(self.sent.decode("utf-8", "replace"), keep_blank_values=True))
 
-    @property
+    @cached_property
     def request(self) -> dict[str, Any]:
         """The JSON object that was sent, or an empty one."""
-        return _object(self.sent)
+        return json_object(self.sent)
 
     @property
     def mcp_method(self) -> str:
         """The JSON-RPC method that was asked for, or an empty text."""
         return str(self.request.get("method", "")) if "jsonrpc" in self.request else ""
 
-    @property
+    @cached_property
     def answer(self) -> dict[str, Any]:
         """The JSON object that was answered, or an empty one."""
-        return _object(self.content)
+        return json_object(self.content)
 
     def header(self, name: str) -> str:
         """A header of the answer, empty if it is not there."""
@@ -78,7 +79,8 @@ def _named(header: str) -> str:
     return (challenge.resource_metadata or "") if challenge is not None else ""
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body, or an empty one."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 import httpx2
 
-from ..http import MAX_BODY_BYTES, unhurried
+from ..http import read_bounded, unhurried
 from ..redaction import mask_url
 from .gate import Gate, Held
-from .seen import Seen
+from .seen import Seen, json_object
 
 #: Under this name in a request's extensions stands which step it is, where its maker knows.
 KIND = "mcp_oauth_nb.step"
@@ -76,7 +76,10 @@ class Tap:
         response = await send(request)
         content = b""
         if self._reads(kind) or response.status_code >= 400:
-            content = await _read(response.stream)
+            try:
+                content = await read_bounded(response.stream)
+            finally:
+                await response.stream.aclose()
             response.stream = library.ByteStream(content)
         seen = Seen(
             kind,
@@ -124,11 +127,7 @@ class Gated(httpx.AsyncBaseTransport):
 
 def mcp_method(body: bytes) -> str:
     """Return the JSON-RPC method of a request, or an empty text."""
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    return str(message.get("method", "")) if isinstance(message, dict) else ""
+    return str(json_object(body).get("method", ""))
 
 
 def step_of(method: str, url: str, headers: Mapping[str, str], body: bytes, server_url: str) -> str | None:
@@ -153,12 +152,8 @@ def parameters_of(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     if "urlencoded" in media:
         parameters = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
     elif "json" in media and not mcp_method(body):
-        members = json.loads(body)
-        parameters = {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in members.items()
-            if isinstance(members, dict)
-        }
+        members = json_object(body)
+        parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in members.items()}
     authorization = headers.get("authorization")
     return {**parameters, **({"authorization": authorization} if authorization else {})}
 
@@ -188,16 +183,3 @@ def _json_value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-async def _read(stream: Any) -> bytes:
-    """Read a body to its end, or to the byte that shows that it is too long: the client then says so."""
-    content = bytearray()
-    try:
-        async for chunk in stream:
-            content += chunk
-            if len(content) > MAX_BODY_BYTES:
-                break
-    finally:
-        await stream.aclose()
-    return bytes(content)

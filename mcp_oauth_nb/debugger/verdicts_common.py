@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mcp.shared.auth_utils import check_resource_allowed
+
 from ..checks import Check, Outcome
 from ..metadata_checks import url_problem
 from ..redaction import printable
@@ -41,6 +43,8 @@ def is_secure(url: str) -> bool:
 
 
 def covers(resource: str, server_url: str) -> bool:
-    """Say whether a resource is the server, or what it stands under, for which the SDK lets it speak."""
-    mine, theirs = server_url.rstrip("/"), resource.rstrip("/")
-    return mine == theirs or mine.startswith(f"{theirs}/")
+    """Say whether a resource is the server, or what it stands under: as the SDK's client decides it."""
+    try:
+        return check_resource_allowed(server_url, resource)
+    except ValueError:
+        return False

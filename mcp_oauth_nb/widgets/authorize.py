@@ -22,7 +22,7 @@ from ..loops import run
 from ..oauth_handler import OAuthHandler
 from ..redaction import scrub
 from ..tokens import Token
-from .panel import column
+from .panel import column, on_enter
 
 if TYPE_CHECKING:
     # ipywidgets is typed in part only.
@@ -129,14 +129,10 @@ class AuthorizePanel:
         self._status = ipywidgets.HTML()
         self.widget = column(self._link, self.field, self.button, self._status)
         self.field.observe(self._render, "value")
-        self.field.on_msg(self._key)
+        on_enter(self.field, self._submit)
         self.button.on_click(self._submit)
         self.model.observe(self._render)
         self._render()
-
-    def _key(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
-        if content.get("event") == "submit":
-            self._submit()
 
     def _submit(self, _: Any = None) -> None:
         address, self.field.value = self.field.value, ""

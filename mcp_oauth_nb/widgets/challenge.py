@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..redaction import escape
 from .challenge_model import EXAMPLES, ChallengeModel, Reading
 from .panel import (
+    BREAK,
     COLOURS,
     WIDTH,
     Html,
@@ -163,4 +164,4 @@ def _lines(model: ChallengeModel) -> Html:
 def _cell(name: str, value: str) -> Html:
     if name.startswith("("):
         return element("i", name)
-    return joined(element("b", code(name)), Html("<br>"), code(value or _NONE))
+    return joined(element("b", code(name)), BREAK, code(value or _NONE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -10,11 +9,11 @@ from typing import Any
 
 from traitlets import Bool, HasTraits, Int, Unicode
 
-from .. import loops
 from ..debugger import STEPS, FlowRun, Step
 from ..errors import McpOAuthError
 from ..redaction import scrub
 from ..wire import Message
+from .background import begin
 
 
 class FlowModel(HasTraits):
@@ -139,7 +138,7 @@ class FlowModel(HasTraits):
             self._forget_queued()
             with self.hold_trait_notifications():
                 self.busy, self.message, self.hint = True, "", ""
-            self._work = asyncio.run_coroutine_threadsafe(self._watched(work), loops.loop())
+            self._work = begin(self._watched(work))
             return self._work
 
     async def _watched(self, work: Coroutine[Any, Any, Any] | None) -> None:
@@ -182,7 +181,7 @@ class FlowModel(HasTraits):
 
     def cancel(self) -> Future[Any]:
         """End what is under way; the steps stay."""
-        return asyncio.run_coroutine_threadsafe(self.run.cancel(), loops.loop())
+        return begin(self.run.cancel())
 
     def __repr__(self) -> str:
         return f"FlowModel({self.summary})"

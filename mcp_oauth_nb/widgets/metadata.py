@@ -19,6 +19,7 @@ from ..metadata_findings import Finding
 from ..pretty import json_text
 from .metadata_model import MetadataModel, matters, reads, value_text
 from .panel import (
+    BREAK,
     WIDTH,
     Html,
     Panel,
@@ -219,10 +220,10 @@ def _table(findings: Iterable[Finding]) -> Html:
 
 
 def _name(finding: Finding) -> Html:
-    return joined(element("b", code(finding.field.name)), Html("<br>"), prose(finding.field.meaning))
+    return joined(element("b", code(finding.field.name)), BREAK, prose(finding.field.meaning))
 
 
 def _outcome(finding: Finding) -> Html:
     check = finding.check
     should = joined(" It should be: ", prose(check.should), ".") if check.should else ""
-    return joined(badge(check.outcome), " ", prose(check.message), should, Html("<br>"), quiet(check.reference))
+    return joined(badge(check.outcome), " ", prose(check.message), should, BREAK, quiet(check.reference))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 
 from traitlets import Enum, HasTraits, Int, Unicode
 
-from .. import loops, token_family
+from .. import token_family
 from ..clock import Clock, ManualClock
 from ..errors import ConfigurationError, McpOAuthError, RefreshRejected
 from ..jwt_view import JwtView, decode
@@ -22,8 +20,7 @@ from ..redaction import mask, scrub
 from ..token_family import Family
 from ..tokens import EARLY_REFRESH_SECONDS, Token
 from ..trace import Trace
-
-log = logging.getLogger(__name__)
+from .background import begin
 
 State = Literal["valid", "expires soon", "expired", "no lifetime", "none"]
 
@@ -290,11 +287,11 @@ class TokenModel(HasTraits):
 
     def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any] | None:
         """Do `refresh()` or `revoke()` on the loop thread, and return at once; None if something is under way."""
-        if self.busy:
+        # `busy` is set when the work begins, a moment after a click.
+        if self.busy or (self._work is not None and not self._work.done()):
             work.close()
             return None
-        self._work = asyncio.run_coroutine_threadsafe(work, loops.loop())
-        self._work.add_done_callback(_log_unexpected)
+        self._work = begin(work)
         return self._work
 
     def cancel(self) -> None:
@@ -356,13 +353,6 @@ class TokenModel(HasTraits):
 
     def __repr__(self) -> str:
         return f"TokenModel({self.summary})"
-
-
-def _log_unexpected(future: Future[Any]) -> None:
-    # Errors of this package are told in the panel; nobody waits for the others. Their text may hold anything.
-    error = None if future.cancelled() else future.exception()
-    if error is not None and not isinstance(error, McpOAuthError):
-        log.error("An action on the token ended with %s.", type(error).__name__)
 
 
 def duration(seconds: float) -> str:
