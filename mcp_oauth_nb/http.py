@@ -92,7 +92,7 @@ class Answer:
 
 def default_client() -> httpx.AsyncClient:
     """Make a client for the real network."""
-    return httpx.AsyncClient(verify=_tls_context())
+    return httpx.AsyncClient(verify=tls_context())
 
 
 async def read_bounded(stream: AsyncIterable[bytes]) -> bytes:
@@ -211,7 +211,8 @@ async def _read(response: httpx.Response, place: str) -> bytes:
 
 
 @functools.cache
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
+    """Return the one context of this process: to make another takes longer than a handshake."""
     return httpx.create_ssl_context()
 
 

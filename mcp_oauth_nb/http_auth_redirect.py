@@ -39,7 +39,7 @@ class _Refused(ReauthorizeError):
 
 
 class Redirect:
-    """One authorization's way through the browser. Use it as a context: the listener lives as long.
+    """One authorization's way through the browser: `start` it, and `stop` it whatever happens.
 
     Args:
         redirect_uri: a loopback URI to listen at, or any URI if there is `paste`.

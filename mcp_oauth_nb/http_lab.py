@@ -15,6 +15,7 @@ import dataclasses
 import random
 import weakref
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Literal
 
 import httpx
@@ -205,11 +206,13 @@ class HttpLab:
 
     async def aclose(self) -> None:
         """Close the sessions and stop the server. The trace, the clock and the mock can still be looked at."""
-        for session in self._sessions:
-            await session.aclose()
-        await self.http.aclose()
-        if self._running is not None:
-            await self._running.stop()
+        async with AsyncExitStack() as closing:
+            # From the last to the first, and each of them whatever becomes of the others.
+            if self._running is not None:
+                closing.push_async_callback(self._running.stop)
+            closing.push_async_callback(self.http.aclose)
+            for session in reversed(self._sessions):
+                closing.push_async_callback(session.aclose)
 
     def http_client(self, party: str = CLIENT) -> ClientFactory:
         """Return a maker of HTTP clients that reach only the hosts of this lab, and are recorded as this party's."""

@@ -5,9 +5,9 @@
     ...                                             # the user authorizes, the browser comes back with a code
     token = await handler.exchange_code_for_token(code, code_verifier)
 
-Over HTTP the MCP server's own authorization server is another matter, and the SDK's `OAuthClientProvider`
-the client for it. A handler can be used from any thread and any event loop: it holds no asyncio lock and no
-connection.
+Over HTTP the MCP server's own authorization server is another matter, and `McpAuth`, over the SDK's
+`OAuthClientProvider`, the client for it. A handler can be used from any thread and any event loop: it holds no
+asyncio lock and no connection.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -157,7 +156,7 @@ def serve_http(
         )
     store = store or configured_url()
     key = asyncio.run(_checked(store))
-    listener = listen_at(host, port)
+    listener = listen(port, host=host)
     url = (public_url or f"http://{_bracketed(host)}:{listener.getsockname()[1]}").rstrip("/")
     with _mocked(settings, url) if mock else _as_configured(settings) as upstream:
         opened = open_store(store)
@@ -186,22 +185,6 @@ async def _checked(url: str | None) -> bytes | None:
     finally:
         await store.aclose()
     return key
-
-
-def listen_at(host: str, port: int) -> socket.socket:
-    """Listen at an address of this machine; 0 takes a free port. A server that just ended does not keep it taken.
-
-    Raises:
-        ConfigurationError: it is no address of this machine, or the port is taken or not allowed.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Port {port} of {host} cannot be listened on: {error.strerror}.",
-            hint="End the program that uses it, or choose another --port (0 takes a free one) or --host.",
-        ) from error
 
 
 def _bracketed(host: str) -> str:

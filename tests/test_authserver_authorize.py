@@ -238,7 +238,8 @@ async def test_an_address_of_ipv6_counts_with_its_whole_network() -> None:
     assert await throttle.wait_for("authorize", request("2001:db8::1")) is None
     assert await throttle.wait_for("authorize", request("2001:db8::2")) is not None
     assert await throttle.wait_for("authorize", request("2001:db8:0:1::1")) is None
-    for host in ("192.0.2.1", "192.0.2.2", "somewhere", None):
+    # A socket for both families shows an IPv4 address so.
+    for host in ("192.0.2.1", "192.0.2.2", "::ffff:192.0.2.3", "::ffff:192.0.2.4", "somewhere", None):
         assert await throttle.wait_for("authorize", request(host)) is None
 
 

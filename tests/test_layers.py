@@ -38,6 +38,7 @@ LAYERS = [
         "dotenv_text",
         "checks",
         "addresses",
+        "rate_limits",
     ],
     [
         "challenge",

@@ -51,3 +51,11 @@ def test_what_it_accepts_can_answer_without_waiting_for_an_acknowledgement() -> 
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.proto == socket.IPPROTO_TCP
+
+
+def test_an_address_of_ipv6_leaves_the_port_of_ipv4_alone() -> None:
+    with listen(0, host="::") as six:
+        assert six.proto == socket.IPPROTO_TCP
+        port = six.getsockname()[1]
+        with listen(port) as four:
+            assert four.getsockname() == ("127.0.0.1", port)

@@ -19,7 +19,7 @@ import httpx
 from ..addresses import Resolver, is_public, is_public_name, resolve
 from ..clock import Clock
 from ..errors import McpOAuthError, ProtocolError, SecurityError, ServerUnavailable, TransientError, Unreachable
-from ..http import Answer, ClientFactory, send
+from ..http import Answer, ClientFactory, send, tls_context
 from .vault import Vault
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _url_problem(url: str) -> str | None:
 
 def direct_client() -> httpx.AsyncClient:
     """Make a client that goes straight to the address: a proxy from the environment would resolve by itself."""
-    return httpx.AsyncClient(trust_env=False)
+    return httpx.AsyncClient(verify=tls_context(), trust_env=False)
 
 
 class DocumentFetcher:

@@ -22,7 +22,7 @@ from ..github import GitHubClient
 from ..http import ClientFactory
 from ..oauth_handler import OAuthHandler
 from ..pkce import PKCE
-from ..tokens import EARLY_REFRESH_SECONDS, Token
+from ..tokens import Token
 from .grants import Grants
 
 log = logging.getLogger(__name__)
@@ -142,9 +142,7 @@ class UpstreamTokens:
         if family in self._unsaved:
             await self.save_again()
         token = await self._load(family)
-        if rejected != token.access_token and not token.is_expired(
-            self._upstream.clock.now(), margin=EARLY_REFRESH_SECONDS
-        ):
+        if rejected != token.access_token and not token.is_due(self._upstream.clock.now()):
             return token.access_token
         patience = 2 * self._upstream.settings.api_timeout
         async with self._vault.turn(family, lifetime=self._grants.lifetime, patience=patience):

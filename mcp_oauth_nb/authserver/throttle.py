@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-import math
-import time
 from dataclasses import dataclass
 from typing import Literal
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
-from limits.errors import StorageError
 from starlette.requests import Request
 
-from ..errors import StoreUnavailable
+from ..rate_limits import client_address, counted_in_store, seconds_left
 
 #: When to come back, where the store does not answer and nobody can know.
 RETRY_SECONDS = 5
@@ -57,27 +53,12 @@ class Throttle:
         Raises:
             StoreUnavailable: nobody can tell now.
         """
-        try:
-            return await self._wait_for(endpoint, _who(request))
-        except StorageError as error:
-            raise StoreUnavailable("The store that counts requests does not answer.") from error
-
-    async def _wait_for(self, endpoint: Endpoint, address: str) -> int | None:
-        for item in self._items[endpoint]:
-            if not await self._limiter.hit(item, endpoint, address):
-                stats = await self._limiter.get_window_stats(item, endpoint, address)
-                return max(1, math.ceil(stats.reset_time - time.time()))
+        address = client_address(request.scope)
+        with counted_in_store("requests"):
+            for item in self._items[endpoint]:
+                if not await self._limiter.hit(item, endpoint, address):
+                    return await seconds_left(self._limiter, item, endpoint, address)
         return None
-
-
-def _who(request: Request) -> str:
-    host = request.client.host if request.client else "unknown"
-    try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    # A household has a whole /64 of IPv6 addresses to choose from (RFC 6177).
-    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else host
 
 
 def _items(text: str | None) -> list[RateLimitItem]:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import ipaddress
-import math
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from limits import parse
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
-from limits.errors import StorageError
 
-from ..errors import StoreUnavailable
+from ..rate_limits import counted_in_store, seconds_left
 
 #: How many failed authorizations an address may make.
 FAILED_AUTHORIZATIONS = "30/minute"
@@ -42,44 +33,12 @@ class RateLimit:
         Raises:
             StoreUnavailable: the storage does not answer; so does `count`.
         """
-        with _typed():
-            return None if await self._limiter.test(self._item, self._name, key) else await self._wait(key)
+        with counted_in_store("failures"):
+            if await self._limiter.test(self._item, self._name, key):
+                return None
+            return await seconds_left(self._limiter, self._item, self._name, key)
 
-    async def count(self, key: str) -> int | None:
-        """Count one event. Returns the seconds to wait if it was one too many, else None."""
-        with _typed():
-            return None if await self._limiter.hit(self._item, self._name, key) else await self._wait(key)
-
-    async def _wait(self, key: str) -> int:
-        stats = await self._limiter.get_window_stats(self._item, self._name, key)
-        return max(1, math.ceil(stats.reset_time - time.time()))
-
-
-@contextlib.contextmanager
-def _typed() -> Iterator[None]:
-    try:
-        yield
-    except StorageError as error:
-        raise StoreUnavailable("The store that counts failures does not answer.") from error
-
-
-def client_address(scope: Mapping[str, Any]) -> str:
-    """Return whom a request is counted against: an IPv4 address, or an IPv6 network of 64 bits, which one client owns.
-
-    It is the address that the web server saw. Behind a proxy, tell the web server which proxies to believe.
-    """
-    return _counted_as((scope.get("client") or ("unknown",))[0])
-
-
-# One client asks often, and to read its address takes longer than to count it.
-@functools.lru_cache(maxsize=1024)
-def _counted_as(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    async def count(self, key: str) -> None:
+        """Count one event."""
+        with counted_in_store("failures"):
+            await self._limiter.hit(self._item, self._name, key)

@@ -26,10 +26,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..challenge import AuthChallenge
 from ..clock import Clock, SystemClock, iso
 from ..errors import StoreUnavailable, TransientError
+from ..rate_limits import client_address
 from . import audit
 from .bearer import RefusedRequest, bearer_token, presents_credentials
 from .incoming import Incoming, parse_message, read_body
-from .limits import FAILED_AUTHORIZATIONS, RateLimit, client_address
+from .limits import FAILED_AUTHORIZATIONS, RateLimit
 from .sessions import AnonymousSessions
 
 #: The most bytes of a request's body.
