@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import httpx2
+import uvicorn
 from mcp.server import MCPServer
 from mcp.server.auth.provider import (
     AccessToken,
@@ -34,6 +36,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_oauth_nb import ManualClock
 from mcp_oauth_nb.http_auth import McpAuth
+from mcp_oauth_nb.loopback import listen
 
 P = "http://127.0.0.1:8123"
 MCP = f"{P}/mcp"
@@ -309,3 +312,36 @@ class Person:
         callback = await self.follow(url)
         async with httpx.AsyncClient() as browser:
             self.pages.append(await browser.get(callback))
+
+
+@asynccontextmanager
+async def served(**options: Any) -> AsyncIterator[World]:
+    """A world on a socket, in a thread of its own: an event stream may outlive a test's patience.
+
+    Args:
+        options: the world's.
+    """
+    listener, ready = listen(0), threading.Event()
+    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", **options)
+    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        async with world.running():
+            ready.set()
+            await server.serve([listener])
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    assert await asyncio.to_thread(ready.wait, 5), "the server did not start"
+    try:
+        yield world
+    finally:
+        server.should_exit = True
+        await asyncio.to_thread(thread.join, 10)
+
+
+def client_of(world: World, **options: Any) -> McpAuth:
+    """The authorization of a client over sockets, whose person is redirected at once, and pastes."""
+    person = Person(world)
+    return world.auth(paste=person.follow, listen=False, open_browser=lambda url: True, carrier=None, **options)

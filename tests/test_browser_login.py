@@ -90,8 +90,9 @@ async def test_the_redirect_goes_to_a_free_port_that_is_released_afterwards(lab:
 async def test_a_listener_that_is_left_while_it_starts_releases_its_port() -> None:
     async with CallbackListener("http://127.0.0.1/callback", str) as listener:
         port = urlsplit(listener.redirect_uri).port
+    assert port
     with socket.socket() as again:
-        again.bind(("127.0.0.1", port or 0))
+        again.bind(("127.0.0.1", port))
 
 
 async def test_the_code_is_exchanged_with_the_redirect_uri_that_was_used(lab: Lab) -> None:

@@ -8,9 +8,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,8 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import nbformat
 import pytest
-import uvicorn
-from http_world import ASM, World
+from http_world import ASM, client_of, served
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -30,7 +28,6 @@ from mcp_oauth_nb.debugger.export_pytest import literal
 from mcp_oauth_nb.debugger.recording import wire_form
 from mcp_oauth_nb.errors import ConfigurationError
 from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.redaction import SECRET_NAMES
 
 pytestmark = pytest.mark.anyio
@@ -390,35 +387,6 @@ async def test_a_url_stays_within_the_docstring() -> None:
 # -- a live server ---------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def served() -> AsyncIterator[World]:
-    """A server on a socket, in a thread of its own."""
-    listener, ready = listen(0), threading.Event()
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}")
-    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-
-    async def serve() -> None:
-        async with world.running():
-            ready.set()
-            await server.serve([listener])
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    thread.start()
-    await asyncio.to_thread(ready.wait, 5)
-    try:
-        yield world
-    finally:
-        server.should_exit = True
-        await asyncio.to_thread(thread.join, 10)
-
-
-def client_of(world: World) -> Any:
-    from http_world import Person
-
-    return world.auth(paste=Person(world).follow, listen=False, open_browser=lambda url: True, carrier=None)
-
-
 @contextmanager
 def browser(directory: Path) -> Iterator[dict[str, str]]:
     """An environment whose browser follows redirects, as a person does who is signed in already."""
@@ -503,4 +471,5 @@ async def test_a_lab_is_exported_as_a_notebook_that_opens_another_one(tmp_path: 
     async with Lab.open(seed=11) as lab, FlowDebugger.open(lab) as debugger:
         await debugger.run()
         text = debugger.export("notebook")
-    await asyncio.to_thread(executed, text, tmp_path / "lab.ipynb")
+    notebook = await asyncio.to_thread(executed, text, tmp_path / "lab.ipynb")
+    assert "the lab of seed 11, done" in json.dumps([cell.get("outputs") for cell in notebook.cells])

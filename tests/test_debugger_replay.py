@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import httpx2
 import pytest
-import uvicorn
-from http_world import ASM, MCP, PRM, Person, World
+from http_world import ASM, MCP, PRM, World, client_of, served
 from mcp.shared.auth import OAuthClientInformationFull
 
 from mcp_oauth_nb import HttpLab, Lab
@@ -23,8 +20,6 @@ from mcp_oauth_nb.debugger.recording import Recording
 from mcp_oauth_nb.debugger.replay import Answers, NotRecorded, Replayed, replay
 from mcp_oauth_nb.errors import ConfigurationError
 from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.loopback import listen
 
 pytestmark = pytest.mark.anyio
 
@@ -177,35 +172,6 @@ async def test_a_client_introduces_itself_as_it_did(changes: dict[str, Any]) -> 
 
 
 # -- other servers ---------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def served(**options: Any) -> AsyncIterator[World]:
-    """A server on a socket, in a thread of its own."""
-    listener, ready = listen(0), threading.Event()
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", **options)
-    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-
-    async def serve() -> None:
-        async with world.running():
-            ready.set()
-            await server.serve([listener])
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    thread.start()
-    await asyncio.to_thread(ready.wait, 5)
-    try:
-        yield world
-    finally:
-        server.should_exit = True
-        await asyncio.to_thread(thread.join, 10)
-
-
-def client_of(world: World, **options: Any) -> McpAuth:
-    """A client whose person is redirected at once, and pastes."""
-    person = Person(world)
-    return world.auth(paste=person.follow, listen=False, open_browser=lambda url: True, carrier=None, **options)
 
 
 async def recorded(world: World, *actions: str, **options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import stat
-import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
-import uvicorn
-from http_world import ASM, MCP, PRM, P, Person, World
+from http_world import ASM, MCP, PRM, P, Person, World, served
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from starlette.responses import Response
 
@@ -24,7 +19,6 @@ from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUna
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
-from mcp_oauth_nb.loopback import listen
 
 pytestmark = pytest.mark.anyio
 
@@ -217,36 +211,12 @@ async def test_auth_is_for_urls_only(world: World) -> None:
         await Session.open(world.server, auth=world.auth(), loop="current")
 
 
-@asynccontextmanager
-async def served(world: World, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve a world on a socket, in a thread of its own: an event stream may outlive the test's patience."""
-    ready = threading.Event()
-
-    async def serve() -> None:
-        async with world.running():
-            ready.set()
-            await server.serve([listener])
-
-    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    thread.start()
-    await asyncio.to_thread(ready.wait, 5)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.to_thread(thread.join, 10)
-
-
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_it_works_over_a_real_socket_with_event_streams_on_the_session_thread(mode: str) -> None:
-    listener = listen(0)
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
-    person, trace = Person(world), Trace(world.clock)
-    auth = world.auth(person, open_browser=lambda url: True, paste=person.follow, carrier=None)
     with anyio.fail_after(20):
-        async with served(world, listener):
+        async with served(streams=True) as world:
+            person, trace = Person(world), Trace(world.clock)
+            auth = world.auth(person, open_browser=lambda url: True, paste=person.follow, carrier=None)
             opening = Session.open(f"{world.origin}/mcp", auth=auth, trace=trace, mode=mode)  # type: ignore[arg-type]
             async with opening as session:
                 assert (await session.call_tool("private")).content[0].text == "a secret plan"  # type: ignore[union-attr]

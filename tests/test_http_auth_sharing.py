@@ -14,16 +14,14 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
-from http_world import MCP, PRM, Person, Seen, World
+from http_world import MCP, PRM, Person, Seen, World, served
 from keyrings import MemoryKeyring
 from mcp.shared.auth import OAuthClientInformationFull
-from test_http_auth import served
 
 from mcp_oauth_nb import FileGrantStore, ManualClock, Session
 from mcp_oauth_nb.errors import ReauthorizeError
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
-from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.store import TokenKey
 from mcp_oauth_nb.tokens import Token
 
@@ -199,12 +197,13 @@ asyncio.run(main())
 
 
 async def test_processes_with_one_file_refresh_once(tmp_path: Path) -> None:
-    listener, path = listen(0), tmp_path / "grants.json"
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True, clock=ManualClock(time.time()))
-    url, person = f"{world.origin}/mcp", Person(world)
-    auth = world.auth(open_browser=lambda url: True, paste=person.follow, carrier=None, store=FileGrantStore(path))
+    path = tmp_path / "grants.json"
     with anyio.fail_after(40):
-        async with served(world, listener):
+        async with served(streams=True, clock=ManualClock(time.time())) as world:
+            url, person = f"{world.origin}/mcp", Person(world)
+            auth = world.auth(
+                open_browser=lambda url: True, paste=person.follow, carrier=None, store=FileGrantStore(path)
+            )
             async with Session.open(url, auth=auth, loop="current") as session:
                 await whoami(session)
             processes = [
@@ -274,9 +273,11 @@ async def test_forgetting_one_server_leaves_the_others(world: World) -> None:
 
 
 async def test_what_is_not_there_is_not_forgotten(world: World) -> None:
-    storage = GrantStorage(MemoryGrantStore(), MCP, world.clock)
+    store = MemoryGrantStore()
+    storage = GrantStorage(store, MCP, world.clock)
     storage.forget_token(Token("a-token"))
     storage.forget_client(OAuthClientInformationFull(client_id="a-client"), None)
+    assert store.entries() == {}
 
 
 # -- taking turns ----------------------------------------------------------------------------------------------------
@@ -284,10 +285,15 @@ async def test_what_is_not_there_is_not_forgotten(world: World) -> None:
 
 async def test_who_waits_for_a_turn_takes_it_when_the_time_is_over() -> None:
     store = MemoryGrantStore()
-    with anyio.fail_after(5):
-        async with store.alone(5), store.alone(0.01), store.alone(0.01):
+    async with store.alone(60):
+        with anyio.move_on_after(0.05) as tried:
+            async with store.alone(60):
+                pytest.fail("two had a turn")
+        assert tried.cancelled_caught
+        async with store.alone(0.01), store.alone(0.01):
             pass
-        async with store.alone(5):
+    with anyio.fail_after(5):
+        async with store.alone(60):
             pass
 
 
@@ -302,7 +308,8 @@ async def test_who_gives_up_waiting_leaves_the_turn_to_others() -> None:
         waiting = asyncio.create_task(wait())
         await asyncio.sleep(0)
         waiting.cancel()
-        await asyncio.wait({waiting})
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
     with anyio.fail_after(5):
-        async with store.alone(5):
+        async with store.alone(60):
             pass

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython import get_ipython
 from IPython.core.error import UsageError
 from shells import Shell, opened
 
@@ -74,6 +75,7 @@ def test_a_later_open_respects_that_it_was_unloaded(shell: Shell) -> None:
 
 def test_outside_ipython_there_is_nothing_to_install() -> None:
     # IPython is imported, but no shell runs.
+    assert get_ipython() is None
     install()
 
 

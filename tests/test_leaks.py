@@ -5,16 +5,14 @@ What one module promises is tested with that module; `SECURITY.md` lists where. 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
 import subprocess
 import sys
-import threading
 import traceback
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,7 @@ from typing import Any
 import click
 import ipywidgets
 import pytest
-import uvicorn
-from http_world import Person, World
+from http_world import client_of, served
 from kernels import Kernel, Outcome, started
 from mcp import StdioServerParameters
 
@@ -32,7 +29,6 @@ from mcp_oauth_nb.authorization import PendingFlows
 from mcp_oauth_nb.cli import main
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.http_auth_redirect import open_url
-from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.serve import ScrubbingFormatter
 
@@ -77,35 +73,10 @@ def everything_logged() -> Iterator[StringIO]:
             logger.disabled, logger.propagate = disabled, propagate
 
 
-@asynccontextmanager
-async def served() -> AsyncIterator[World]:
-    """A server on a socket, in a thread of its own."""
-    listener, ready = listen(0), threading.Event()
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}")
-    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-
-    async def serve() -> None:
-        async with world.running():
-            ready.set()
-            await server.serve([listener])
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    thread.start()
-    await asyncio.to_thread(ready.wait, 5)
-    try:
-        yield world
-    finally:
-        server.should_exit = True
-        await asyncio.to_thread(thread.join, 10)
-
-
 async def test_over_sockets_no_logger_of_the_client_tells_a_secret_at_debug() -> None:
     async with served() as world:
-        person = Person(world)
         with everything_logged() as log:
-            auth = world.auth(paste=person.follow, listen=False, open_browser=lambda url: True, carrier=None)
-            async with Session.open(f"{world.origin}/mcp", auth=auth) as session:
+            async with Session.open(f"{world.origin}/mcp", auth=client_of(world)) as session:
                 await session.call_tool("whoami")
                 world.revoke_access()
                 await session.call_tool("whoami")
@@ -231,7 +202,7 @@ CELLS = {
     "a thread": "import threading\nt = threading.Thread(target=lambda: {}[secret]); t.start(); t.join()",
     "a forgotten task": (
         "import asyncio, gc\nasync def g(): raise ValueError(secret)\n"
-        "t = asyncio.ensure_future(g()); await asyncio.sleep(0.01); del t; gc.collect()"
+        "t = asyncio.ensure_future(g()); await asyncio.wait({t}); del t; gc.collect()"
     ),
     "a finalizer": "class D:\n    def __del__(self): raise ValueError(secret)\nd = D(); del d",
     "logging": "import logging\ntry:\n    raise ValueError(secret)\nexcept ValueError: logging.exception('x')",

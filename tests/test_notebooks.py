@@ -11,6 +11,7 @@ import importlib.util
 import json
 import random
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,6 +129,13 @@ def test_there_are_two_exercises_with_hints_and_a_recap(path: Path) -> None:
 def test_every_link_leads_to_a_file(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?://|#)([^)#]+)\)", prose(path))
     assert not [target for target in targets if not (NOTEBOOKS / target).exists()]
+    # `mcp-oauth-nb lab` copies the notebooks alone.
+    assert not [target for target in targets if "/" in target]
+
+
+@pytest.mark.parametrize(("here", "there"), [*pairwise(PATHS)], ids=lambda path: path.stem[:2])
+def test_each_leads_to_the_next(here: Path, there: Path) -> None:
+    assert f"]({there.name})" in prose(here).rpartition("**Next:**")[2]
 
 
 @each_notebook

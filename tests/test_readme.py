@@ -14,9 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from mcp_oauth_nb import cli, debug_command, shared_store, store_document
 from mcp_oauth_nb.config import IsolatedSettings
+from mcp_oauth_nb.debugger.export import FORMATS
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +121,28 @@ def test_the_env_example_names_every_variable_with_its_default() -> None:
     assert {name for name, _ in given} == {name.upper() for name in IsolatedSettings.model_fields}
     settings = IsolatedSettings(**{name: value for name, value in given if value})
     assert settings == IsolatedSettings()
+
+
+def test_the_variables_beside_the_settings_are_those_that_the_code_reads() -> None:
+    # Indented: the settings of the guide are the others.
+    beside = re.findall(r"^#   ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert set(beside) == {shared_store.URL_VARIABLE, shared_store.KEY_VARIABLE, store_document.KEY_VARIABLE}
+    assert debug_command.SECRET_VARIABLE in README
+
+
+def test_commands_options_and_formats_that_are_named_exist() -> None:
+    named = set(re.findall(r"`mcp-oauth-nb ([a-z-]+)", README))
+    assert named <= set(cli.main.list_commands(click.Context(cli.main)))
+    known = {option for command in cli.main.commands.values() for one in command.params for option in one.opts}
+    of_pytest = {"--nbval", "--nbval-strict"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | of_pytest
+    formats = README.partition('`debug.export("pytest")`')[2].partition("\n\n")[0] + '"pytest"'
+    assert all(f'"{name}"' in formats for name in FORMATS)
+
+
+def test_what_ci_runs_is_what_is_said() -> None:
+    ran = re.findall(r"^make (.+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert all(f"`make {targets}`" in README for targets in ran)
 
 
 def test_each_link_leads_to_a_file() -> None:

@@ -1,4 +1,4 @@
-"""`SECURITY.md` names the test of each promise and of each cell of the fault matrix: all of them exist and run."""
+"""`SECURITY.md` names the test of each promise and of each cell of the fault matrix: all of them exist."""
 
 from __future__ import annotations
 
