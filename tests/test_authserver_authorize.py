@@ -216,6 +216,7 @@ async def test_too_many_requests_are_asked_to_wait() -> None:
     assert await world.stored("flows") == 2
     assert (await world.http.get("/oauth/callback")).status_code == 429
     assert (await world.http.get("/consent")).status_code == 429
+    assert (await world.http.post("/consent")).status_code == 429
 
 
 async def test_even_a_store_out_of_order_is_told_with_iss() -> None:

@@ -16,7 +16,7 @@ from .browsers import Browsers
 from .clients import Client
 from .forms import Malformed, Parameters
 from .provider import BROWSER, Provider
-from .throttle import RETRY_SECONDS, Throttle
+from .throttle import RETRY_SECONDS
 
 Problem = tuple[AuthorizationErrorCode, str]
 
@@ -39,7 +39,6 @@ class AuthorizeEndpoint:
         self,
         provider: Provider,
         browsers: Browsers,
-        throttle: Throttle,
         *,
         issuer: str,
         resource: str,
@@ -48,16 +47,12 @@ class AuthorizeEndpoint:
         self._clients = provider.clients
         self._sdk = AuthorizationHandler(provider)
         self._browsers = browsers
-        self._throttle = throttle
         self._issuer = issuer
         self._resource = resource
         self._consent_url = consent_url
 
     async def handle(self, request: Request) -> Response:
         """Answer a request by GET or POST (RFC 6749 section 3.1)."""
-        wait = await self._throttle.wait_for("authorize", request)
-        if wait is not None:
-            return too_many(wait)
         try:
             parameters = forms.read_query(request) if request.method == "GET" else await forms.read_form(request)
         except Malformed as error:

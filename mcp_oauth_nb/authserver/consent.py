@@ -17,13 +17,12 @@ from starlette.responses import RedirectResponse, Response
 
 from ..errors import AccessDenied, McpOAuthError, StoreUnavailable, TransientError
 from . import forms, pages, redirects
-from .authorize import to_client, too_many
+from .authorize import to_client
 from .browsers import Browsers
 from .clients import Client
 from .federation import Upstream
 from .forms import Malformed, Parameters
 from .provider import FLOW_LIFETIME_SECONDS, Provider
-from .throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +37,18 @@ _STALE = "This request is no longer waiting, or belongs to another browser. Star
 class ConsentEndpoint:
     """Asks the person, sends them to GitHub, and the answer to the client."""
 
-    def __init__(
-        self, provider: Provider, upstream: Upstream, browsers: Browsers, throttle: Throttle, *, public_url: str
-    ):
+    def __init__(self, provider: Provider, upstream: Upstream, browsers: Browsers, *, public_url: str):
         self._clients = provider.clients
         self._grants = provider.grants
         self._vault = provider.grants.vault
         self._upstream = upstream
         self._browsers = browsers
-        self._throttle = throttle
         self._issuer = public_url
 
     # -- the page ------------------------------------------------------------------------------------------------
 
     async def ask(self, request: Request) -> Response:
         """GET /consent: show the page; or go on, where this browser has said yes to the same before."""
-        wait = await self._throttle.wait_for("authorize", request)
-        if wait is not None:
-            return too_many(wait)
         flow_id = request.query_params.get("flow", "")
         flow = await self._vault.get("flows", flow_id)
         client = await self._clients.get(flow["client_id"]) if flow is not None else None
@@ -130,9 +123,6 @@ class ConsentEndpoint:
 
     async def callback(self, request: Request) -> Response:
         """GET /oauth/callback: GitHub has sent the browser back."""
-        wait = await self._throttle.wait_for("authorize", request)
-        if wait is not None:
-            return too_many(wait)
         try:
             parameters = forms.read_query(request)
         except Malformed as error:

@@ -23,7 +23,7 @@ from .authorize import same_resource
 from .forms import Malformed, Parameters
 from .metadata import GRANT_TYPES
 from .provider import Provider
-from .throttle import RETRY_SECONDS, Throttle
+from .throttle import RETRY_SECONDS
 
 # RFC 6749 section 5.1.
 _NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -67,20 +67,16 @@ class BackChannel:
         options: what may be registered.
     """
 
-    def __init__(self, provider: Provider, throttle: Throttle, *, resource: str, options: ClientRegistrationOptions):
+    def __init__(self, provider: Provider, *, resource: str, options: ClientRegistrationOptions):
         self._authenticator = ClientAuthenticator(provider)
         self._tokens = StrictTokenHandler(provider, self._authenticator)
         self._revocation = RevocationHandler(provider, self._authenticator)
         self._registration = RegistrationHandler(provider, options)
         self._grants = provider.grants
-        self._throttle = throttle
         self._resource = resource
 
     async def token(self, request: Request) -> Response:
         """POST /token (RFC 6749 section 3.2)."""
-        wait = await self._throttle.wait_for("token", request)
-        if wait is not None:
-            return _slow_down(wait)
         try:
             form = await _credentials(request)
             self._check_grant(form)
@@ -116,9 +112,6 @@ class BackChannel:
 
     async def revoke(self, request: Request) -> Response:
         """POST /revoke (RFC 7009)."""
-        wait = await self._throttle.wait_for("token", request)
-        if wait is not None:
-            return _slow_down(wait)
         try:
             form = await _credentials(request)
         except Refused as refused:
@@ -138,9 +131,6 @@ class BackChannel:
 
     async def register(self, request: Request) -> Response:
         """POST /register (RFC 7591)."""
-        wait = await self._throttle.wait_for("register", request)
-        if wait is not None:
-            return _slow_down(wait)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _error("invalid_client_metadata", "The body must be application/json.")
         body = await request.body()
@@ -220,7 +210,8 @@ def unavailable() -> Response:
     return response
 
 
-def _slow_down(wait: int) -> Response:
+def slow_down(wait: int) -> Response:
+    """Ask a client for patience (RFC 6585 section 4)."""
     response = _error("temporarily_unavailable", f"Too many requests. Try again in {wait} seconds.", 429)
     response.headers["Retry-After"] = str(wait)
     return response

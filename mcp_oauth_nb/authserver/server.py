@@ -28,17 +28,17 @@ from ..config import Settings, current_settings
 from ..errors import McpOAuthError, StoreUnavailable
 from ..http import ClientFactory, default_client
 from . import metadata
-from .authorize import AuthorizeEndpoint, unavailable_page
+from .authorize import AuthorizeEndpoint, too_many, unavailable_page
 from .browsers import Browsers
 from .clients import ClientDirectory
 from .consent import ConsentEndpoint
 from .documents import CachedDocuments, DocumentFetcher
-from .endpoints import BackChannel, unavailable
+from .endpoints import BackChannel, slow_down, unavailable
 from .federation import Upstream, UpstreamTokens
 from .forms import MAX_BODY_BYTES
 from .grants import Grants
 from .provider import Provider
-from .throttle import Rates, Throttle
+from .throttle import Endpoint, Handler, Rates, Throttle
 from .vault import Vault
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,6 @@ _LAST_SAVE_SECONDS = 1.0
 
 # A store in memory forgets what was used longest ago rather than grow without end.
 _MOST_RECORDS = 100_000
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class AuthorizationServer:
@@ -139,21 +137,20 @@ class AuthorizationServer:
             token_bytes=token_bytes,
             clock=clock,
         )
-        throttle = Throttle(rates or Rates(), rate_storage)
+        self._throttle = Throttle(rates or Rates(), rate_storage)
         browsers = Browsers(secure=public_url.startswith("https://"), token_bytes=token_bytes)
         #: The metadata document (RFC 8414).
         self.metadata = metadata.describe(public_url, scopes=scopes, default_scopes=default_scopes)
         self._authorize = AuthorizeEndpoint(
             provider,
             browsers,
-            throttle,
             issuer=public_url,
             resource=self.resource,
             consent_url=public_url + CONSENT_PATH,
         )
-        self._consent = ConsentEndpoint(provider, upstream, browsers, throttle, public_url=public_url)
+        self._consent = ConsentEndpoint(provider, upstream, browsers, public_url=public_url)
         self._back = BackChannel(
-            provider, throttle, resource=self.resource, options=metadata.registration(scopes, default_scopes)
+            provider, resource=self.resource, options=metadata.registration(scopes, default_scopes)
         )
 
     @contextlib.asynccontextmanager
@@ -183,13 +180,13 @@ class AuthorizationServer:
         return [
             _for_clients(RFC8414_PATH, describe, "GET"),
             _for_clients(OIDC_PATH, describe, "GET"),
-            _for_browsers(AUTHORIZATION_PATH, self._authorize.handle, "GET", "POST"),
-            _for_browsers(CONSENT_PATH, self._consent.ask, "GET"),
-            _for_browsers(CONSENT_PATH, self._consent.decide, "POST"),
-            _for_browsers(CALLBACK_PATH, self._consent.callback, "GET"),
-            _for_clients(TOKEN_PATH, self._back.token, "POST"),
-            _for_clients(REGISTRATION_PATH, self._back.register, "POST"),
-            _for_clients(REVOCATION_PATH, self._back.revoke, "POST"),
+            self._for_browsers(AUTHORIZATION_PATH, self._authorize.handle, "GET", "POST"),
+            self._for_browsers(CONSENT_PATH, self._consent.ask, "GET"),
+            self._for_browsers(CONSENT_PATH, self._consent.decide, "POST"),
+            self._for_browsers(CALLBACK_PATH, self._consent.callback, "GET"),
+            self._for_programs(TOKEN_PATH, self._back.token, "token"),
+            self._for_programs(REGISTRATION_PATH, self._back.register, "register"),
+            self._for_programs(REVOCATION_PATH, self._back.revoke, "token"),
         ]
 
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -213,6 +210,14 @@ class AuthorizationServer:
         """
         return await self._upstream_tokens.get(access, rejected=rejected)
 
+    def _for_browsers(self, path: str, handler: Handler, *methods: str) -> Route:
+        handler = self._throttle.before(handler, "authorize", too_many)
+        app = request_response(_or_unavailable(handler, unavailable_page))
+        return Route(path, RequestBodyLimitMiddleware(app, MAX_BODY_BYTES), methods=list(methods))
+
+    def _for_programs(self, path: str, handler: Handler, counted_as: Endpoint) -> Route:
+        return _for_clients(path, self._throttle.before(handler, counted_as, slow_down), "POST")
+
     def __repr__(self) -> str:
         return f"AuthorizationServer({self.public_url!r})"
 
@@ -235,11 +240,6 @@ def _or_unavailable(handler: Handler, refuse: Callable[[], Response]) -> Handler
             return refuse()
 
     return guarded
-
-
-def _for_browsers(path: str, handler: Handler, *methods: str) -> Route:
-    app = request_response(_or_unavailable(handler, unavailable_page))
-    return Route(path, RequestBodyLimitMiddleware(app, MAX_BODY_BYTES), methods=list(methods))
 
 
 def _for_clients(path: str, handler: Handler, method: str) -> Route:

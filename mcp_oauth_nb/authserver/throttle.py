@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,12 +10,14 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ..rate_limits import client_address, counted_in_store, seconds_left
 
 #: When to come back, where the store does not answer and nobody can know.
 RETRY_SECONDS = 5
 
+Handler = Callable[[Request], Awaitable[Response]]
 Endpoint = Literal["authorize", "token", "register"]
 
 
@@ -59,6 +62,19 @@ class Throttle:
                 if not await self._limiter.hit(item, endpoint, address):
                     return await seconds_left(self._limiter, item, endpoint, address)
         return None
+
+    def before(self, handler: Handler, endpoint: Endpoint, refuse: Callable[[int], Response]) -> Handler:
+        """Let a handler answer only what is not one too many.
+
+        Args:
+            refuse: makes the answer, given the seconds to wait.
+        """
+
+        async def limited(request: Request) -> Response:
+            wait = await self.wait_for(endpoint, request)
+            return await handler(request) if wait is None else refuse(wait)
+
+        return limited
 
 
 def _items(text: str | None) -> list[RateLimitItem]:
