@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -200,6 +200,13 @@ async def test_a_loop_that_ends_in_mid_flight_gives_the_others_unreachable() -> 
     assert await flight.run(work) == "result 2"
 
 
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Collect the garbage of this test in this test: asyncio complains of a task that was abandoned when it goes."""
+    yield
+    gc.collect()
+
+
 def abandon(flight: SingleFlight[str], work: Work) -> asyncio.Task[str]:
     """Start the work on a loop that is then closed without a word to its tasks, as a careless script does."""
     loop = asyncio.new_event_loop()
@@ -209,6 +216,7 @@ def abandon(flight: SingleFlight[str], work: Work) -> asyncio.Task[str]:
     return task
 
 
+@pytest.mark.usefixtures("collected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_loop_closed_without_cancelling_its_tasks_does_not_block_the_next_call(
     caplog: pytest.LogCaptureFixture,
@@ -221,6 +229,7 @@ async def test_a_loop_closed_without_cancelling_its_tasks_does_not_block_the_nex
     del left_behind
 
 
+@pytest.mark.usefixtures("collected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_who_waits_for_a_loop_that_was_closed_is_told(caplog: pytest.LogCaptureFixture) -> None:
     flight, work = SingleFlight[str](), Work()
