@@ -16,6 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import scenarios
+import suite
 from client import METADATA_URL, open_browser, registered
 
 from mcp_oauth_nb import McpAuth
@@ -85,16 +87,13 @@ def problem(scenario: str, found: Found) -> str:
 
 def walk(*which: str) -> dict[str, Found]:
     """Let the suite run some scenarios with the debugger as the client."""
-    from run import CLIENT_MILLISECONDS, suite
-    from scenarios import CLIENT
-
     with tempfile.TemporaryDirectory() as written, tempfile.TemporaryDirectory() as locks:
         command = [sys.executable, HERE / "in_turn.py", locks, sys.executable, __file__, written]
         program = " ".join(map(str, command))
-        suite("client", "--command", program, "--timeout", str(CLIENT_MILLISECONDS), *which)
+        suite.run("client", "--command", program, "--timeout", str(suite.CLIENT_MILLISECONDS), *which)
         files = sorted(Path(written).iterdir())
         found = {path.stem.replace("_", "/"): Found(**json.loads(path.read_text(encoding="utf-8"))) for path in files}
-    return {name: one for name, one in found.items() if name not in CLIENT}
+    return {name: one for name, one in found.items() if name not in scenarios.CLIENT}
 
 
 def report() -> list[str]:

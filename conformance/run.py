@@ -6,12 +6,9 @@ installs the suite, and the Node that it needs, from npm packages into this dire
 
 from __future__ import annotations
 
-import re
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,19 +22,16 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import debugged  # noqa: E402
 import scenarios  # noqa: E402
-from report import Outcome, Run, between_markers, details, read, reasons, stale, totals  # noqa: E402
+import suite  # noqa: E402
+from report import Run, between_markers, details, reasons, stale, totals  # noqa: E402
 from signed_in import sign_in, with_token  # noqa: E402
 from test_serve_http import Person, Program  # noqa: E402
 
-SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 # Those that the suite has a frozen set of requirements for, and an auth suite.
 RECENT = REVISIONS[2:]
 
-# Generous: a client waits for its turn, and the machine may be busy.
-CLIENT_MILLISECONDS = 600_000
 SERVER_MILLISECONDS = 120_000
-RUN_SECONDS = 900
 
 RESULTS = """# The official conformance suite
 
@@ -78,53 +72,14 @@ Extensions that no requirement set names (`sep-2640-client-*`) are not run.
 """
 
 
-def install() -> None:
-    """Install the suite, once."""
-    manifest = HERE / "node_modules" / "@modelcontextprotocol" / "conformance" / "package.json"
-    if not manifest.exists() or f'"version": "{SUITE.rpartition("@")[2]}"' not in manifest.read_text(encoding="utf-8"):
-        # npm would look for a project in the directories above.
-        options = ["--prefix", str(HERE), "--no-audit", "--no-fund", "--no-save"]
-        subprocess.run(["npm", "install", *options, SUITE, "node@22"], check=True)
-
-
-def suite(*arguments: str, person: Person | None = None) -> tuple[list[Outcome], bool, str]:
-    """Run the suite to its end; open the URL that it prints for a person.
-
-    Returns:
-        what it found, whether it came to its end, and all that it said.
-    """
-    node = HERE / "node_modules" / ".bin" / "node"
-    program = HERE / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
-    with tempfile.TemporaryDirectory() as directory:
-        process = subprocess.Popen(
-            [str(node), str(program), *arguments, "--output-dir", directory],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            cwd=directory,
-        )
-        stopper = threading.Timer(RUN_SECONDS, process.terminate)
-        stopper.start()
-        said = ""
-        assert process.stdout is not None
-        for line in process.stdout:
-            said += line
-            if person is not None and (found := re.match(r"http://\S+/authorize\?\S+", line)):
-                person.open(found[0])
-        stopper.cancel()
-        process.wait()
-        return read(Path(directory), said)
-
-
 def clients() -> list[Run]:
     """Run everything that a client is measured by."""
 
     def run(how: str, revision: str, *arguments: str) -> Run:
         with tempfile.TemporaryDirectory() as locks:
             program = f"{sys.executable} {HERE / 'in_turn.py'} {locks} {sys.executable} {HERE / 'client.py'}"
-            command = ["client", "--command", program, "--timeout", str(CLIENT_MILLISECONDS)]
-            return done(Run("Client", how, revision, *suite(*command, *arguments), scenarios.CLIENT))
+            command = ["client", "--command", program, "--timeout", str(suite.CLIENT_MILLISECONDS)]
+            return done(Run("Client", how, revision, *suite.run(*command, *arguments), scenarios.CLIENT))
 
     old, middle, *recent = REVISIONS
     runs = [run("all scenarios", old, "--suite", "backcompat")]
@@ -138,7 +93,7 @@ def servers(program: Program) -> list[Run]:
 
     def run(how: str, revision: str, *arguments: str, url: str = program.url, excused: Mapping[str, str]) -> Run:
         command = ["server", "--url", f"{url}/mcp", "--timeout", str(SERVER_MILLISECONDS)]
-        return done(Run("Server", how, revision, *suite(*command, *arguments), excused, scenarios.HOLLOW))
+        return done(Run("Server", how, revision, *suite.run(*command, *arguments), excused, scenarios.HOLLOW))
 
     def everything(how: str, revision: str, excused: Mapping[str, str], url: str = program.url) -> Run:
         return run(how, revision, "--suite", "all", "--spec-version", revision, url=url, excused=excused)
@@ -170,7 +125,7 @@ def authorization_servers(program: Program) -> list[Run]:
 
     def run(revision: str) -> Run:
         arguments = ["--port", str(free_port()), "--spec-version", revision]
-        found = suite(*command, *arguments, person=Person())
+        found = suite.run(*command, *arguments, person=Person())
         return done(Run("Authorization server", "all scenarios", revision, *found))
 
     return [run(revision) for revision in REVISIONS]
@@ -194,7 +149,7 @@ def done(run: Run) -> Run:
 
 def main() -> None:
     """Run everything and keep it."""
-    install()
+    suite.install()
     runs = clients()
     with tempfile.TemporaryDirectory() as directory:
         program = Program(Path(directory))
@@ -204,7 +159,7 @@ def main() -> None:
             program.stop()
     table = totals(runs, REVISIONS)
     written = RESULTS.format(
-        suite=SUITE,
+        suite=suite.NAME,
         totals=table,
         details=details(runs),
         server=reasons(scenarios.SERVER),
