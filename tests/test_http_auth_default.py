@@ -11,13 +11,11 @@ from typing import Any
 
 import anyio
 import pytest
-from http_world import World
-from test_http_auth import served
+from http_world import World, served
 
 from mcp_oauth_nb import McpAuth, Session
 from mcp_oauth_nb.errors import ConfigurationError, SessionFailed
 from mcp_oauth_nb.http_auth import default_auth
-from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.session import _http_transport
 
 pytestmark = pytest.mark.anyio
@@ -41,13 +39,11 @@ BROWSER = "import sys, httpx; httpx.get(sys.argv[1], follow_redirects=True)"
 
 
 async def test_a_url_alone_authorizes_with_the_persons_browser_once_a_process(tmp_path: Path) -> None:
-    listener = listen(0)
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
     (tmp_path / "browser.py").write_text(BROWSER)
     # The standard library's own way to name a browser; with `&` it is not waited for.
     environment = {**os.environ, "BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s &"}
     with anyio.fail_after(40):
-        async with served(world, listener):
+        async with served(streams=True) as world:
             command = (sys.executable, "-c", PROGRAM, f"{world.origin}/mcp")
             process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, env=environment)
             output, _ = await process.communicate()
@@ -59,10 +55,8 @@ async def test_a_url_alone_authorizes_with_the_persons_browser_once_a_process(tm
 
 @pytest.mark.parametrize("auth", [False, None])
 async def test_who_wants_no_authorization_gets_the_servers_refusal_and_no_browser(auth: bool | None) -> None:
-    listener = listen(0)
-    world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", streams=True)
     with anyio.fail_after(20):
-        async with served(world, listener):
+        async with served(streams=True) as world:
             with pytest.raises(SessionFailed):
                 await Session.open(f"{world.origin}/mcp", auth=auth, loop="current")
     assert {one.path for one in world.seen} == {"/mcp"}
