@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from .callback import CallbackListener
 from .errors import SecurityError
+from .jupyterhub import FindHub, JupyterHub
 from .oauth_handler import OAuthHandler
 from .tokens import Token
 
@@ -22,15 +23,18 @@ async def login(
     open_browser: Opener | None = None,
     timeout: float = 300.0,
     scopes: tuple[str, ...] | None = None,
+    hub: FindHub = JupyterHub.here,
 ) -> Token:
     """Run the flow with a listener on 127.0.0.1, and keep the token in the handler's store.
 
     Args:
-        oauth: the handler; its `OAUTH_REDIRECT_URI` must be a loopback URI.
+        oauth: the handler; its `OAUTH_REDIRECT_URI` must be a loopback URI or, in a JupyterHub, one like
+            `https://hub.example/user/ada/proxy/PORT/callback`. It is used as it is, since the provider knows it.
         show: tells the person what to do, with the URL.
         open_browser: opens the URL; `webbrowser.open` if not given.
         timeout: seconds to wait for the person.
         scopes: what to ask for; the settings' scopes if not given.
+        hub: finds the JupyterHub that this runs in.
 
     Raises:
         NotConfigured: the client id or secret is missing.
@@ -38,9 +42,9 @@ async def login(
         ReauthorizeError: the person declined, or did not come back in time.
         SecurityError: the authorization URL is not one for a browser.
     """
-    async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback) as listener:
+    async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback, hub()) as listener:
         request = oauth.get_authorization_url(scopes=scopes, redirect_uri=listener.redirect_uri)
-        show(f"Open this address in a browser on this machine:\n\n  {request.url}\n")
+        show(listener.invitation(request.url))
         open_url(request.url, open_browser or webbrowser.open)
         response = await listener.wait(timeout)
     return await oauth.exchange_code_for_token(response.code, response.flow.pkce.code_verifier)

@@ -1,8 +1,8 @@
 """A listener on the loopback interface that catches the browser's redirect (RFC 8252 section 7.3).
 
 It runs in a thread of its own, answers on 127.0.0.1 only, and ends with the first callback that is genuine.
-What it serves says nothing that came from the request, and of the request only the query is read: behind a
-proxy its headers would be somebody's cookies.
+What it serves says nothing that came from the request, and of the request only the query and the Host are read:
+behind a proxy its other headers are somebody's cookies.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .errors import (
     ReauthorizeError,
     SecurityError,
 )
+from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at, listen
 
 T = TypeVar("T")
@@ -45,34 +46,47 @@ _NOBODY_CAME = (
     "Sign in again, and finish in the browser in time. If the browser is on another machine, the redirect cannot "
     "arrive here: paste its address, with `mcp-oauth-nb login --paste` or an `AuthorizePanel`."
 )
+_PROXY_DID_NOT_LEAD_HERE = (
+    "Sign in again, and finish in the browser in time. If it ended on an error page of the JupyterHub, your server "
+    "there has no jupyter-server-proxy: install it (pip install jupyter-server-proxy) where the server runs and "
+    "restart that, or paste the address of the page."
+)
+_OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
 
 
 class CallbackListener(Generic[T]):
     """Waits for one genuine callback: `async with CallbackListener(redirect_uri, read) as listener:`.
 
     Args:
-        redirect_uri: a loopback URI. Its path is served; without a port, a free one is taken.
+        redirect_uri: a loopback URI, or one that leads here through jupyter-server-proxy; see `jupyterhub.proxied`. Its
+            path is served; without a port, or with port 0, a free one is taken.
         read: verifies the callback's URL and returns what `wait()` returns. A `SecurityError` or `ProtocolError` means
             "not the callback that is waited for": the visitor gets a 400 and the wait goes on. The authorization
             server's own error ends it, an `OAuthErrorResponse` too.
+        hub: the JupyterHub that this runs in.
 
     Raises:
-        ConfigurationError: the URI is not `http://127.0.0.1[:port]/path`, or its port is taken.
+        ConfigurationError: the URI is neither `http://127.0.0.1[:port]/path` nor `https://.../proxy/PORT/path`, or its
+            port is taken.
     """
 
-    def __init__(self, redirect_uri: str, read: Callable[[str], T]):
-        parts = urlsplit(redirect_uri)
-        if not can_listen_at(redirect_uri):
+    def __init__(self, redirect_uri: str, read: Callable[[str], T], hub: JupyterHub | None = None):
+        parts, self._way = urlsplit(redirect_uri), proxied(redirect_uri)
+        if self._way is None and not can_listen_at(redirect_uri):
             raise ConfigurationError(
                 "OAUTH_REDIRECT_URI does not lead to this machine, so nobody can listen there.",
                 variables=("OAUTH_REDIRECT_URI",),
-                hint="Use http://127.0.0.1/callback, or paste the redirected URL instead.",
+                hint="Use http://127.0.0.1/callback, or paste the redirected URL instead. "
+                "In a JupyterHub, https://.../proxy/8765/callback leads here too.",
                 reference="RFC 8252 section 7.3",
             )
         self._host = parts.hostname
-        self._port = parts.port or 0
-        self._path = parts.path or "/"
+        self._port = self._way.port if self._way else parts.port or 0
+        self._path = self._way.path if self._way else parts.path or "/"
+        # Or the browser's own Host, which jupyter-server-proxy passes on.
+        self._names = _OWN_NAMES | {parts.hostname}
         self._read = read
+        self._hub = hub
         self._result: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -80,7 +94,15 @@ class CallbackListener(Generic[T]):
     @property
     def redirect_uri(self) -> str:
         """The URI to send along, with the port that is really listened on."""
-        return f"http://{self._host}:{self._port}{self._path}"
+        return self._way.at(self._port) if self._way else f"http://{self._host}:{self._port}{self._path}"
+
+    def invitation(self, url: str) -> str:
+        """Say to the person what to open, and whatever may keep the browser from coming back."""
+        far = self._way is not None or self._hub is not None
+        text = f"Open this address in a browser{'' if far else ' on this machine'}:\n\n  {url}\n"
+        if self._way is not None:
+            return f"{text}\nIt comes back through {urlsplit(self._way.base).netloc}, by jupyter-server-proxy.\n"
+        return f"{text}\n{self._hub.hint}\n" if self._hub is not None else text
 
     async def wait(self, timeout: float) -> T:
         """Return what `read` made of the callback.
@@ -96,7 +118,13 @@ class CallbackListener(Generic[T]):
             async with asyncio.timeout(timeout):
                 return await asyncio.wrap_future(self._result)
         except TimeoutError:
-            raise ReauthorizeError(f"No callback arrived within {timeout:g} seconds.", hint=_NOBODY_CAME) from None
+            raise ReauthorizeError(f"No callback arrived within {timeout:g} seconds.", hint=self._nobody_came) from None
+
+    @property
+    def _nobody_came(self) -> str:
+        if self._way is not None:
+            return _PROXY_DID_NOT_LEAD_HERE
+        return self._hub.hint if self._hub is not None else _NOBODY_CAME
 
     async def __aenter__(self) -> CallbackListener[T]:
         listener = listen(self._port, variable="OAUTH_REDIRECT_URI")
@@ -123,7 +151,17 @@ class CallbackListener(Generic[T]):
         self._server.should_exit = True
         await asyncio.to_thread(self._thread.join)
 
+    def _is_for_us(self, request: Request) -> bool:
+        """Whether a request came by a name that leads here; a page that had its own name bound to 127.0.0.1 did not."""
+        try:
+            # Without the port: a proxy in front may have another one.
+            return urlsplit(f"//{request.headers.get('host', '')}").hostname in self._names
+        except ValueError:
+            return False
+
     async def _callback(self, request: Request) -> Response:
+        if not self._is_for_us(request):
+            return _page(400, "Not the expected address", "Were you signing in? Copy this page's address and paste it.")
         if self._result.done():
             return _page(409, "Already done", "This sign-in has already been completed. You can close this window.")
         try:

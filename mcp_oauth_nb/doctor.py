@@ -13,6 +13,7 @@ from dotenv import find_dotenv
 from .clock import SystemClock, iso
 from .config import Settings
 from .errors import ConfigurationError
+from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at
 from .oauth_handler import OAuthHandler
 from .store import FileTokenStore
@@ -84,11 +85,16 @@ def _provider(settings: Settings) -> Finding:
 
 
 def _redirect(settings: Settings) -> Finding:
-    uri = settings.oauth_redirect_uri
+    uri, hub = settings.oauth_redirect_uri, JupyterHub.here()
+    if (way := proxied(uri)) is not None:
+        port = f"port {way.port}" if way.port else "any free port"
+        return Finding(True, "redirect", f"{uri} (through jupyter-server-proxy, {port})")
+    if hub is not None and can_listen_at(uri):
+        return Finding(True, "redirect", f"{uri} (in a JupyterHub)", hub.hint)
     if not can_listen_at(uri):
         return Finding(True, "redirect", f"{uri} (nobody can listen there: use login --paste)")
-    port = urlsplit(uri).port
-    return Finding(True, "redirect", f"{uri} ({f'port {port}' if port else 'any free port'})")
+    number = urlsplit(uri).port
+    return Finding(True, "redirect", f"{uri} ({f'port {number}' if number else 'any free port'})")
 
 
 def _token(settings: Settings) -> Finding:

@@ -6,6 +6,7 @@ import functools
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from mcp.client.auth.utils import is_valid_client_metadata_url
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
@@ -21,6 +22,7 @@ from .http_auth_redirect import Paste, Redirect
 from .http_auth_sdk_storage import GrantStorage, forget
 from .http_auth_storage import GrantStore, MemoryGrantStore
 from .http_transport import HttpTransport, TransportFactory
+from .jupyterhub import FindHub, JupyterHub
 from .trace import Trace
 
 
@@ -33,7 +35,8 @@ class McpAuth:
         client: a registration made beforehand. With a secret it must name the `issuer` that gave it.
         client_metadata_url: the client's id, for servers that take Client ID Metadata Documents.
         client_name: how the client registers itself, where it has to.
-        redirect_uri: where the browser comes back to: a loopback address, at a free port if it names none.
+        redirect_uri: where the browser comes back to: a loopback address, at a free port if it names none; or, in a
+            JupyterHub, `https://hub.example/user/ada/proxy/PORT/callback`, where 0 stands for a free port.
         paste: asks for the URL that the browser came back to, for a browser on another machine. It is awaited on
             the session's event loop, beside the listener; the first answer counts.
         show: tells the person what to do, with the URL.
@@ -44,6 +47,8 @@ class McpAuth:
         listen: wait for the browser at the redirect URI. Without it only `paste` is asked, and no port is opened.
         token_bytes: the source of randomness for `state` and the code verifier; a lab passes a seeded one.
         resolver: finds the addresses of the hosts that a server on the internet leads to, which must be there too.
+        hub: finds the JupyterHub that this runs in. A client that registers itself comes back through it; one that is
+            known already comes back to `redirect_uri`, or where it is registered.
     """
 
     store: GrantStore = field(default_factory=MemoryGrantStore)
@@ -60,6 +65,7 @@ class McpAuth:
     listen: bool = True
     token_bytes: Callable[[int], bytes] = secrets.token_bytes
     resolver: Resolver = resolve
+    hub: FindHub = JupyterHub.here
 
     def __post_init__(self) -> None:
         if self.client is not None and self.client.client_secret and not self.client.issuer:
@@ -99,14 +105,25 @@ class McpAuth:
 
     def redirect(self) -> Redirect:
         """Make the way through the browser for one connection."""
-        return Redirect(
-            self.redirect_uri,
-            paste=self.paste,
-            show=self.show,
-            open_browser=self.open_browser,
-            timeout=self.timeout,
-            listen=self.listen,
-        )
+        return Redirect(self.way_back(), **self.redirect_options())
+
+    def way_back(self) -> str:
+        """Return the redirect URI to listen at: through the hub, if there is one and the client registers itself."""
+        hub = self.hub()
+        # The document of a client with a metadata URL is published, and says where it comes back to.
+        known = self.client is not None or self.client_metadata_url is not None
+        return self.redirect_uri if hub is None or known or not self.listen else hub.proxied(self.redirect_uri)
+
+    def redirect_options(self) -> dict[str, Any]:
+        """Return the arguments of a `Redirect` beside its URI."""
+        return {
+            "paste": self.paste,
+            "show": self.show,
+            "open_browser": self.open_browser,
+            "timeout": self.timeout,
+            "listen": self.listen,
+            "hub": self.hub(),
+        }
 
     def transport(self, url: str, trace: Trace | None = None) -> HttpTransport:
         """Make the MCP transport for one connection to the MCP server at `url`.

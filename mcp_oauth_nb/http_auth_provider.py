@@ -226,6 +226,10 @@ class AuthProvider(GrantProvider):
         self.context.client_metadata.redirect_uris = [AnyUrl(await self._listen(str(uris[0]) if uris else None))]
 
     async def _listen(self, registered: str | None) -> str:
+        here = self._registered_here(self.context.client_info)
+        if registered is not None and here and self._redirect.leads_elsewhere(registered):
+            # The same store, in a JupyterHub and out of it.
+            self.context.client_info = registered = None
         if registered is not None:
             try:
                 # Not every server knows that a loopback redirect may change its port (RFC 8252 section 7.3).

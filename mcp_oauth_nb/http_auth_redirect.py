@@ -1,4 +1,4 @@
-"""Sends a person to the authorization server and waits for the answer: by loopback listener, or pasted."""
+"""Sends a person to the authorization server and waits for the answer: by listener, here or in a hub, or pasted."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .errors import (
     ReauthorizeError,
     StateMismatch,
 )
+from .jupyterhub import JupyterHub, proxied
 from .redaction import remember
 
 #: Given the authorization URL, returns the URL that the browser was redirected to.
@@ -42,12 +43,13 @@ class Redirect:
     """One authorization's way through the browser: `start` it, and `stop` it whatever happens.
 
     Args:
-        redirect_uri: a loopback URI to listen at, or any URI if there is `paste`.
+        redirect_uri: a URI to listen at, see `CallbackListener`; or any URI if there is `paste`.
         paste: asks the person for the redirected URL, on the session's event loop; the first answer counts.
         show: tells the person what to do, with the URL.
         open_browser: opens the URL; `webbrowser.open` if not given.
         timeout: seconds to wait for the person.
         listen: without it no port is opened, and only `paste` is asked.
+        hub: the JupyterHub that this runs in.
 
     Attributes:
         answered: the authorization server has sent the person back, with a yes or a no.
@@ -62,6 +64,7 @@ class Redirect:
         open_browser: Opener | None,
         timeout: float,
         listen: bool = True,
+        hub: JupyterHub | None = None,
     ):
         self._redirect_uri = redirect_uri
         self._paste = paste
@@ -69,6 +72,7 @@ class Redirect:
         self._open_browser = open_browser or webbrowser.open
         self._timeout = timeout
         self._listens = listen
+        self._hub = hub
         self._check_issuer: CheckIssuer = lambda iss: None
         self._url = ""
         self.answered = False
@@ -87,13 +91,18 @@ class Redirect:
         if not self._listens:
             return uri
         try:
-            listener = CallbackListener(uri, self._read)
+            listener = CallbackListener(uri, self._read, self._hub)
         except ConfigurationError:
             if self._paste is None:
                 raise
             return uri  # somewhere else, where the person copies the address from
         self._listener = await listener.__aenter__()
         return listener.redirect_uri
+
+    def leads_elsewhere(self, registered: str) -> bool:
+        """Whether an earlier registration has the browser come back another way: through a JupyterHub, or not."""
+        now, then = proxied(self._redirect_uri), proxied(registered)
+        return self._listens and (now and now.base) != (then and then.base)
 
     async def stop(self) -> None:
         """Release the port."""
@@ -113,7 +122,8 @@ class Redirect:
         self._url, self._check_issuer, self.answered = url, check_issuer, False
         remember(self._state)
         open_url(url, lambda address: True)  # checked before it is shown to anybody
-        self._show(f"Open this address in a browser{' on this machine' if self._listener else ''}:\n\n  {url}\n")
+        invited = self._listener.invitation(url) if self._listener else f"Open this address in a browser:\n\n  {url}\n"
+        self._show(invited)
         open_url(url, self._open_browser)
 
     async def answer(self) -> AuthorizationCodeResult:

@@ -247,6 +247,7 @@ class HttpLab:
             carrier=self._carrier(),
             token_bytes=self._random("client"),
             resolver=resolve,
+            hub=lambda: None,
         )
 
     def _settings(self, changes: dict[str, Any]) -> Settings:

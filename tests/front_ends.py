@@ -55,13 +55,14 @@ class FrontEnds:
 
     Args:
         directory: for its files, and for everything that it wants to keep: people's own settings stay out of it.
+        options: further ones of the server.
 
     Attributes:
         notebooks: where it finds notebooks.
         url: where it is.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, *options: str):
         self.notebooks = directory / "notebooks"
         self._runtime = directory / "runtime"
         settings = directory / "app-settings"
@@ -72,10 +73,10 @@ class FrontEnds:
         # A port that is taken meanwhile is no harm: the server then looks for the next.
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        options = [f"--port={port}", "--no-browser", "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token="]
-        options += ["--allow-root", f"--ServerApp.root_dir={self.notebooks}", f"--LabApp.app_settings_dir={settings}"]
+        own = [f"--port={port}", "--no-browser", "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token="]
+        own += ["--allow-root", f"--ServerApp.root_dir={self.notebooks}", f"--LabApp.app_settings_dir={settings}"]
         self._process = subprocess.Popen(
-            [str(python_of_front_ends()), "-m", "jupyterlab", *options],
+            [str(python_of_front_ends()), "-m", "jupyterlab", *own, *options],
             env=self._environment(directory),
             cwd=self.notebooks,
             stdout=self._log,
@@ -145,9 +146,9 @@ class FrontEnds:
 
 
 @contextmanager
-def started(directory: Path) -> Iterator[FrontEnds]:
+def started(directory: Path, *options: str) -> Iterator[FrontEnds]:
     """Start the server, and end it."""
-    front_ends = FrontEnds(directory)
+    front_ends = FrontEnds(directory, *options)
     try:
         yield front_ends
     finally:

@@ -246,6 +246,7 @@ class World:
     def auth(self, person: Person | None = None, **options: Any) -> McpAuth:
         """A client that knows this world."""
         given = {"show": str, "open_browser": (person or Person(self)).open, "timeout": 10, "carrier": self.carrier}
+        given |= {"hub": lambda: None}
         return McpAuth(clock=self.clock, **{**given, **options})
 
     def count(self, path: str, grant: str | None = None) -> int:
@@ -285,12 +286,21 @@ class Person:
     Args:
         change: what happens to the callback's address on the way.
         comes_back: visits the callback at all.
+        browser: what visits it.
     """
 
-    def __init__(self, world: World, *, change: Callable[[str], str] = str, comes_back: bool = True):
+    def __init__(
+        self,
+        world: World,
+        *,
+        change: Callable[[str], str] = str,
+        comes_back: bool = True,
+        browser: Callable[[], httpx.AsyncClient] = httpx.AsyncClient,
+    ):
         self.world = world
         self.change = change
         self.comes_back = comes_back
+        self.browser = browser
         self.urls: list[str] = []
         self.pages: list[httpx.Response] = []
         self._visits: set[asyncio.Task[None]] = set()
@@ -310,7 +320,7 @@ class Person:
 
     async def _go(self, url: str) -> None:
         callback = await self.follow(url)
-        async with httpx.AsyncClient() as browser:
+        async with self.browser() as browser:
             self.pages.append(await browser.get(callback))
 
 

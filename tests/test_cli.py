@@ -213,6 +213,9 @@ def test_the_doctor_names_a_bad_variable(home: Path, monkeypatch: pytest.MonkeyP
         ("OAUTH_REDIRECT_URI", "https://hub.example/cb", "login --paste"),
         ("OAUTH_REDIRECT_URI", "http://[::1]/cb", "login --paste"),
         ("OAUTH_REDIRECT_URI", "http://127.0.0.1:8765/callback", "port 8765"),
+        ("OAUTH_REDIRECT_URI", "https://hub.example/user/ada/proxy/8765/callback", "jupyter-server-proxy, port 8765"),
+        ("OAUTH_REDIRECT_URI", "https://hub.example/user/ada/proxy/0/callback", "jupyter-server-proxy, any free port"),
+        ("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/", "https://YOUR-HUB/user/ada/proxy/8765/callback"),
     ],
 )
 def test_the_doctor_judges_the_settings(

@@ -34,6 +34,7 @@ LAYERS = [
         "config",
         "single_flight",
         "loopback",
+        "jupyterhub",
         "jwt_view",
         "dotenv_text",
         "checks",

@@ -118,12 +118,4 @@ class GatedAuth(McpAuth):
     def redirect(self) -> Redirect:
         """See `McpAuth`."""
         assert self.flow is not None, "made by `of`"
-        return GatedRedirect(
-            self.flow.run,
-            self.redirect_uri,
-            paste=self.paste,
-            show=self.show,
-            open_browser=self.open_browser,
-            timeout=self.timeout,
-            listen=self.listen,
-        )
+        return GatedRedirect(self.flow.run, self.way_back(), **self.redirect_options())

@@ -18,6 +18,7 @@ from traitlets import Enum, HasTraits, Unicode
 
 from ..browser_login import open_url
 from ..errors import McpOAuthError
+from ..jupyterhub import FindHub, JupyterHub, way_back
 from ..loops import run
 from ..oauth_handler import OAuthHandler
 from ..redaction import scrub
@@ -107,6 +108,7 @@ class AuthorizePanel:
     Args:
         oauth: the handler that keeps the token.
         scopes: what to ask for; the settings' scopes if not given.
+        hub: finds the JupyterHub that this runs in.
 
     Attributes:
         model: the `AuthorizeModel` that is shown.
@@ -116,11 +118,12 @@ class AuthorizePanel:
         widget: all of it, to be put into another layout.
     """
 
-    def __init__(self, oauth: OAuthHandler, *, scopes: tuple[str, ...] | None = None):
+    def __init__(self, oauth: OAuthHandler, *, scopes: tuple[str, ...] | None = None, hub: FindHub = JupyterHub.here):
+        self._hub = hub
         self.model = AuthorizeModel(oauth, scopes=scopes)
         self.field = ipywidgets.Password(
             description="Redirected address",
-            placeholder="http://127.0.0.1/callback?code=...",
+            placeholder=f"{oauth.settings.oauth_redirect_uri}?code=...",
             style={"description_width": "initial"},
             layout={"width": "40em", "max_width": "100%"},
         )
@@ -143,7 +146,7 @@ class AuthorizePanel:
 
     def _render(self, _: Any = None) -> None:
         done = self.model.state == "done"
-        self._link.value = _link(self.model.url)
+        self._link.value = _link(self.model.url, self._hub())
         self._status.value = _status(self.model)
         self.field.disabled = done
         self.button.disabled = done or not self.field.value.strip()
@@ -168,13 +171,13 @@ _TEXT = "margin:0;line-height:1.5"
 _LINK = "color:var(--jp-content-link-color,#0969da);text-decoration:underline"
 
 
-def _link(url: str) -> str:
+def _link(url: str, hub: JupyterHub | None) -> str:
     if not url:
         return ""
     return (
         f"<p style='{_TEXT}'><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer' style='{_LINK}'>"
-        f"Sign in at {html.escape(urlsplit(url).netloc)}</a> (opens a new tab). After you have authorized, the browser "
-        "may show an error page: copy its whole address and paste it here.</p>"
+        f"Sign in at {html.escape(urlsplit(url).netloc)}</a> (opens a new tab). {html.escape(way_back(url, hub))} "
+        "It may show an error page there: copy its whole address and paste it here.</p>"
     )
 
 

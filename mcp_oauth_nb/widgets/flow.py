@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..debugger import FlowRun
 from ..debugger.export import FORMATS, export
 from ..errors import McpOAuthError
+from ..jupyterhub import FindHub, JupyterHub, way_back
 from . import flow_view, panel
 from .flow_model import FlowModel
 from .panel import Html, Panel
@@ -47,6 +48,7 @@ class FlowPanel(Panel):
 
     Args:
         run: what is stepped.
+        hub: finds the JupyterHub that this runs in.
 
     Attributes:
         run: what is stepped.
@@ -70,8 +72,9 @@ class FlowPanel(Panel):
 
     by_code: ClassVar[str] = "await debug.step()"
 
-    def __init__(self, run: FlowRun):
+    def __init__(self, run: FlowRun, *, hub: FindHub = JupyterHub.here):
         self.run = run
+        self._hub = hub
         self.model = FlowModel(run)
         self.next = _button("Next step", "Send what is pending", primary=True)
         self.to_end = _button("Run to the end", "Step until nothing is left to send")
@@ -238,7 +241,8 @@ class FlowPanel(Panel):
         self._link.value = (
             f"<p role='status' style='margin:0'><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer' "
             f"style='color:{panel.LINK};text-decoration:underline'>Sign in at {html.escape(urlsplit(url).netloc)}</a> "
-            "(opens a new tab). The run goes on when the browser comes back.</p>"
+            f"(opens a new tab). {html.escape(way_back(url, self._hub()))} The run goes on then, or with a pasted "
+            "address.</p>"
             if url
             else ""
         )
