@@ -135,9 +135,9 @@ def login(paste: bool, timeout: float) -> None:
     from .browser_login import login as run_login
     from .config import Settings
     from .oauth_handler import OAuthHandler
-    from .store import FileTokenStore
+    from .store_choice import chosen_store
 
-    store = FileTokenStore()
+    store = chosen_store()
     oauth = OAuthHandler(settings=Settings(), store=store)
 
     async def run() -> None:
@@ -152,7 +152,7 @@ def login(paste: bool, timeout: float) -> None:
         await oauth.complete_authorization(click.prompt(label, hide_input=hidden))
 
     asyncio.run(run())
-    click.echo(f"Signed in: {oauth.token!r}\nStored in {store.path}")
+    click.echo(f"Signed in: {oauth.token!r}\nStored in {store.place}")
 
 
 @main.command()
@@ -160,9 +160,9 @@ def logout() -> None:
     """Revoke the stored token at the provider and forget it."""
     from .config import Settings
     from .oauth_handler import OAuthHandler
-    from .store import FileTokenStore
+    from .store_choice import chosen_store
 
-    oauth = OAuthHandler(settings=Settings(), store=FileTokenStore())
+    oauth = OAuthHandler(settings=Settings(), store=chosen_store())
     if oauth.token is None:
         click.echo("There is no stored token.")
         return

@@ -16,7 +16,7 @@ from .errors import ConfigurationError
 from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at
 from .oauth_handler import OAuthHandler
-from .store import FileTokenStore
+from .store_choice import chosen_store
 
 _PACKAGES = ("mcp-oauth-nb", "mcp", "httpx", "pydantic", "ipywidgets", "ipykernel", "nbval", "pytest")
 
@@ -99,12 +99,12 @@ def _redirect(settings: Settings) -> Finding:
 
 def _token(settings: Settings) -> Finding:
     try:
-        store = FileTokenStore()
+        store = chosen_store()
         token = OAuthHandler(settings=settings, store=store).token
     except ConfigurationError as error:
         return Finding(False, "token", error.message, error.hint)
     if token is None:
-        return Finding(True, "token", f"none in {store.path}; mcp-oauth-nb login gets one")
+        return Finding(True, "token", f"none in {store.place}; mcp-oauth-nb login gets one")
     if token.is_expired(SystemClock().now()) and token.refresh_token is None:
         return Finding(False, "token", f"expired at {iso(token.expires_at or 0)}", "Sign in again: mcp-oauth-nb login")
     return Finding(True, "token", repr(token))

@@ -9,7 +9,7 @@ from .config import Settings
 from .oauth_handler import OAuthHandler
 from .redaction import scrub
 from .server import build_server, log_authorization_metadata
-from .store import FileTokenStore
+from .store_choice import chosen_store
 
 # Libraries that report every request at INFO. With LOG_LEVEL=DEBUG they may.
 _CHATTY = ("httpx", "mcp")
@@ -41,5 +41,5 @@ def serve_stdio(settings: Settings) -> None:
     """Serve until the client closes stdin. Without credentials the server runs, and says so when called."""
     configure_logging(settings)
     log_authorization_metadata(settings)
-    oauth = OAuthHandler(settings=settings, store=FileTokenStore())
+    oauth = OAuthHandler(settings=settings, store=chosen_store())
     build_server(oauth).run("stdio")

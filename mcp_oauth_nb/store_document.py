@@ -56,6 +56,9 @@ class DocumentStore(ABC, Generic[V]):
     A document that cannot be parsed counts as signed out. A place that cannot be written costs a warning: the values
     stay in memory, and are written as soon as it can be.
 
+    Attributes:
+        place: as given.
+
     Every method may raise:
         ConfigurationError: the document is encrypted, and not with this key. It stays as it is.
     """
@@ -63,7 +66,7 @@ class DocumentStore(ABC, Generic[V]):
     def __init__(
         self, place: str, lock: ProcessLock, parse: Callable[[dict[str, Any]], V], noun: str, seal: Seal | None = None
     ):
-        self._place = place
+        self.place = place
         self._among_processes = lock
         self._parse = parse
         self._noun = noun
@@ -93,7 +96,7 @@ class DocumentStore(ABC, Generic[V]):
             try:
                 return self._read()
             except OSError as error:
-                log.warning("The token store %s cannot be read (%s).", self._place, error.strerror)
+                log.warning("The token store %s cannot be read (%s).", self.place, error.strerror)
                 return {key: value for key, value in self._unwritten.items() if value is not None}
 
     def load(self, key: TokenKey) -> V | None:
@@ -142,7 +145,7 @@ class DocumentStore(ABC, Generic[V]):
                 self._put(self._document(self._read()))
         except OSError as error:
             text = "The token store %s cannot be written (%s); tokens are kept in memory."
-            log.warning(text, self._place, error.strerror)
+            log.warning(text, self.place, error.strerror)
             return None
         self._unwritten.clear()
         return True
@@ -155,7 +158,7 @@ class DocumentStore(ABC, Generic[V]):
                 values[_key(entry["key"])] = self._parse(entry[self._noun])
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ProtocolError, RecursionError):
             # Nothing of the content goes into the log: it may be half a token.
-            log.warning("The token store %s is damaged and counts as empty: sign in again.", self._place)
+            log.warning("The token store %s is damaged and counts as empty: sign in again.", self.place)
             values = {}
         for key, value in self._unwritten.items():
             if value is None:
@@ -180,14 +183,14 @@ class DocumentStore(ABC, Generic[V]):
     def _wrong_key(self) -> ConfigurationError:
         has = "no key is set" if self._seal is None else "the key is another one"
         return ConfigurationError(
-            f"The token store {self._place} is encrypted, and {has}.",
+            f"The token store {self.place} is encrypted, and {has}.",
             variables=(KEY_VARIABLE,),
             hint=f"Set {KEY_VARIABLE} to the key that it was written with. "
             "If that is lost, delete the store and sign in again.",
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._place!r})"
+        return f"{type(self).__name__}({self.place!r})"
 
 
 def seal_of(key: str | bytes | None, noun: str) -> Seal | None:

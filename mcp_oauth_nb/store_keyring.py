@@ -103,7 +103,7 @@ class KeyringStore(DocumentStore[V]):
             self._remove(copy, len(parts))
             self._remove(other, 0)
         except OSError as error:
-            log.warning("What %s had before is still there (%s), until the next change.", self._place, error.strerror)
+            log.warning("What %s had before is still there (%s), until the next change.", self.place, error.strerror)
 
     def _remove(self, copy: str, first: int) -> None:
         end = first

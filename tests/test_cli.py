@@ -168,6 +168,44 @@ async def test_login_by_pasting_stores_the_token_and_shows_no_secret(
     assert served(home, "mcp_oauth_nb", "logout").stdout == "There is no stored token.\n"
 
 
+FOLDER_KEYRING = """
+from keyrings import FolderKeyring
+
+
+class Keyring(FolderKeyring):
+    def __init__(self):
+        super().__init__("keyring")
+"""
+
+
+def test_all_commands_use_the_keyring_if_the_variable_says_so(home: Path, program: MockProgram) -> None:
+    (home / "browser.py").write_text(BROWSER)
+    (home / "folder_keyring.py").write_text(FOLDER_KEYRING)
+    given = {
+        "BROWSER": f"{sys.executable} {home / 'browser.py'} %s",
+        "TOKEN_STORE": "keyring",
+        "PYTHON_KEYRING_BACKEND": "folder_keyring.Keyring",
+        "PYTHONPATH": os.pathsep.join([str(home), str(Path(__file__).parent)]),
+        **program.settings,
+    }
+    ended = served(home, "mcp_oauth_nb", "login", "--timeout", "20", **given)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Stored in mcp-oauth-nb in Keyring" in ended.stdout
+    assert "gho_" in "".join(path.read_text("utf-16-le") for path in (home / "keyring").iterdir())
+    assert not (home / "data" / "mcp-oauth-nb" / "tokens.json").exists()
+    assert "token: Token(gho_****" in served(home, "mcp_oauth_nb", "doctor", **given).stdout
+    assert served(home, "mcp_oauth_nb", "logout", **given).stdout == "Revoked and forgotten.\n"
+    assert "token: none in mcp-oauth-nb in Keyring" in served(home, "mcp_oauth_nb", "doctor", **given).stdout
+
+
+@pytest.mark.parametrize("command", ["login", "logout", "serve"])
+def test_a_token_store_that_is_none_is_one_clear_message(home: Path, command: str) -> None:
+    ended = served(home, "mcp_oauth_nb", command, TOKEN_STORE="cloud")
+    assert ended.returncode == 1
+    assert "TOKEN_STORE is neither `file` nor `keyring`." in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 BROWSER = """
 import asyncio, sys, httpx
 from mcp_oauth_nb.mock_github import Autopilot

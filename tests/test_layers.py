@@ -50,6 +50,7 @@ LAYERS = [
         "store_file",
         "store_keyring",
         "store",
+        "store_choice",
         "shared_store",
         "diagram_layout",
         "diagram_svg",

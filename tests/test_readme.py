@@ -17,7 +17,7 @@ from typing import Any
 import click
 import pytest
 
-from mcp_oauth_nb import cli, debug_command, shared_store, store_document
+from mcp_oauth_nb import cli, debug_command, shared_store, store_choice, store_document
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.debugger.export import FORMATS
 
@@ -126,7 +126,8 @@ def test_the_env_example_names_every_variable_with_its_default() -> None:
 def test_the_variables_beside_the_settings_are_those_that_the_code_reads() -> None:
     # Indented: the settings of the guide are the others.
     beside = re.findall(r"^#   ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert set(beside) == {shared_store.URL_VARIABLE, shared_store.KEY_VARIABLE, store_document.KEY_VARIABLE}
+    of_stores = {shared_store.URL_VARIABLE, shared_store.KEY_VARIABLE, store_document.KEY_VARIABLE}
+    assert set(beside) == {*of_stores, store_choice.VARIABLE}
     assert debug_command.SECRET_VARIABLE in README
 
 
