@@ -145,7 +145,7 @@ def measure(options: argparse.Namespace, directory: Path) -> Counts:
     try:
 
         def bound_to_end(user: str, why: str) -> bool:
-            return counts.ended(user, why, bound=world.took_along(user))
+            return counts.ended(user, why, bound=world.reached_nobody(user))
 
         callers = [Caller(number, user, world.url, counts, bound_to_end) for number, user in enumerate(users)]
         asyncio.run(Run(world, callers, counts, seconds=options.seconds, pause=options.pause, seed=options.seed).all())

@@ -43,8 +43,8 @@ class Counts:
         wrong: answers that are not the session's own, and errors that nobody declared.
         lost: why grants ended although nobody ended them, by user.
         misplaced: tokens that one session got or sent, and another had before.
-        taken_along: users whose grant a killed worker took along: GitHub had used their refresh token up, and what
-            came for it was in that worker alone.
+        reached_nobody: users whose grant nobody could keep: GitHub had used their refresh token up, and what it gave
+            for it reached no worker, or one that was killed before the store had it.
         refreshes: answers of the token endpoint to refresh tokens, by what they were.
         upstream_refreshes: tokens that GitHub gave for a refresh token.
         faults: requests to GitHub that were hit by bad weather.
@@ -55,7 +55,7 @@ class Counts:
     wrong: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     misplaced: list[str] = field(default_factory=list)
-    taken_along: set[str] = field(default_factory=set)
+    reached_nobody: set[str] = field(default_factory=set)
     refreshes: Counter[str] = field(default_factory=Counter)
     upstream_refreshes: int = 0
     faults: int = 0
@@ -88,10 +88,10 @@ class Counts:
     def ended(self, user: str, why: str, *, bound: bool) -> bool:
         """Note that a session cannot go on without its person; `bound` to, and returned, if nobody could help it."""
         if bound:
-            self.taken_along.add(user)
-        elif user not in self.taken_along:
+            self.reached_nobody.add(user)
+        elif user not in self.reached_nobody:
             self.lost.setdefault(user, why)
-        return user in self.taken_along
+        return user in self.reached_nobody
 
     # -- afterwards ------------------------------------------------------------------------------------------------
 
@@ -115,7 +115,10 @@ class Counts:
             Row("wrong answers", str(len(self.wrong)), "0"),
             Row("tokens lost", str(len(self.lost)), "0"),
             Row("tokens at the wrong user", str(len(self.misplaced)), "0"),
-            Row("signed in again: a killed worker alone had what GitHub had just given", str(len(self.taken_along))),
+            Row(
+                "signed in again: what GitHub gave for a refresh token reached no worker that lived",
+                str(len(self.reached_nobody)),
+            ),
             Row("calls, and how many were answered", f"{len(self.calls)}, {answered}"),
             Row("declared errors", _listed(errors)),
             Row("refreshes of our tokens, by answer", _listed(self.refreshes)),

@@ -44,7 +44,7 @@ class Caller:
         user: who signs in; every answer must be theirs.
         url: of the MCP endpoint.
         counts: what it saw goes there.
-        bound_to_end: says whether a grant had to end, as all do that a killed worker took along, and notes it.
+        bound_to_end: says whether a grant had to end, because GitHub's token reached nobody, and notes it.
     """
 
     def __init__(self, number: int, user: str, url: str, counts: Counts, bound_to_end: Callable[[str, str], bool]):

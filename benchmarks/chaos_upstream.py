@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import threading
@@ -27,6 +26,7 @@ FAULTS: dict[str, FaultOptions] = {
 }
 LATE_SECONDS = (0.2, 1.5)
 # The person's pages are left alone: nobody signs in during the storm.
+_TOKEN = re.compile(r'"access_token":"([^"]+)"')
 _BACK_CHANNEL = re.compile(r"/api/v3/|/login/oauth/access_token")
 
 
@@ -55,6 +55,7 @@ class Upstream:
         self._change = threading.Event()
         self.hits = 0
         self._seen: set[str] = set()
+        self._undelivered: set[str] = set()
         self._server = uvicorn_server(self)
         self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
@@ -94,6 +95,10 @@ class Upstream:
         """Say whether a token was ever presented here."""
         return token.access_token in self._seen
 
+    def found_nobody(self, token: IssuedToken) -> bool:
+        """Say whether whoever asked for a token had hung up when it was ready."""
+        return token.access_token in self._undelivered
+
     def stop(self) -> None:
         """End it."""
         self.weather()
@@ -106,6 +111,13 @@ class Upstream:
             await self.github.app(scope, receive, send)
             return
         self._note(scope)
+        if scope["path"].endswith("/access_token"):
+            request = await _whole(receive)
+            await self._hit(scope, _replayed(request, receive), self._watched(receive, send))
+        else:
+            await self._hit(scope, receive, send)
+
+    async def _hit(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = self._random.choice(self._kinds) if self._kinds else None
         if kind is None:
             await self.github.app(scope, receive, send)
@@ -116,7 +128,7 @@ class Upstream:
             if await self._hung_up(receive):
                 # What nobody waits for is not done: no refresh token is used up by it.
                 return
-            receive = _replayed(request)
+            receive = _replayed(request, receive)
         elif kind == "slow":
             await anyio.sleep(self._random.uniform(*LATE_SECONDS))
         await Faulty(self.github.app, _Next(kind), "api")(scope, receive, send)  # type: ignore[arg-type]
@@ -124,6 +136,19 @@ class Upstream:
     def _note(self, scope: Scope) -> None:
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         self._seen.add(authorization.partition(" ")[2])
+
+    def _watched(self, receive: Receive, send: Send) -> Send:
+        """Note the tokens that are sent to nobody."""
+
+        async def watched(message: Message) -> None:
+            gone = False
+            with anyio.move_on_after(0.001):
+                gone = (await receive())["type"] == "http.disconnect"
+            if gone:
+                self._undelivered.update(_TOKEN.findall(message.get("body", b"").decode("latin-1")))
+            await send(message)
+
+        return watched
 
     async def _hung_up(self, receive: Receive) -> bool:
         """Wait for other weather, or until the server hangs up; say whether it did."""
@@ -153,8 +178,10 @@ async def _whole(receive: Receive) -> list[Message]:
     return messages
 
 
-def _replayed(messages: list[Message]) -> Receive:
-    queue: asyncio.Queue[Message] = asyncio.Queue()
-    for message in messages:
-        queue.put_nowait(message)
-    return queue.get
+def _replayed(messages: list[Message], later: Receive) -> Receive:
+    waiting = list(messages)
+
+    async def receive() -> Message:
+        return waiting.pop(0) if waiting else await later()
+
+    return receive

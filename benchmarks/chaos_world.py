@@ -15,7 +15,7 @@ from workers_world import Proxy, Redis, Worker  # noqa: E402
 
 WORKERS = 2
 #: Seconds that a worker waits for GitHub; the default of 30 would outlast every stall.
-API_TIMEOUT = 3
+API_TIMEOUT = 5
 TOKEN_LIFETIME = 16
 UPSTREAM_TOKEN_LIFETIME = 24
 # What GitHub issued this long before a kill, and nobody ever used, was on its way to the store.
@@ -61,16 +61,17 @@ class World:
         self.workers[number].kill()
         self._kills.append(time.time())
 
-    def took_along(self, user: str) -> bool:
-        """Say whether a killed worker alone had what GitHub gave for the user's refresh token.
+    def reached_nobody(self, user: str) -> bool:
+        """Say whether what GitHub gave last for the user's refresh token reached no worker, or one that was killed.
 
-        GitHub's refresh tokens work once. A worker that is killed between GitHub's answer and the store's leaves a
-        used one behind, and nobody can do anything about it but sign in again.
+        GitHub's refresh tokens work once. A worker that is killed between GitHub's answer and the store's, or has given
+        up when that comes, leaves a used one behind, and nobody can do anything about it but sign in again.
         """
         token = self.upstream.newest_token(user)
         if token is None or token.id == token.family or self.upstream.was_used(token):
             return False
-        return any(-1 < killed - token.created_at < _ON_ITS_WAY_SECONDS for killed in self._kills)
+        killed = any(-1 < killed - token.created_at < _ON_ITS_WAY_SECONDS for killed in self._kills)
+        return killed or self.upstream.found_nobody(token)
 
     def stop(self) -> None:
         """End all of it."""
