@@ -62,10 +62,10 @@ def schedule(seconds: float, seed: int) -> list[Step]:
     minute = [
         weather(8, 5, "GitHub answers 500 and 502", "500", "502"),
         killed(17, 3, "a worker is killed and restarted", first),
-        weather(25, 4, "GitHub stalls", "stall"),
-        weather(33, 4, "GitHub limits and hangs up", "rate limit", "hang up"),
-        weather(41, 6, "GitHub is slow, stalls or fails", "slow", "stall", "500"),
-        killed(43, 3, "meanwhile the other worker is killed and restarted", second),
+        weather(25, 6, "GitHub stalls", "stall"),
+        weather(34, 4, "GitHub limits and hangs up", "rate limit", "hang up"),
+        weather(42, 5, "GitHub is slow, stalls or fails", "slow", "stall", "500"),
+        killed(44, 3, "meanwhile the other worker is killed and restarted", second),
         Step(52, 3, "Redis hangs", lambda world: world.redis.pause(), lambda world: world.redis.resume()),
     ]
     scale = seconds / 60
@@ -175,7 +175,7 @@ def report(options: argparse.Namespace, counts: Counts) -> str:
         )
         + "| what | measured | goal |",
         "|---|---|---|",
-        *(f"| {row.what} | {row.value} | {row.goal} |" for row in counts.rows()),
+        *(f"| {what} | {measured} | {goal} |" for what, measured, goal in counts.figures()),
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from report import Row
-
 OK = "ok"
+
+#: One line of the report: what was measured, the value, and the goal if there is one.
+Figure = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Counts:
         texts += [f"token at the wrong user: {text}" for text in self.misplaced]
         return Counter(texts)
 
-    def rows(self) -> list[Row]:
+    def figures(self) -> list[Figure]:
         """The figures."""
         during = [call for call in self.calls if call.began < self.seconds]
         well = [call for call in during if not self._met_trouble(call)]
@@ -112,21 +113,22 @@ class Counts:
         errors = Counter(call.outcome for call in self.calls if call.outcome != OK)
         trouble = self._seconds_of_trouble()
         return [
-            Row("wrong answers", str(len(self.wrong)), "0"),
-            Row("tokens lost", str(len(self.lost)), "0"),
-            Row("tokens at the wrong user", str(len(self.misplaced)), "0"),
-            Row(
+            ("wrong answers", str(len(self.wrong)), "0"),
+            ("tokens lost", str(len(self.lost)), "0"),
+            ("tokens at the wrong user", str(len(self.misplaced)), "0"),
+            (
                 "signed in again: what GitHub gave for a refresh token reached no worker that lived",
                 str(len(self.reached_nobody)),
+                "",
             ),
-            Row("calls, and how many were answered", f"{len(self.calls)}, {answered}"),
-            Row("declared errors", _listed(errors)),
-            Row("refreshes of our tokens, by answer", _listed(self.refreshes)),
-            Row("refreshes of GitHub's tokens", str(self.upstream_refreshes)),
-            Row("requests to GitHub that bad weather hit", str(self.faults)),
+            ("calls, and how many were answered", f"{len(self.calls)}, {answered}", ""),
+            ("declared errors", _listed(errors), ""),
+            ("refreshes of our tokens, by answer", _listed(self.refreshes), ""),
+            ("refreshes of GitHub's tokens", str(self.upstream_refreshes), ""),
+            ("requests to GitHub that bad weather hit", str(self.faults), ""),
             *_pace("while all is well", well, self.seconds - trouble),
             *_pace("in trouble", ill, trouble),
-            *(Row(f"recovery: {name}", f"{seconds:.1f} s") for name, seconds in self.recoveries()),
+            *((f"recovery: {name}", f"{seconds:.1f} s", "") for name, seconds in self.recoveries()),
         ]
 
     def recoveries(self) -> list[tuple[str, float]]:
@@ -152,15 +154,15 @@ class Counts:
         return covered
 
 
-def _pace(what: str, calls: Sequence[Call], seconds: float) -> list[Row]:
+def _pace(what: str, calls: Sequence[Call], seconds: float) -> list[Figure]:
     if not calls or seconds <= 0:
         return []
     taken = sorted(call.ended - call.began for call in calls)
     median, late = statistics.median(taken) * 1000, taken[int(len(taken) * 0.95)] * 1000
     answered = sum(call.outcome == OK for call in calls) / len(calls)
     return [
-        Row(f"{what}: calls a second, and how many are answered", f"{len(calls) / seconds:.0f}, {answered:.0%}"),
-        Row(f"{what}: a call takes (p50, p95)", f"{median:.0f} ms, {late:.0f} ms"),
+        (f"{what}: calls a second, and how many are answered", f"{len(calls) / seconds:.2g}, {answered:.0%}", ""),
+        (f"{what}: a call takes (p50, p95)", f"{median:.0f} ms, {late:.0f} ms", ""),
     ]
 
 

@@ -54,6 +54,9 @@ class Upstream:
         self._kinds: tuple[str, ...] = ()
         self._change = threading.Event()
         self.hits = 0
+        #: How many requests wait for other weather, and an event that says that it may be more now.
+        self.waiting = 0
+        self.arrived = threading.Event()
         self._seen: set[str] = set()
         self._undelivered: set[str] = set()
         self._server = uvicorn_server(self)
@@ -153,11 +156,16 @@ class Upstream:
     async def _hung_up(self, receive: Receive) -> bool:
         """Wait for other weather, or until the server hangs up; say whether it did."""
         change = self._change
-        while not change.is_set():
-            with anyio.move_on_after(0.05):
-                if (await receive())["type"] == "http.disconnect":
-                    return True
-        return False
+        self.waiting += 1
+        self.arrived.set()
+        try:
+            while not change.is_set():
+                with anyio.move_on_after(0.05):
+                    if (await receive())["type"] == "http.disconnect":
+                        return True
+            return False
+        finally:
+            self.waiting -= 1
 
 
 class _Next:
