@@ -132,6 +132,9 @@ class Upstream:
                 # What nobody waits for is not done: no refresh token is used up by it.
                 return
             receive = _replayed(request, receive)
+            if scope["path"].endswith("/access_token"):
+                # The server may have hung up in this very moment, and only it knows.
+                kind = "hang up"
         elif kind == "slow":
             await anyio.sleep(self._random.uniform(*LATE_SECONDS))
         await Faulty(self.github.app, _Next(kind), "api")(scope, receive, send)  # type: ignore[arg-type]

@@ -152,8 +152,8 @@ class AuthProvider(GrantProvider):
         for _ in range(3):
             async with self._turn_to_refresh(sent) as turn:
                 if turn:
-                    refreshed = True
-                    await self._finish_refresh((yield await self._refresh_token()), sent)
+                    # If it could not be, a 401 is no reason for a person to sign in: it is asked once more.
+                    refreshed = await self._finish_refresh((yield await self._refresh_token()), sent)
             if not self.context.is_token_valid() or self.context.token == sent:
                 break
             self._add_auth_header(request)

@@ -81,6 +81,20 @@ async def test_a_bad_day_of_the_server_keeps_the_refresh_token_and_opens_no_brow
     assert len(person.urls) == 1
 
 
+async def test_a_token_that_ends_early_while_the_server_cannot_refresh_it_opens_no_browser(world: World) -> None:
+    person = Person(world)
+    async with Session.open(MCP, auth=world.auth(person), loop="current") as session:
+        # Still good by the client's clock, and not by the server's, which began to count earlier.
+        world.clock.advance(3590)
+        world.revoke_access()
+        world.instead["/token"] = always(status_code=503)
+        with pytest.raises(ServerUnavailable):
+            await session.call_tool("whoami")
+        del world.instead["/token"]
+        assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
+    assert len(person.urls) == 1
+
+
 @pytest.mark.parametrize("status", [500, 502, 504, 429])
 async def test_a_proxy_that_reaches_no_server_is_a_typed_error_and_the_session_goes_on(
     world: World, status: int
