@@ -185,7 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--pause", type=float, default=5, help="mean seconds between two calls of a session")
+    parser.add_argument("--pause", type=float, default=12, help="mean seconds between two calls of a session")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--output", type=Path, help="where to keep the figures")
     options = parser.parse_args()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 OK = "ok"
+#: The grant has ended. That is counted for itself, and shows whenever the session calls next.
+AGAIN = "sign in again"
 
 #: One line of the report: what was measured, the value, and the goal if there is one.
 Figure = tuple[str, str, str]
@@ -138,7 +140,9 @@ class Counts:
         for number, trouble in enumerate(inorder):
             over = max(each.ended for each in inorder[: number + 1])
             until = next((each.began for each in inorder[number + 1 :]), float("inf"))
-            failed = [call.ended for call in self.calls if call.outcome != OK and over < call.ended < until]
+            failed = [
+                call.ended for call in self.calls if call.outcome not in (OK, AGAIN) and over < call.ended < until
+            ]
             if over < until:
                 found.append((trouble.name, max(failed, default=over) - over))
         return found

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import httpx
 import httpx2
-from chaos_counts import OK, Call, Counts
+from chaos_counts import AGAIN, OK, Call, Counts
 from http_person import walk
 from mcp import MCPError
 from mcp_types import CallToolResult, TextContent
@@ -94,7 +94,7 @@ class Caller:
             return f"client: {type(error).__name__}"
         except ReauthorizeError as error:
             self._bound_to_end(self.user, error.message)
-            return "sign in again"
+            return AGAIN
         except McpOAuthError as error:
             return self._undeclared(f"{type(error).__name__}: {error.message}")
         except MCPError as error:

@@ -136,7 +136,12 @@ class Upstream:
                 # The server may have hung up in this very moment, and only it knows.
                 kind = "hang up"
         elif kind == "slow":
-            await anyio.sleep(self._random.uniform(*LATE_SECONDS))
+            late = self._random.uniform(*LATE_SECONDS)
+            request = await _whole(receive)
+            with anyio.move_on_after(late):
+                if (await receive())["type"] == "http.disconnect":
+                    return
+            receive = _replayed(request, receive)
         await Faulty(self.github.app, _Next(kind), "api")(scope, receive, send)  # type: ignore[arg-type]
 
     def _note(self, scope: Scope) -> None:

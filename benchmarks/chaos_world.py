@@ -16,8 +16,8 @@ from workers_world import Proxy, Redis, Worker  # noqa: E402
 WORKERS = 2
 #: Seconds that a worker waits for GitHub; the default of 30 would outlast every stall.
 API_TIMEOUT = 5
-TOKEN_LIFETIME = 16
-UPSTREAM_TOKEN_LIFETIME = 24
+TOKEN_LIFETIME = 20
+UPSTREAM_TOKEN_LIFETIME = 30
 # What GitHub issued this long before a kill, and nobody ever used, was on its way to the store.
 _ON_ITS_WAY_SECONDS = 3.0
 

@@ -95,6 +95,24 @@ async def test_a_token_that_ends_early_while_the_server_cannot_refresh_it_opens_
     assert len(person.urls) == 1
 
 
+async def test_a_token_that_was_refreshed_early_and_ended_on_its_way_is_refreshed_again(world: World) -> None:
+    person = Person(world)
+    async with Session.open(MCP, auth=world.auth(person), loop="current") as session:
+        world.clock.advance(3590)
+        seconds = iter([2700, 1000])
+
+        def slowly(seen: Seen) -> None:
+            world.clock.advance(next(seconds, 0))
+            if seen.path == "/mcp" and world.count("/token", "refresh_token") == 1:
+                world.revoke_access()
+
+        # An hour on its way there and back, of the hour that it lives; by the client's clock it is young.
+        world.instead["/token"] = world.instead["/mcp"] = slowly  # type: ignore[assignment]
+        assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
+        assert world.count("/token", "refresh_token") == 2
+    assert len(person.urls) == 1
+
+
 @pytest.mark.parametrize("status", [500, 502, 504, 429])
 async def test_a_proxy_that_reaches_no_server_is_a_typed_error_and_the_session_goes_on(
     world: World, status: int
