@@ -10,7 +10,7 @@ BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test e2e check smoke notebooks bench conformance coverage clean
+.PHONY: help lab demo test e2e check smoke notebooks bench chaos conformance coverage clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ coverage: $(TEST_VENV)/.ready ## measure the branch coverage of the unit tests
 
 bench: $(TEST_VENV)/.ready ## measure the ratios in benchmarks/
 	$(TEST)/python benchmarks/run.py
+
+chaos: $(TEST_VENV)/.ready ## let 200 sessions call while everything fails; keep the figures (needs Redis)
+	$(TEST)/python benchmarks/chaos.py --output benchmarks/chaos.md
 
 clean: ## remove the environments and all caches
 	rm -rf $(VENV) $(TEST_VENV) $(E2E_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

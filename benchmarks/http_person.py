@@ -35,7 +35,7 @@ async def authorize(browser: httpx.AsyncClient, url: str) -> str:
         "code_challenge": challenge,
         "code_challenge_method": "S256",
     }
-    answer = parse_qs(urlsplit(await _walk(browser, f"{url}/authorize?{urlencode(request)}")).query)
+    answer = parse_qs(urlsplit(await walk(browser, f"{url}/authorize?{urlencode(request)}")).query)
     assert answer.get("state") == [state], answer.keys()
     fields = shared | {"grant_type": "authorization_code", "code": answer["code"][0], "code_verifier": verifier}
     response = await browser.post(f"{url}/token", data=fields)
@@ -43,22 +43,29 @@ async def authorize(browser: httpx.AsyncClient, url: str) -> str:
     return str(response.json()["access_token"])
 
 
-async def _walk(browser: httpx.AsyncClient, url: str) -> str:
-    """Follow redirects and submit forms until the browser is sent to the client; return that URL."""
+async def walk(browser: httpx.AsyncClient, url: str, *, user: str = USER, callback: str = CALLBACK) -> str:
+    """Follow redirects and submit forms until the browser is sent to the client; return that URL.
+
+    Args:
+        browser: without cookies, or with those of this person.
+        url: the authorization request.
+        user: who signs in at GitHub.
+        callback: the client's redirect URI, or how it begins.
+    """
     response = await browser.get(url)
     while True:
         assert response.status_code < 400, response.text
         here = str(response.url)
         if response.has_redirect_location:
             target = urljoin(here, response.headers["location"])
-            if target.startswith(CALLBACK):
+            if target.startswith(callback):
                 return target
             response = await browser.get(target)
             continue
         form = _ACTION.search(response.text)
         assert form is not None, response.text
         fields = [(name, html.unescape(value)) for name, value in _FIELD.findall(response.text)]
-        fields.append(("login", USER) if 'type="radio"' in response.text else ("authorize", "1"))
+        fields.append(("login", user) if 'type="radio"' in response.text else ("authorize", "1"))
         headers = {
             "Origin": str(response.url.copy_with(raw_path=b"/")).rstrip("/"),
             "Content-Type": "application/x-www-form-urlencoded",

@@ -131,7 +131,7 @@ class McpAuth:
         Args:
             trace: records the HTTP exchanges.
         """
-        return HttpTransport(url, auth=self.provider(url), trace=trace, carrier=self.carrier)
+        return HttpTransport(url, auth=self.provider(url), trace=trace, carrier=self.carrier, clock=self.clock)
 
     def forget(self, url: str) -> None:
         """Drop what the store has for the MCP server at `url`: the next session registers and authorizes afresh."""

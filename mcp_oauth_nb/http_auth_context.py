@@ -62,6 +62,17 @@ class Context(OAuthContext):
         """Whether the token's lifetime is over, or there is none."""
         return self.token is None or self.token.is_expired(self.clock.now())
 
+    def may_have_ended(self, asked_at: float) -> bool:
+        """Say whether the server, which counts from when it answered, may say so before our clock does.
+
+        Args:
+            asked_at: when the token was asked for, in seconds since the epoch.
+        """
+        token = self.token
+        if token is None or token.expires_at is None or token.issued_at is None:
+            return False
+        return self.clock.now() - asked_at >= token.expires_at - token.issued_at
+
     def is_token_valid(self) -> bool:
         """Say whether to use the token as it is, neither without one nor with a better one."""
         if self.token is None or self.is_expired:

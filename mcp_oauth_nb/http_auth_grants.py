@@ -134,7 +134,12 @@ class GrantProvider(OAuthClientProvider):
         request.extensions[_GRANT] = held
         return request
 
-    async def _finish_refresh(self, response: httpx2.Response, rejected: Token | None) -> None:
+    async def _finish_refresh(self, response: httpx2.Response, rejected: Token | None) -> bool:
+        """Read the answer to a refresh; say whether it decided anything.
+
+        Args:
+            rejected: what the MCP server answered 401 to.
+        """
         try:
             await self._handle_refresh_response(response)
         except Stop as stop:
@@ -142,6 +147,8 @@ class GrantProvider(OAuthClientProvider):
                 raise
             # Refreshing early is a courtesy: what is still valid is still used.
             self.context.to_the_end = True
+            return False
+        return True
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
         held: Grant = response.request.extensions[_GRANT]

@@ -146,19 +146,20 @@ class AuthProvider(GrantProvider):
         self.context.protocol_version = request.headers.get(MCP_PROTOCOL_VERSION_HEADER)
         early: httpx2.Response | None = None
         sent: Token | None = None
-        refreshed = False
+        refreshed, asked_at = False, 0.0
         # With the token that is there; after a 401 with one that another session has, or that is refreshed now. The SDK
         # would hold its lock until the answer begins, so that calls wait for each other, and would authorize at once.
         for _ in range(3):
             async with self._turn_to_refresh(sent) as turn:
                 if turn:
-                    refreshed = True
-                    await self._finish_refresh((yield await self._refresh_token()), sent)
+                    asked_at = self.context.clock.now()
+                    refreshed = await self._finish_refresh((yield await self._refresh_token()), sent)
             if not self.context.is_token_valid() or self.context.token == sent:
                 break
             self._add_auth_header(request)
             sent, early = self.context.token, (yield request)
-            if early.status_code != 401 or refreshed:
+            # No person is asked where the refresh failed for the moment, or what it gave came too late.
+            if early.status_code != 401 or (refreshed and not self.context.may_have_ended(asked_at)):
                 break
         if early is not None and not is_challenge(early):
             return

@@ -2,7 +2,7 @@
 
 What goes wrong with authorization would end the SDK's whole connection, as any exception does there. Once the
 connection is open it becomes the JSON-RPC error answer of the one request that it concerns; `failure` finds the
-typed error again.
+typed error again. So does the answer of a proxy that reaches no server: the SDK would say no more than that it failed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import httpx
 import httpx2
 from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import INTERNAL_ERROR
 
-from .errors import McpOAuthError
+from .clock import Clock, SystemClock
+from .errors import McpOAuthError, TransientError
+from .http import Answer
 from .http_auth_carrier import PatientTransport
 from .http_auth_provider import sending
+from .token_endpoint import check_available
 from .wire import AUTHORIZATION_SERVER, SERVER
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class HttpTransport:
         auth: authorizes the requests.
         trace: records the HTTP exchanges.
         carrier: makes the transport below; the network if not given.
+        clock: tells when a relative waiting time ends.
     """
 
     def __init__(
@@ -54,7 +59,9 @@ class HttpTransport:
         auth: httpx2.Auth | None = None,
         trace: Trace | None = None,
         carrier: TransportFactory | None = None,
+        clock: Clock | None = None,
     ):
+        self._clock = clock or SystemClock()
         self._url = httpx2.URL(url)
         self._auth = auth
         self._trace = trace
@@ -78,7 +85,9 @@ class HttpTransport:
         carrier = self._carrier()
         if self._trace is not None:
             carrier = self._trace.http2(carrier, receiver=self._receiver)
-        client = _Client(self._answer_for, auth=self._auth, transport=PatientTransport(carrier), timeout=_TIMEOUT)
+        client = _Client(
+            self._answer_for, self._clock, auth=self._auth, transport=PatientTransport(carrier), timeout=_TIMEOUT
+        )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
             streams = await stack.enter_async_context(streamable_http_client(str(self._url), http_client=client))
@@ -113,20 +122,41 @@ class HttpTransport:
 class _Client(httpx2.AsyncClient):
     """An HTTP client that answers with an error of authorization instead of raising it."""
 
-    def __init__(self, answer_for: Callable[[httpx2.Request, McpOAuthError], httpx2.Response | None], **options: Any):
+    def __init__(
+        self,
+        answer_for: Callable[[httpx2.Request, McpOAuthError], httpx2.Response | None],
+        clock: Clock,
+        **options: Any,
+    ):
         super().__init__(**options)
         self._answer_for = answer_for
+        self._clock = clock
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         with anyio.CancelScope() as scope:
             outer = sending.set(scope)
             try:
-                return await super().send(request, **options)
+                response = await super().send(request, **options)
             except McpOAuthError as error:
-                failure = error
+                answer = self._answer_for(request, error)
+                if answer is None:
+                    raise
+                return answer
             finally:
                 sending.reset(outer)
-        answer = self._answer_for(request, failure)
-        if answer is None:
-            raise failure
-        return answer
+        return await self._of_a_server(request, response)
+
+    async def _of_a_server(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Return what an MCP server answered; of what a proxy did in its place, the typed error's answer."""
+        if response.headers.get("content-type", "").lower().startswith("application/json"):
+            return response
+        place = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
+        try:
+            check_available(
+                Answer(place, response.status_code, httpx.Headers(response.headers.raw), b""), self._clock.now()
+            )
+        except TransientError as error:
+            if (answer := self._answer_for(request, error)) is not None:
+                await response.aclose()
+                return answer
+        return response

@@ -81,6 +81,62 @@ async def test_a_bad_day_of_the_server_keeps_the_refresh_token_and_opens_no_brow
     assert len(person.urls) == 1
 
 
+async def test_a_token_that_ends_early_while_the_server_cannot_refresh_it_opens_no_browser(world: World) -> None:
+    person = Person(world)
+    async with Session.open(MCP, auth=world.auth(person), loop="current") as session:
+        # Still good by the client's clock, and not by the server's, which began to count earlier.
+        world.clock.advance(3590)
+        world.revoke_access()
+        world.instead["/token"] = always(status_code=503)
+        with pytest.raises(ServerUnavailable):
+            await session.call_tool("whoami")
+        del world.instead["/token"]
+        assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
+    assert len(person.urls) == 1
+
+
+async def test_a_token_that_was_refreshed_early_and_ended_on_its_way_is_refreshed_again(world: World) -> None:
+    person = Person(world)
+    async with Session.open(MCP, auth=world.auth(person), loop="current") as session:
+        world.clock.advance(3590)
+        seconds = iter([2700, 1000])
+
+        def slowly(seen: Seen) -> None:
+            world.clock.advance(next(seconds, 0))
+            if seen.path == "/mcp" and world.count("/token", "refresh_token") == 1:
+                world.revoke_access()
+
+        # An hour on its way there and back, of the hour that it lives; by the client's clock it is young.
+        world.instead["/token"] = world.instead["/mcp"] = slowly  # type: ignore[assignment]
+        assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
+        assert world.count("/token", "refresh_token") == 2
+    assert len(person.urls) == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 429])
+async def test_a_proxy_that_reaches_no_server_is_a_typed_error_and_the_session_goes_on(
+    world: World, status: int
+) -> None:
+    async with Session.open(MCP, auth=world.auth(), loop="current") as session:
+        world.instead["/mcp"] = always(CANARY, status_code=status, headers={"Retry-After": "30"})
+        with pytest.raises(ServerUnavailable if status != 429 else RateLimited) as caught:
+            await session.call_tool("whoami")
+        assert f"{MCP} answered {status}" in str(caught.value)
+        assert caught.value.retry_at == world.clock.now() + 30
+        assert CANARY not in str(caught.value)
+        del world.instead["/mcp"]
+        assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
+
+
+async def test_a_server_that_says_itself_what_is_wrong_is_heard(world: World) -> None:
+    async with Session.open(MCP, auth=world.auth(), loop="current") as session:
+        error = {"code": -32603, "message": "Out of ink", "data": {"type": "transient"}}
+        world.instead["/mcp"] = lambda seen: JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 503)
+        with pytest.raises(MCPError, match="Out of ink") as caught:
+            await session.call_tool("whoami")
+        assert caught.value.data == {"type": "transient"}
+
+
 async def test_a_bad_day_at_the_start_is_the_same_typed_error(world: World) -> None:
     auth = world.auth()
     await call(auth)

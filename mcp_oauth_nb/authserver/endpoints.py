@@ -12,6 +12,7 @@ from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAu
 from mcp.server.auth.provider import RegistrationError, TokenErrorCode
 from mcp.server.auth.settings import ClientRegistrationOptions
 from mcp.shared.auth import OAuthClientInformationFull
+from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -22,7 +23,7 @@ from . import clients, forms
 from .authorize import same_resource
 from .forms import Malformed, Parameters
 from .metadata import GRANT_TYPES
-from .provider import Provider
+from .provider import AFTERWARDS, Provider
 from .throttle import RETRY_SECONDS
 
 # RFC 6749 section 5.1.
@@ -86,7 +87,11 @@ class BackChannel:
         form["resource"] = self._resource
         if form["grant_type"] == "client_credentials":
             return await self._client_credentials(forms.as_form(request, form), form)
-        return _challenged(await self._tokens.handle(forms.as_form(request, form)))
+        afterwards = BackgroundTasks()
+        AFTERWARDS.set(afterwards)
+        response = _challenged(await self._tokens.handle(forms.as_form(request, form)))
+        response.background = afterwards
+        return response
 
     def _check_grant(self, form: Parameters) -> None:
         grant = form.get("grant_type")

@@ -6,8 +6,9 @@ token a second time ends the family (RFC 6749 section 4.1.2, RFC 9700 section 4.
 presenter's was stolen, and nobody can tell which.
 
 What replaces a code or refresh token is stored before that is used up: if the store fails in between, the client asks
-again and nothing is lost. A code that nobody exchanges leaves no token alive at GitHub: `end_unredeemed` revokes it.
-Only where the store used a code up and its answer was lost, and the client never asks again, does one outlive it.
+again and nothing is lost. A refresh token is used up when the answer has left, so that a client whose worker was killed
+may ask again, too (`exchanges`). A code that nobody exchanges leaves no token alive at GitHub: `end_unredeemed` revokes
+it. Only where the store used a code up and its answer was lost, and the client never asks again, does one outlive it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from mcp.shared.auth import OAuthToken
 from pydantic import BaseModel
 
 from ..clock import Clock
+from ..errors import StoreUnavailable
 from ..pkce import random_token
 from ..redaction import remember
 from ..tokens import Token
-from .vault import Kind, Vault
+from .exchanges import Exchanges
+from .vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +62,10 @@ class Code(AuthorizationCode):
 
 
 class Refresh(RefreshToken):
-    """A refresh token with its family."""
+    """A refresh token with its family, and the one it was given for, if that may not be used up yet."""
 
     family: str
+    replaces: str | None = None
 
 
 class Grants:
@@ -89,6 +93,7 @@ class Grants:
         on_end: Callable[[Token], Awaitable[None]],
     ):
         self.vault = vault
+        self.exchanges = Exchanges(vault)
         self.lifetime = float(refresh_lifetime)
         self._clock = clock
         self._issuer = issuer
@@ -158,7 +163,8 @@ class Grants:
             await self.vault.delete("codes", code.code)
             raise _used()
         tokens = await self._issue(family, code.scopes)
-        await self._use_up("codes", code.code, code.client_id)
+        if not await self.vault.delete("codes", code.code):
+            raise await self._lost(code.client_id, code.code)
         log.info("Authorization of %r by %s: scopes %s", code.client_id, code.subject, " ".join(code.scopes))
         return tokens
 
@@ -233,22 +239,48 @@ class Grants:
             resource=family.resource,
             subject=family.subject,
             family=family.id,
+            replaces=stored.get("replaces"),
         )
 
     async def rotate(self, refresh: Refresh, scopes: Sequence[str]) -> OAuthToken:
         """Replace a refresh token, once. The access token may be narrower; the new refresh token never is.
 
+        Call `answered` when the client has been sent what is returned.
+
         Raises:
             TokenError: it was used in this very moment by somebody else, or its family has ended.
         """
-        await self._mark_used(refresh.token, refresh.family, refresh.client_id)
+        used = await self.vault.get("used", refresh.token)
+        if used is None:
+            await self._mark_used(refresh.token, refresh.family, refresh.client_id)
         family = await self._family(refresh.family)
         if family is None:
             raise _used()
-        tokens = await self._issue(family, scopes)
-        await self._use_up("refresh", refresh.token, refresh.client_id)
+        tokens = await self._issue(family, scopes, replaces=refresh.token)
+        if not await self.exchanges.claim(refresh.token, lifetime=family.expires_at - self._clock.now()):
+            raise await self._lost(refresh.client_id, refresh.token)
+        await self._supersede(refresh, str(tokens.refresh_token))
         log.info("Refresh by %r for %s: scopes %s", family.client_id, family.subject, " ".join(scopes))
         return tokens
+
+    async def _supersede(self, refresh: Refresh, successor: str) -> None:
+        """Let nothing live on of what a worker may have issued for the token that died before it was done."""
+        used = await self.vault.get("used", refresh.token) or {}
+        if (former := used.get("successor")) is not None:
+            await self._mark_used(former, refresh.family, refresh.client_id)
+            await self.exchanges.close(former)
+        await self._mark_used(refresh.token, refresh.family, refresh.client_id, successor=successor)
+        if refresh.replaces is not None:
+            # Whoever presents this one has got the answer to that one.
+            await self.exchanges.close(refresh.replaces)
+
+    async def answered(self, refresh: Refresh) -> None:
+        """Use a refresh token up: what replaces it has been sent."""
+        try:
+            await self.exchanges.close(refresh.token)
+        except StoreUnavailable as error:
+            # The refresh token that was sent will do it when it is used.
+            log.warning("A refresh token that was used is not closed yet: %s", error.message)
 
     async def end(self, family: str) -> bool:
         """End a family: none of its tokens is good from here on, and the one at GitHub is revoked.
@@ -270,14 +302,18 @@ class Grants:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _issue(self, family: Family, scopes: Sequence[str], *, refreshable: bool = True) -> OAuthToken:
+    async def _issue(
+        self, family: Family, scopes: Sequence[str], *, refreshable: bool = True, replaces: str | None = None
+    ) -> OAuthToken:
         remaining = family.expires_at - self._clock.now()
         lifetime = min(float(self._token_lifetime), remaining)
         access, refresh = f"mcp_{self._random()}", f"mcp_{self._random()}"
         record = {"family": family.id, "scopes": list(scopes), "expires_at": self._clock.now() + lifetime}
         await self.vault.put("access", access, record, lifetime=lifetime)
         if refreshable:
-            await self.vault.put("refresh", refresh, {"family": family.id}, lifetime=remaining)
+            await self.exchanges.offer(refresh, lifetime=remaining)
+            stored = {"family": family.id, "replaces": replaces}
+            await self.vault.put("refresh", refresh, stored, lifetime=remaining)
         return OAuthToken(
             access_token=access,
             expires_in=int(lifetime),
@@ -285,13 +321,9 @@ class Grants:
             refresh_token=refresh if refreshable else None,
         )
 
-    async def _mark_used(self, name: str, family: str, client_id: str) -> None:
+    async def _mark_used(self, name: str, family: str, client_id: str, **more: str) -> None:
         # Before it is used up: whoever comes second finds the mark, whatever happens in between.
-        await self.vault.put("used", name, {"family": family, "client_id": client_id}, lifetime=self.lifetime)
-
-    async def _use_up(self, kind: Kind, name: str, client_id: str) -> None:
-        if not await self.vault.delete(kind, name):
-            raise await self._lost(client_id, name)
+        await self.vault.put("used", name, {"family": family, "client_id": client_id, **more}, lifetime=self.lifetime)
 
     async def _lost(self, client_id: str, name: str) -> TokenError:
         await self._notice_reuse(client_id, name)

@@ -14,6 +14,7 @@ from mcp.server.auth.provider import (
     RefreshToken,
 )
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from starlette.background import BackgroundTasks
 
 from ..clock import Clock
 from ..errors import StoreUnavailable
@@ -27,6 +28,9 @@ FLOW_LIFETIME_SECONDS = 600.0
 
 #: The browser that the authorization request in progress came from: its cookie. The SDK's protocol has no place for it.
 BROWSER: ContextVar[str] = ContextVar("mcp_oauth_nb.authserver.browser")
+
+#: What to do when the answer to the token request in progress has left. The SDK's protocol has no place for it, either.
+AFTERWARDS: ContextVar[BackgroundTasks] = ContextVar("mcp_oauth_nb.authserver.afterwards")
 
 
 class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
@@ -120,7 +124,9 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
     ) -> OAuthToken:
         """Exchange a refresh token for new tokens, once."""
         await self.clients.renew(client)
-        return await self.grants.rotate(refresh_token, scopes)
+        tokens = await self.grants.rotate(refresh_token, scopes)
+        AFTERWARDS.get().add_task(self.grants.answered, refresh_token)
+        return tokens
 
     async def load_access_token(self, token: str) -> AccessToken | None:
         """Return what an access token stands for."""

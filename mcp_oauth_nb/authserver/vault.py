@@ -44,6 +44,7 @@ Kind = Literal[
     "codes",  # authorization codes
     "access",
     "refresh",
+    "unclaimed",  # refresh tokens that nobody has begun to exchange
     "used",  # codes and refresh tokens that were used up, and the family that they belong to
     "families",  # what one authorization by one person gave; all its tokens live as long as it
     "ended",  # families that were ended, maybe before they were written
