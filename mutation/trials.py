@@ -1,0 +1,192 @@
+"""Runs the tests on each mutant, in a fork of a process that has imported everything but this project.
+
+Each place is a copy of the project of its own, so that the processes that tests start see the mutant, too, and the
+checkout stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mutants import Mutant
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "mcp_oauth_nb"
+_COPIED = (PACKAGE, "tests")
+# The first failure is enough; what is imported before pytest starts cannot be rewritten, and need not.
+_OPTIONS = ["-x", "-q", "-o", "addopts=", "-m", "not e2e and not security", "-p", "no:cacheprovider", "--tb=line"]
+_OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+# Five times as long as without a mistake, and some seconds for a machine that has other things to do.
+_LONGER, _GRACE_SECONDS = 5.0, 10.0
+_LOOK_SECONDS = 0.02
+
+
+@dataclass
+class Trial:
+    """A mutant that is being tested, or was."""
+
+    mutant: Mutant
+    outcome: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Place:
+    """A copy of the project that one trial at a time has."""
+
+    path: Path
+    pid: int = 0
+    trial: Trial | None = field(default=None)
+
+
+@contextlib.contextmanager
+def places(number: int) -> Iterator[list[Place]]:
+    """Make copies of the project; they are gone at the end, and so is what runs in them."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
+        made = [Place(Path(directory, str(count))) for count in range(number)]
+        for place in made:
+            _copy(place.path)
+        try:
+            yield made
+        finally:
+            for place in made:
+                _stop(place)
+
+
+def warm(tests: Sequence[str], at: list[Place]) -> None:
+    """Compile the copies, and import what the tests import, this project aside: each fork has it then.
+
+    Raises:
+        SystemExit: the tests cannot be collected.
+    """
+    code = (
+        "import pytest, sys; before = set(sys.modules); code = pytest.main(sys.argv[2:]); "
+        "open(sys.argv[1], 'w').write(chr(10).join(name for name in sys.modules if name not in before)); sys.exit(code)"
+    )
+    for place in at:
+        names = place.path / "imported"
+        command = [sys.executable, "-c", code, str(names), "--collect-only", *_OPTIONS, *tests]
+        environment = {**os.environ, "PYTHONPATH": str(place.path)}
+        ended = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {PACKAGE}
+    for name in names.read_text().split():
+        if name.partition(".")[0] not in own:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+
+
+def baseline(tests: Sequence[str], place: Place) -> float:
+    """Return the seconds that the tests take without a mistake.
+
+    Raises:
+        SystemExit: they fail.
+    """
+    started = time.monotonic()
+    place.pid = _fork(place, tests)
+    _, status = os.waitpid(place.pid, 0)
+    place.pid = 0
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"The tests fail without a mutant:\n{(place.path / 'output').read_text()[-3000:]}")
+    return time.monotonic() - started
+
+
+def run(
+    module: str, tests: Sequence[str], mutants: Iterator[Mutant], at: list[Place], seconds: float
+) -> Iterator[Trial]:
+    """Test each mutant of a module, several at once; yield each trial when it has ended.
+
+    Args:
+        module: its path in the package.
+        tests: the files of its tests.
+        mutants: its mutants.
+        at: where.
+        seconds: how long the tests take without a mistake.
+    """
+    allowed = seconds * _LONGER + _GRACE_SECONDS
+    original = (ROOT / PACKAGE / module).read_text(encoding="utf-8")
+    for place in at:
+        for compiled in (place.path / PACKAGE / module).parent.glob(f"__pycache__/{Path(module).stem}.*"):
+            compiled.unlink()
+    while True:
+        for place in at:
+            if place.trial is None and (mutant := next(mutants, None)) is not None:
+                (place.path / PACKAGE / module).write_text(mutant.source, encoding="utf-8")
+                place.trial, place.pid = Trial(mutant, started=time.monotonic()), _fork(place, tests)
+        if not any(place.trial for place in at):
+            break
+        time.sleep(_LOOK_SECONDS)
+        yield from filter(None, [_ended(place, allowed) for place in at])
+    for place in at:
+        (place.path / PACKAGE / module).write_text(original, encoding="utf-8")
+
+
+def _ended(place: Place, allowed: float) -> Trial | None:
+    trial = place.trial
+    if trial is None:
+        return None
+    trial.seconds = time.monotonic() - trial.started
+    pid, status = os.waitpid(place.pid, os.WNOHANG)
+    if pid:
+        code = os.waitstatus_to_exitcode(status)
+        trial.outcome = "survived" if code == 0 else "killed"
+    elif trial.seconds > allowed:
+        trial.outcome = "timeout"
+    else:
+        return None
+    _stop(place)
+    return trial
+
+
+def _stop(place: Place) -> None:
+    """End what runs at a place, the processes that its tests started included."""
+    if place.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(place.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(place.pid, 0)
+    place.pid, place.trial = 0, None
+
+
+def _fork(place: Place, tests: Sequence[str]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code: int = 99
+    try:
+        os.setsid()
+        os.chdir(place.path)
+        # No more bytecode: of two mutants of one length and one second, Python would take the first's for the second's.
+        os.environ.update(PYTHONPATH=str(place.path), PYTHONDONTWRITEBYTECODE="1")
+        sys.path.insert(0, str(place.path))
+        sys.dont_write_bytecode = True
+        with (place.path / "output").open("wb") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        code = pytest.main([*_OPTIONS, *tests])
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
+
+
+def _copy(path: Path) -> None:
+    path.mkdir()
+    for child in ROOT.iterdir():
+        if child.name in _COPIED:
+            shutil.copytree(child, path / child.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif not child.name.startswith("."):
+            (path / child.name).symlink_to(child)
