@@ -23,6 +23,8 @@ from resource_world import (
 
 from mcp_oauth_nb.challenge import AuthChallenge
 from mcp_oauth_nb.errors import ServerUnavailable
+from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.resource.bearer import RefusedRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -385,9 +387,10 @@ async def test_after_too_many_failures_an_address_has_to_wait_whatever_it_brings
         (bearer("octocat/none"), True),
         ([("Authorization", "Bearer")], True),
         ([], False),
+        ([("Authorization", "Basic b2N0b2NhdDp4")], False),
         (bearer("octocat"), False),
     ],
-    ids=["bad token", "too few scopes", "malformed", "no token", "good token"],
+    ids=["bad token", "too few scopes", "malformed", "no token", "another scheme", "good token"],
 )
 async def test_only_a_failed_attempt_counts_against_the_limit(wrong: list[tuple[str, str]], counts: bool) -> None:
     async with World(failure_limit="1/minute", stateless=True).running() as world:
@@ -395,6 +398,9 @@ async def test_only_a_failed_attempt_counts_against_the_limit(wrong: list[tuple[
         world.verifier.issue("octocat/none")
         statuses = [(await world.post(call(), headers=wrong)).status_code for _ in range(2)]
         assert (statuses[1] == 429) == counts
+        # Whoever brought nothing has tried nothing: the token that comes next is looked at.
+        good = await world.post(call(era=MODERN), era=MODERN, token=token_of("octocat"))
+        assert good.status_code == (429 if counts else 200)
 
 
 async def test_an_ipv6_network_counts_as_one_client_and_a_mapped_address_as_itself() -> None:
@@ -413,6 +419,22 @@ async def test_the_spelling_of_the_same_resource_does_not_matter(world: World, s
     token = world.verifier.issue("octocat/spelled", "read:user", resource=spelling)
     answer = await world.post(call(era=MODERN), era=MODERN, token=token)
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("query", ["page=2", "access_token_type=x", "token=access_token", "a=access_token=x"])
+async def test_a_query_without_a_token_is_no_obstacle(world: World, query: str) -> None:
+    answer = await world.post(call(era=MODERN), era=MODERN, token=token_of("octocat"), path=f"/mcp?{query}")
+    assert answer.status_code == 200
+
+
+async def test_a_token_is_a_secret_from_the_moment_it_is_presented(world: World) -> None:
+    await world.post(call(), token="presented-by-nobody")
+    assert "presented-by-nobody" not in scrub("Who had presented-by-nobody?")
+
+
+def test_two_refusals_are_two_exceptions_as_everybody_expects_of_exceptions() -> None:
+    refusal, same = (RefusedRequest(401, "missing_token", "Authentication required") for _ in range(2))
+    assert len({refusal, same}) == 2
 
 
 @pytest.mark.parametrize("header", ["Bearer {}", "bearer {}", "BEARER {}", "Bearer   {}"])
