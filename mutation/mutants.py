@@ -140,6 +140,18 @@ class _Meaning(ast.NodeTransformer):
         ast.NotIn: ast.In,
     }
 
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        # What is logged.
+        call = node.value
+        if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("log."):
+            return ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        # What an error says to a person.
+        node.keywords = [one for one in node.keywords if one.arg not in ("hint", "reference")]
+        return self.generic_visit(node)
+
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node

@@ -1,7 +1,4 @@
-"""What cosmic-ray does not do to a program: leave out a statement or an argument, change a word, an `in`, an `except`.
-
-None of them touches what is written for people: what is logged, hints and references of errors, documentation.
-"""
+"""What cosmic-ray does not do: leave out a statement or an argument, change a word, an `in` or an `except`."""
 
 from __future__ import annotations
 
@@ -11,9 +8,6 @@ from typing import Any
 
 from cosmic_ray.operators.operator import Operator
 from parso.python.tree import Keyword, Name
-
-# What an error says to a person.
-_TEXT_ARGUMENTS = ("hint", "reference")
 
 
 class _OwnOperator(Operator):  # type: ignore[misc]  # cosmic-ray has no types
@@ -29,7 +23,7 @@ class DropStatement(_OwnOperator):
     """Leave out a `raise`, a call, or an assignment to an attribute or item."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
-        """Each simple statement that does something, and is not logging."""
+        """Each simple statement that does something."""
         if node.type == "simple_stmt" and self._does_something(node.children[0]):
             yield node.start_pos, node.end_pos
 
@@ -41,16 +35,14 @@ class DropStatement(_OwnOperator):
     def _does_something(self, statement: Any) -> bool:
         if statement.type == "expr_stmt":
             return bool(statement.children[0].type == "atom_expr" and statement.children[1] == "=")
-        if statement.type == "atom_expr":
-            return not _is_logging(statement)
-        return bool(statement.type in ("raise_stmt", "await_expr") or statement == "raise")
+        return bool(statement.type in ("atom_expr", "raise_stmt") or statement == "raise")
 
 
 class DropArgument(_OwnOperator):
     """Leave out a keyword argument of a call, so that its default counts."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
-        """Each keyword argument but a text."""
+        """Each keyword argument."""
         for child in self._dropped(node):
             yield child.start_pos, child.end_pos
 
@@ -66,10 +58,9 @@ class DropArgument(_OwnOperator):
         return node
 
     def _dropped(self, node: Any) -> list[Any]:
-        if node.type not in ("arglist", "trailer") or _is_for_people(node):
+        if node.type not in ("arglist", "trailer"):
             return []
-        given = [child for child in node.children if child.type == "argument" and child.children[1] == "="]
-        return [child for child in given if child.children[0].value not in _TEXT_ARGUMENTS]
+        return [child for child in node.children if child.type == "argument" and child.children[1] == "="]
 
 
 class ChangeWord(_OwnOperator):
@@ -77,7 +68,7 @@ class ChangeWord(_OwnOperator):
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
         """Each such string."""
-        if node.type == "string" and self._is_word(node) and not _is_for_people(node):
+        if node.type == "string" and self._is_word(node):
             yield node.start_pos, node.end_pos
 
     def mutate(self, node: Any, index: int) -> Any:
@@ -137,19 +128,6 @@ class MissException(_OwnOperator):
         if caught.type != "testlist_comp":
             return [caught]
         return [child for child in caught.children if child != ","]
-
-
-def _is_logging(node: Any) -> bool:
-    return bool(node.type == "atom_expr" and node.children[0] == "log")
-
-
-def _is_for_people(node: Any) -> bool:
-    """Say whether something is part of what is logged, or of the hint or reference of an error."""
-    while node is not None:
-        if _is_logging(node) or (node.type == "argument" and node.children[0] in _TEXT_ARGUMENTS):
-            return True
-        node = node.parent
-    return False
 
 
 OWN: tuple[type[Operator], ...] = (DropStatement, DropArgument, ChangeWord, NegateMembership, MissException)
