@@ -35,9 +35,20 @@ _OF_COSMIC_RAY = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mistake: which, where, and the module with it."""
+    """One mistake: which, where, and the module with it.
+
+    Attributes:
+        operator: what made it.
+        lines: those of the statement that it is in.
+        line: the first that is changed.
+        where: the qualified name of the function or class.
+        was: the changed lines, as they were.
+        became: what became of them.
+        source: the module.
+    """
 
     operator: str
+    lines: range
     line: int
     where: str
     was: str
@@ -92,12 +103,27 @@ def _described(operator: str, source: str, mutated: str) -> Mutant:
     changed, changes = before[first : len(before) - last], after[first : len(after) - last]
     was, became = " ".join(" ".join(changed).split()), " ".join(" ".join(changes).split()) or "pass"
     line = next(number for number, text in enumerate(changed, first + 1) if text.strip())
-    return Mutant(operator, line, _place(source, line), was, became, mutated)
+    return Mutant(operator, _statement(source, line), line, _place(source, line), was, became, mutated)
 
 
 def _alike(some: list[str], others: list[str]) -> int:
     """Return how many lines two texts have in common at their beginning."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(some, others, strict=False)))
+
+
+def _statement(source: str, line: int) -> range:
+    """Return all lines of the statement that a line is in; of a block, those of its head."""
+    around = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    if not around:  # a decorator
+        return range(line, line + 1)
+    node = max(around, key=lambda node: node.lineno)
+    body: list[ast.stmt] = getattr(node, "body", [])
+    end = body[0].lineno - 1 if body else node.end_lineno or line
+    return range(node.lineno, end + 1) if line <= end else range(line, line + 1)
 
 
 def _place(source: str, line: int) -> str:
@@ -159,6 +185,7 @@ class _Meaning(ast.NodeTransformer):
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         # The `*` between them is no operator.
         node.args, node.posonlyargs, node.kwonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], [], []
+        node.defaults, node.kw_defaults = [*node.defaults, *filter(None, node.kw_defaults)], []
         return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

@@ -17,8 +17,8 @@ Key = tuple[str, str, str]
 _INTRODUCTION = """# Mutation
 
 Written by `make mutation` on {system} in {minutes:.0f} minutes. Each mutant is a module with one small mistake; the
-tests of that module ({tests}) are run on it. A timeout counts as killed: the mutant
-made the tests endless.
+tests of that module ({tests}) that run its line are run on it. A timeout counts as
+killed: the mutant made the tests endless.
 
 No mutants are made of texts of several words, of the hints and references of errors, of what is logged, of
 documentation, and of annotations. All others count: those that no test could tell from the original, too.

@@ -1,10 +1,11 @@
 """Whether the tests would notice a mistake in the checks that security rests on: `make mutation`.
 
-Each mutant is a module with one small mistake. The tests of that module are run on it: they kill it, or it survives.
+Each mutant is a module with one small mistake. Those tests of the module that run its line are run on it: they kill it,
+or it survives.
 Prints a score for each module and the survivors, and writes `results.md`. The reason why nobody should kill a survivor
 is in `survivors.toml`, by hand. Ends with 1 if a survivor has none, or if fewer than 85 of 100 mutants are killed.
 
-    python mutation/run.py [--workers N] [MODULE ...]       # some modules only; writes no results
+    python mutation/run.py [--workers N] [--only TEXT] [MODULE ...]     # some only; writes no results
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import trials
 from mutants import mutants_of
-from plan import PLAN, tests_of
+from plan import EACH, PLAN, tests_of
 from report import Score, printed, reasons, results, snippet
 
 LEAST = 0.85
@@ -28,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"one of: {', '.join(PLAN)}")
     parser.add_argument("--workers", type=int, default=2, help="mutants that are tested at once (%(default)s)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their place or change")
     options = parser.parse_args()
     if unknown := set(options.modules) - set(PLAN):
         parser.error(f"not in the plan: {', '.join(sorted(unknown))}")
@@ -36,10 +38,10 @@ def main() -> int:
     known = reasons(HERE / "survivors.toml")
     with trials.places(options.workers) as at:
         trials.warm(sorted({test for module in modules for test in tests_of(module)}), at)
-        scores = [_score(module, at) for module in modules]
+        scores = [_score(module, at, options.only) for module in modules]
     minutes = (time.monotonic() - started) / 60
     print(printed(scores, known))
-    if not options.modules:
+    if not options.modules and not options.only:
         (HERE / "results.md").write_text(results(scores, known, minutes), encoding="utf-8")
     survivors = [survivor for score in scores for survivor in score.survivors]
     unexplained = [survivor for survivor in survivors if survivor.key not in known]
@@ -50,15 +52,15 @@ def main() -> int:
     return 1 if unexplained or total.share < LEAST else 0
 
 
-def _score(module: str, at: list[trials.Place]) -> Score:
-    tests = tests_of(module)
-    seconds = trials.baseline(tests, at[0])
+def _score(module: str, at: list[trials.Place], only: str) -> Score:
+    tests = trials.measured(module, tests_of(module), at[0], each=module in EACH)
     score = Score(module)
     source = (trials.ROOT / trials.PACKAGE / module).read_text(encoding="utf-8")
-    for trial in trials.run(module, tests, mutants_of(source), at, seconds):
+    mutants = (mutant for mutant in mutants_of(source) if only in f"{mutant.where} {mutant.change}")
+    for trial in trials.run(module, tests, mutants, at):
         score.count(trial)
         print("." if trial.outcome != "survived" else "S", end="", file=sys.stderr, flush=True)
-    print(f" {module} ({seconds:.0f} s of tests)", file=sys.stderr)
+    print(f" {module} ({tests.seconds:.0f} s of tests)", file=sys.stderr)
     return score
 
 

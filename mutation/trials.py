@@ -1,4 +1,4 @@
-"""Runs the tests on each mutant, in a fork of a process that has imported everything but this project.
+"""Runs tests on each mutant, in a fork of a process that has imported everything but this project.
 
 Each place is a copy of the project of its own, so that the processes that tests start see the mutant, too, and the
 checkout stays as it is.
@@ -19,7 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
+from coverage import CoverageData
 from mutants import Mutant
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +30,9 @@ _COPIED = (PACKAGE, "tests")
 # The first failure is enough; what is imported before pytest starts cannot be rewritten, and need not.
 _OPTIONS = ["-x", "-q", "-o", "addopts=", "-m", "not e2e and not security", "-p", "no:cacheprovider", "--tb=line"]
 _OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-# Five times as long as without a mistake, and some seconds for a machine that has other things to do.
-_LONGER, _GRACE_SECONDS = 5.0, 10.0
+_MEASURING = [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report="]
+# Twice as long as all tests of the module, and some seconds for a machine that has other things to do.
+_LONGER, _GRACE_SECONDS = 2.0, 10.0
 _LOOK_SECONDS = 0.02
 
 
@@ -39,6 +42,7 @@ class Trial:
 
     mutant: Mutant
     outcome: str = ""
+    killer: str = ""
     started: float = 0.0
     seconds: float = 0.0
 
@@ -49,7 +53,54 @@ class Place:
 
     path: Path
     pid: int = 0
-    trial: Trial | None = field(default=None)
+    trial: Trial | None = None
+
+
+@dataclass
+class Tests:
+    """The tests of one module.
+
+    Attributes:
+        files: where they are.
+        seconds: how long they take without a mistake.
+        of_line: the tests that run each line of the module; empty if all tests are run on each mutant.
+        killers: the tests that killed mutants, by the function that these were in.
+    """
+
+    files: Sequence[str]
+    seconds: float = 0.0
+    of_line: dict[int, set[str]] = field(default_factory=dict)
+    killers: dict[str, list[str]] = field(default_factory=dict)
+
+    def chosen(self, mutant: Mutant) -> Selection:
+        """Return what to run on a mutant: those that killed its neighbours first."""
+        found = [self.of_line.get(line, set()) for line in mutant.lines]
+        return Selection(set().union(*found), self.killers.get(mutant.where, []))
+
+
+class Selection:
+    """A pytest plugin that runs some tests, in an order, and notes the one that failed.
+
+    Args:
+        chosen: the tests that are run; all if there is none.
+        first: those that come first.
+    """
+
+    def __init__(self, chosen: set[str] | None = None, first: Sequence[str] = ()):
+        self._chosen = chosen
+        self._first = {name: -number for number, name in enumerate(first, 1)}
+        self.failed = ""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Choose and sort."""
+        if self._chosen:
+            items[:] = [item for item in items if item.nodeid in self._chosen]
+        items.sort(key=lambda item: self._first.get(item.nodeid, 0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the failure."""
+        if report.failed:
+            self.failed = report.nodeid
 
 
 @contextlib.contextmanager
@@ -90,34 +141,44 @@ def warm(tests: Sequence[str], at: list[Place]) -> None:
                 importlib.import_module(name)
 
 
-def baseline(tests: Sequence[str], place: Place) -> float:
-    """Return the seconds that the tests take without a mistake.
+def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> Tests:
+    """Run the tests without a mistake, to see how long they take and which of them run which line.
+
+    Args:
+        module: its path in the package.
+        files: where its tests are.
+        place: where to run them.
+        each: whether each test shall be run on each mutant.
 
     Raises:
         SystemExit: they fail.
     """
     started = time.monotonic()
-    place.pid = _fork(place, tests)
+    place.pid = _fork(place, [*_MEASURING, *files], Selection())
     _, status = os.waitpid(place.pid, 0)
     place.pid = 0
     if os.waitstatus_to_exitcode(status):
         sys.exit(f"The tests fail without a mutant:\n{(place.path / 'output').read_text()[-3000:]}")
-    return time.monotonic() - started
+    tests = Tests(files, time.monotonic() - started)
+    if not each:
+        data = CoverageData(str(place.path / ".coverage"))
+        data.read()
+        for line, contexts in data.contexts_by_lineno(str(place.path / PACKAGE / module)).items():
+            # "test|run"; nothing for what runs when the module is imported.
+            tests.of_line[line] = {context.rpartition("|")[0] for context in contexts if context}
+    return tests
 
 
-def run(
-    module: str, tests: Sequence[str], mutants: Iterator[Mutant], at: list[Place], seconds: float
-) -> Iterator[Trial]:
+def run(module: str, tests: Tests, mutants: Iterator[Mutant], at: list[Place]) -> Iterator[Trial]:
     """Test each mutant of a module, several at once; yield each trial when it has ended.
 
     Args:
         module: its path in the package.
-        tests: the files of its tests.
+        tests: its tests.
         mutants: its mutants.
         at: where.
-        seconds: how long the tests take without a mistake.
     """
-    allowed = seconds * _LONGER + _GRACE_SECONDS
+    allowed = tests.seconds * _LONGER + _GRACE_SECONDS
     original = (ROOT / PACKAGE / module).read_text(encoding="utf-8")
     for place in at:
         for compiled in (place.path / PACKAGE / module).parent.glob(f"__pycache__/{Path(module).stem}.*"):
@@ -126,11 +187,16 @@ def run(
         for place in at:
             if place.trial is None and (mutant := next(mutants, None)) is not None:
                 (place.path / PACKAGE / module).write_text(mutant.source, encoding="utf-8")
-                place.trial, place.pid = Trial(mutant, started=time.monotonic()), _fork(place, tests)
+                place.trial = Trial(mutant, started=time.monotonic())
+                place.pid = _fork(place, tests.files, tests.chosen(mutant))
         if not any(place.trial for place in at):
             break
         time.sleep(_LOOK_SECONDS)
-        yield from filter(None, [_ended(place, allowed) for place in at])
+        for trial in filter(None, [_ended(place, allowed) for place in at]):
+            if trial.killer:
+                killers = tests.killers.setdefault(trial.mutant.where, [])
+                killers[:] = [*(one for one in killers if one != trial.killer), trial.killer]
+            yield trial
     for place in at:
         (place.path / PACKAGE / module).write_text(original, encoding="utf-8")
 
@@ -144,6 +210,7 @@ def _ended(place: Place, allowed: float) -> Trial | None:
     if pid:
         code = os.waitstatus_to_exitcode(status)
         trial.outcome = "survived" if code == 0 else "killed"
+        trial.killer = (place.path / "killer").read_text(encoding="utf-8") if code else ""
     elif trial.seconds > allowed:
         trial.outcome = "timeout"
     else:
@@ -162,7 +229,8 @@ def _stop(place: Place) -> None:
     place.pid, place.trial = 0, None
 
 
-def _fork(place: Place, tests: Sequence[str]) -> int:
+def _fork(place: Place, arguments: Sequence[str], selection: Selection) -> int:
+    (place.path / "killer").write_text("")
     pid = os.fork()
     if pid:
         return pid
@@ -177,7 +245,11 @@ def _fork(place: Place, tests: Sequence[str]) -> int:
         with (place.path / "output").open("wb") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-        code = pytest.main([*_OPTIONS, *tests])
+        # That a mutant is killed is enough; by what shortest example does not matter.
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        hypothesis.settings.register_profile("first", derandomize=True, phases=phases)
+        code = pytest.main([*_OPTIONS, "--hypothesis-profile=first", *arguments], plugins=[selection])
+        (place.path / "killer").write_text(selection.failed, encoding="utf-8")
         sys.stdout.flush()
     finally:
         os._exit(code)
