@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 from mcp.client.auth import OAuthFlowError
+from mcp.shared.auth import OAuthMetadata
+from stepping import ISSUER, Steps
 
 from mcp_oauth_nb.errors import (
     ConfigurationError,
@@ -20,7 +23,8 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.http_auth_checks import answer_of, check_registration, flow_error, read_token
+from mcp_oauth_nb.http_auth_checks import answer_of, check_metadata, check_registration, flow_error, read_token
+from mcp_oauth_nb.http_auth_places import Places
 from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +45,21 @@ def response(status: int, body: Any, url: str = "https://id.example/register") -
 async def test_an_answer_names_its_place_without_what_may_be_secret() -> None:
     answer = await answer_of(response(200, b"{}", "https://user:word@id.example:8443/token?code=a-code#part"))
     assert (answer.url, answer.status, answer.json_object()) == ("https://id.example:8443/token", 200, {})
+
+
+# -- metadata ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "registration_endpoint"])
+async def test_a_server_without_tls_may_be_asked_but_nobody_is_sent_there(name: str) -> None:
+    # A question, such as for metadata, is another matter than the person or a code.
+    origin = "http://mcp.lan"
+    places = Places(f"{origin}/mcp", Steps().resolve)
+    places.check(f"{origin}/.well-known/oauth-protected-resource", credentials=False)
+    metadata = Steps().metadata() | {name: f"{origin}/x"}
+    context: Any = SimpleNamespace(oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER)
+    with pytest.raises(SecurityError, match="without TLS"):
+        check_metadata(context, places, None, NOW)
 
 
 # -- registration --------------------------------------------------------------------------------------------------
