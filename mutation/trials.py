@@ -6,7 +6,9 @@ checkout stays as it is.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
+import gc
 import importlib
 import os
 import shutil
@@ -27,9 +29,9 @@ from mutants import Mutant
 ROOT = Path(__file__).parent.parent
 PACKAGE = "mcp_oauth_nb"
 _COPIED = (PACKAGE, "tests")
-# The first failure is enough; what is imported before pytest starts cannot be rewritten, and need not.
+# The first failure is enough, and nobody reads it.
 _OPTIONS = ["-x", "-q", "-o", "addopts=", "-m", "not e2e and not security", "-p", "no:cacheprovider", "--tb=line"]
-_OPTIONS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+_OPTIONS += ["--assert=plain", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 _MEASURING = [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report="]
 # Twice as long as all tests of the module, and some seconds for a machine that has other things to do.
 _LONGER, _GRACE_SECONDS = 2.0, 10.0
@@ -117,8 +119,8 @@ def places(number: int) -> Iterator[list[Place]]:
                 _stop(place)
 
 
-def warm(tests: Sequence[str], at: list[Place]) -> None:
-    """Compile the copies, and import what the tests import, this project aside: each fork has it then.
+def warm(tests: Sequence[str], place: Place) -> None:
+    """Import what the tests import, this project aside: each fork has it then.
 
     Raises:
         SystemExit: the tests cannot be collected.
@@ -127,18 +129,19 @@ def warm(tests: Sequence[str], at: list[Place]) -> None:
         "import pytest, sys; before = set(sys.modules); code = pytest.main(sys.argv[2:]); "
         "open(sys.argv[1], 'w').write(chr(10).join(name for name in sys.modules if name not in before)); sys.exit(code)"
     )
-    for place in at:
-        names = place.path / "imported"
-        command = [sys.executable, "-c", code, str(names), "--collect-only", *_OPTIONS, *tests]
-        environment = {**os.environ, "PYTHONPATH": str(place.path)}
-        ended = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    names = place.path / "imported"
+    command = [sys.executable, "-c", code, str(names), "--collect-only", *_OPTIONS, *tests]
+    environment = {**os.environ, "PYTHONPATH": str(place.path)}
+    ended = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
     own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {PACKAGE}
     for name in names.read_text().split():
         if name.partition(".")[0] not in own:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    # What is here now need not be looked through in each fork.
+    gc.freeze()
 
 
 def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> Tests:
@@ -260,5 +263,6 @@ def _copy(path: Path) -> None:
     for child in ROOT.iterdir():
         if child.name in _COPIED:
             shutil.copytree(child, path / child.name, ignore=shutil.ignore_patterns("__pycache__"))
+            compileall.compile_dir(path / child.name, quiet=2)
         elif not child.name.startswith("."):
             (path / child.name).symlink_to(child)
