@@ -1,16 +1,17 @@
 # The commands of this project. `make help` lists them.
-# Three environments: .venv with JupyterLab for people, .venv-test without it for the tests (it doubles their time),
-# .venv-e2e with the front ends that the tests in a browser drive.
+# Four environments: .venv with JupyterLab for people, .venv-test without it for the tests (it doubles their time),
+# .venv-e2e with the front ends that the tests in a browser drive; and .venv-mutation with what makes mutants.
 
 PYTHON ?= python3
 VENV := .venv
 TEST_VENV := .venv-test
 E2E_VENV := .venv-e2e
+MUTATION_VENV := .venv-mutation
 BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test e2e check smoke notebooks bench chaos conformance coverage clean
+.PHONY: help lab demo test e2e check smoke notebooks bench chaos conformance coverage mutation security clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,14 +46,20 @@ conformance: $(TEST_VENV)/.ready ## run the official conformance suite (needs np
 coverage: $(TEST_VENV)/.ready ## measure the branch coverage of the unit tests
 	$(TEST)/python -m pytest tests --cov --cov-report=term --cov-fail-under=95
 
+mutation: $(MUTATION_VENV)/.ready ## see whether the tests notice small mistakes in the security checks (half an hour)
+	$(MUTATION_VENV)/$(BIN)/python mutation/run.py
+
 bench: $(TEST_VENV)/.ready ## measure the ratios in benchmarks/
 	$(TEST)/python benchmarks/run.py
 
 chaos: $(TEST_VENV)/.ready ## let 200 sessions call while everything fails; keep the figures (needs Redis)
 	$(TEST)/python benchmarks/chaos.py --output benchmarks/chaos.md
 
+security: $(TEST_VENV)/.ready $(E2E_VENV)/.ready ## all that is known about security, in one table (an hour; needs what e2e needs)
+	E2E_VENV=$(E2E_VENV) $(TEST)/python security/run.py
+
 clean: ## remove the environments and all caches
-	rm -rf $(VENV) $(TEST_VENV) $(E2E_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(TEST_VENV) $(E2E_VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) .ci/make_venv.py $(VENV) lab
@@ -62,3 +69,6 @@ $(TEST_VENV)/.ready: pyproject.toml constraints.txt
 
 $(E2E_VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) .ci/make_venv.py $(E2E_VENV) e2e
+
+$(MUTATION_VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) .ci/make_venv.py $(MUTATION_VENV) mutation

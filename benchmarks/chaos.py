@@ -197,6 +197,7 @@ def main() -> int:
         print(f"{number} x {broken}")
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")
+    print(f"{options.sessions} sessions, {options.seconds:g} s, {len(counts.calls)} calls: {counts.verdict}")
     return 1 if counts.broken else 0
 
 

@@ -106,6 +106,12 @@ class Counts:
         texts += [f"token at the wrong user: {text}" for text in self.misplaced]
         return Counter(texts)
 
+    @property
+    def verdict(self) -> str:
+        """The three promises in a line."""
+        numbers = len(self.wrong), len(self.lost), len(self.misplaced)
+        return "{} wrong answers, {} tokens lost, {} at the wrong user".format(*numbers)
+
     def figures(self) -> list[Figure]:
         """The figures."""
         during = [call for call in self.calls if call.began < self.seconds]

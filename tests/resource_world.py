@@ -181,8 +181,8 @@ class World:
         sent = [pair for pair in given if pair[0].lower() not in replaced] + list(headers)
         return await self.send("POST", path, content=content, headers=sent, **request)
 
-    async def open_session(self, token: str | None = None) -> str:
-        """Open a session of the earlier versions; return its id."""
+    async def open_session(self, token: str | None = None, *, then: str | None = None) -> str:
+        """Open a session of the earlier versions; return its id. The client may have got a token `then`."""
         params = {
             "protocolVersion": LEGACY,
             "capabilities": {},
@@ -194,7 +194,7 @@ class World:
         assert answer.status_code == 200, answer.text
         session: str = answer.headers["mcp-session-id"]
         ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-        assert (await self.post(ready, token=token, headers=[("Mcp-Session-Id", session)])).status_code == 202
+        assert (await self.post(ready, token=then or token, headers=[("Mcp-Session-Id", session)])).status_code == 202
         return session
 
     @asynccontextmanager

@@ -100,6 +100,47 @@ async def test_any_other_address_is_refused(world: World, kind: str, uri: str) -
     assert await world.stored() == 0
 
 
+# More than one rule stops most of them. Each rule is seen to be the first that does.
+WHY = {
+    "characters": [
+        "https://app.example/a b",
+        "com.example.app:/a b",
+        "https://app.example/a\\b",
+        "https://app.example/a\x7fb",
+        "https://app.example/é",
+        "https://app.example/" + "x" * 1981,
+    ],
+    "not an absolute URI": ["/cb", "x:", "https:", "1x:/cb", "https://app.example:65536/cb"],
+    "a scheme that is never a client's": ["javascript:alert(1)", "data:,*", "file:///etc/passwd#x"],
+    "no fragment, no user name and no wildcard": [
+        "https://app.example/cb#",
+        "https://user@app.example/cb",
+        "https://app.example/*",
+        "com.example.app:/*",
+    ],
+    "normal form": ["https://APP.example/cb", "https://256.256.256.256/cb", "https://app.example/./cb"],
+    "no host": ["http://a'b/cb", "https://a;b/cb"],
+    "http on 127.0.0.1": ["http://app.example/cb"],
+}
+
+
+@pytest.mark.parametrize(("why", "uri"), [(why, uri) for why, uris in WHY.items() for uri in uris])
+def test_the_reason_names_the_rule_that_an_address_breaks(why: str, uri: str) -> None:
+    problem = problem_with(uri, "native")
+    assert problem is not None
+    assert why in problem
+
+
+@pytest.mark.parametrize("uri", ["https://app.example/" + "x" * 1980, "x:/"])
+def test_the_longest_and_the_shortest_address_that_are_allowed(uri: str) -> None:
+    assert problem_with(uri, "native") is None
+
+
+async def test_a_client_may_have_twenty_addresses(world: World) -> None:
+    body = {"redirect_uris": [f"{CALLBACK}{number}" for number in range(20)]}
+    assert (await world.http.post("/register", json=body)).status_code == 201
+
+
 METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({"redirect_uris": None}, "invalid_redirect_uri"),
     "an empty list": ({"redirect_uris": []}, "invalid_redirect_uri"),
@@ -262,6 +303,8 @@ def test_a_public_url_that_cannot_be_an_issuer_stops_the_start(url: str) -> None
         ("http://127.0.0.1:/cb", "http://127.0.0.1/cb", False),
         ("com.example:/cb", "com.example:/cb", True),
         ("http://[", "http://127.0.0.1/cb", False),
+        ("http://127.0.0.1/cb", "http://[", False),
+        ("http://127.0.0.1/cb", "https://127.0.0.1/cb", False),
     ],
 )
 def test_only_the_port_of_a_loopback_address_may_differ(uri: str, registered: str, fits: bool) -> None:

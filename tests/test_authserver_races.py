@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -71,6 +72,52 @@ async def test_a_code_presented_by_several_at_once_leaves_nobody_with_a_token(se
     world.kv = world.options["kv"]
     answers = await all_at_once(world, world.exchange(await world.code()), 3)
     await check_nothing_is_left(world, answers)
+
+
+class Overtaken(MemoryStore):
+    """Lets something happen once, right before something of a kind is stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = ""
+        self.happens: Callable[[], Awaitable[None]] | None = None
+
+    async def put(self, *args: Any, **options: Any) -> None:
+        if self.happens is not None and options["collection"] == f"mcp_oauth_{self.before}":
+            happens, self.happens = self.happens, None
+            await happens()
+        await super().put(*args, **options)
+
+
+@pytest.mark.parametrize("before", ["used", "upstream", "families"])
+@pytest.mark.parametrize("how", ["exchanged and presented again", "expired and presented again"])
+async def test_whoever_is_overtaken_in_an_exchange_brings_no_grant_back_to_life(before: str, how: str) -> None:
+    store = Overtaken()
+    world = World(kv=store)
+    world.kv = store
+    fields = world.exchange(await world.code())
+    github = [secret for secret in world.github.issued_secrets() if secret.startswith("gho_")]
+    others = world.client_of(world.worker())
+    tokens: list[dict[str, Any]] = []
+
+    async def overtake() -> None:
+        if how.startswith("expired"):
+            world.clock.advance(60)
+        else:
+            tokens.append((await others.post("/token", data=fields)).json())
+        assert (await others.post("/token", data=fields)).status_code == 400
+
+    store.before, store.happens = before, overtake
+    answer = await world.http.post("/token", data=fields)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    for given in tokens:
+        assert await world.server.verify_token(given["access_token"]) is None
+    # Nothing was made for nobody, and who began the exchange has cleared up.
+    assert tokens or await world.stored("access", "refresh") == 0
+    assert before == "used" or await world.stored("codes") == 0
+    await world.server.end_unredeemed()
+    assert await world.stored("codes", "families", "upstream") == 0
+    assert [await world.is_good_at_github(secret) for secret in github] == [False]
 
 
 @pytest.mark.parametrize("seed", range(15))

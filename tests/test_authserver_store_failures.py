@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -203,6 +203,20 @@ async def test_a_code_that_nobody_exchanges_leaves_no_token_alive_at_github(worl
     await world.worker().end_unredeemed()
     assert await alive_at_github(world) == 0
     assert await world.stored("codes", "families", "upstream") == 0
+
+
+async def test_a_code_that_expired_is_kept_for_a_day_for_the_worker_that_revokes_its_token() -> None:
+    class Timed(MemoryStore):
+        """Notes for how long it is to keep what."""
+
+        kept: ClassVar[dict[str, float]] = {}
+
+        async def put(self, *args: Any, **options: Any) -> None:
+            self.kept[options["collection"]] = options["ttl"]
+            await super().put(*args, **options)
+
+    await World(kv=Timed()).code()
+    assert Timed.kept["mcp_oauth_codes"] == 60 + 24 * 3600
 
 
 async def test_a_code_that_was_exchanged_keeps_its_token_at_github(world: World) -> None:

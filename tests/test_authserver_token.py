@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_URL, RESOURCE, World
+from mcp.server.auth.provider import TokenError
 
 from mcp_oauth_nb.authserver import Rates
+from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
 
@@ -133,6 +136,16 @@ async def test_tokens_beyond_those_kept_at_hand_are_read_again(world: World) -> 
     for tokens in [*issued, issued[0]]:
         assert await world.server.verify_token(tokens.access_token) is not None
     assert len(grants._access_records) == 1000
+    # The newest are those that are kept.
+    assert hashlib.sha256(issued[-1].access_token.encode()).digest() in grants._access_records
+
+
+async def test_tokens_are_secrets_from_the_moment_they_are_made_or_shown(world: World) -> None:
+    tokens = await world.server._grants.issue_for_client("robot", RESOURCE)
+    assert await world.server.verify_token("shown-by-nobody") is None
+    text = scrub(f"{tokens.access_token} shown-by-nobody")
+    assert tokens.access_token not in text
+    assert "shown-by-nobody" not in text
 
 
 @pytest.mark.parametrize("token", ["", "x", "mcp_" + "x" * 43, "ü"])
@@ -157,6 +170,37 @@ async def test_a_code_lives_a_minute(world: World) -> None:
     code = await world.code()
     world.clock.advance(60)
     assert is_refusal(await world.http.post("/token", data=world.exchange(code)), 400, "invalid_grant")
+    code = await world.code()
+    world.clock.advance(59.9)
+    assert (await world.http.post("/token", data=world.exchange(code))).status_code == 200
+
+
+async def test_a_code_is_for_one_resource_whoever_asks(world: World) -> None:
+    # The token endpoint has compared them already; the grants do not rely on that.
+    code = await world.code()
+    loaded = await world.server._grants.load_code("desk", code)
+    assert loaded is not None
+    with pytest.raises(TokenError) as caught:
+        await world.server._grants.redeem(loaded, "https://other.example/mcp")
+    assert caught.value.error == "invalid_target"
+    assert (await world.http.post("/token", data=world.exchange(code))).status_code == 200
+
+
+async def test_a_refresh_token_stands_for_what_the_person_agreed_to(world: World) -> None:
+    tokens = await world.tokens(scope="read:user repo")
+    refresh = await world.server._grants.load_refresh("desk", tokens["refresh_token"])
+    assert refresh is not None
+    assert (refresh.client_id, refresh.subject, refresh.resource) == ("desk", "octocat", RESOURCE)
+    assert refresh.scopes == ["read:user", "repo"]
+
+
+async def test_of_all_who_end_a_grant_one_did(world: World) -> None:
+    access = await world.server.verify_token((await world.tokens())["access_token"])
+    assert access is not None
+    assert access.claims is not None
+    grants, family = world.server._grants, access.claims["grant"]
+    assert [await grants.is_alive(family), await grants.end(family), await grants.end(family)] == [True, True, False]
+    assert not await grants.is_alive(family)
 
 
 async def test_a_code_that_comes_again_revokes_what_it_gave_here_and_at_github(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import string
 from typing import Any
@@ -15,7 +16,13 @@ from mcp import MCPError
 from mcp.client.auth.utils import extract_field_from_www_auth
 from mcp_types import REQUEST_TIMEOUT
 
-from mcp_oauth_nb.challenge import AUTHENTICATION_REQUIRED, AuthChallenge, parse_challenges
+from mcp_oauth_nb.challenge import (
+    AUTHENTICATION_REQUIRED,
+    NOT_CONFIGURED,
+    OAUTH_EXTENSION,
+    AuthChallenge,
+    parse_challenges,
+)
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import ProtocolError
 
@@ -39,6 +46,29 @@ OVER_HTTP = AuthChallenge(
 def test_the_error_with_default_settings_is_the_guides_json_in_the_guides_order() -> None:
     error = AuthChallenge.from_settings(IsolatedSettings()).to_jsonrpc()
     assert guide.text(error) == guide.text(guide.ERROR)
+
+
+def test_the_names_on_the_wire_are_those_that_clients_look_for() -> None:
+    assert (AUTHENTICATION_REQUIRED, NOT_CONFIGURED) == (-32001, -32000)
+    assert OAUTH_EXTENSION == "io.github.mcp-oauth-nb/oauth"
+
+
+def test_the_repr_shows_what_is_given_a_line_each() -> None:
+    challenge = AuthChallenge(scopes=("a",), grant_type="", resource_metadata="https://mcp.example/metadata")
+    assert repr(challenge).splitlines() == [
+        "AuthChallenge(",
+        "    scopes=('a',),",
+        "    grant_type='',",
+        "    code_challenge_method='S256',",
+        "    message='Authentication required',",
+        "    resource_metadata='https://mcp.example/metadata'",
+        ")",
+    ]
+
+
+def test_a_challenge_stays_what_the_server_sent() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        GUIDE.authorization_url = "https://evil.example"  # type: ignore[misc]
 
 
 def test_the_challenge_follows_the_settings_and_the_resource() -> None:
@@ -200,6 +230,7 @@ SEVERAL: list[tuple[str, list[tuple[str, dict[str, str]]]]] = [
     ("", []),
     (" , ,", []),
     ("Negotiate", [("Negotiate", {})]),
+    ("X-Own a=b", [("X-Own", {"a": "b"})]),
     ("Negotiate oYGpMIGmoAMKAQ==", [("Negotiate", {})]),
     ("Negotiate, Bearer", [("Negotiate", {}), ("Bearer", {})]),
     ('Basic realm="a", Bearer error=x', [("Basic", {"realm": "a"}), ("Bearer", {"error": "x"})]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import guide
 import httpx
 import pytest
-from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for, signed_in
+from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for, signed_in, token_of
 from scripted_server import Script
 from starlette.responses import Response
 
@@ -25,7 +26,8 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.oauth_handler import OAuthHandler
 from mcp_oauth_nb.provider import is_github
-from mcp_oauth_nb.store import MemoryTokenStore, TokenKey
+from mcp_oauth_nb.redaction import mask
+from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +64,26 @@ def test_assigning_one_token_keeps_the_other(handler: OAuthHandler) -> None:
     assert (handler.access_token, handler.refresh_token) == (ACCESS_TOKEN, "another-refresh-token")
     handler.refresh_token = None
     assert (handler.access_token, handler.refresh_token) == (ACCESS_TOKEN, None)
+
+
+def test_a_refresh_token_that_was_assigned_has_not_the_lifetime_of_the_one_before(handler: OAuthHandler) -> None:
+    handler.token = Token(ACCESS_TOKEN, refresh_token="a-refresh-token", refresh_token_expires_at=1.0)
+    handler.refresh_token = "another-refresh-token"
+    assert handler.token == Token(ACCESS_TOKEN, refresh_token="another-refresh-token")
+
+
+async def test_a_refresh_token_that_was_assigned_alone_is_used_once(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    refresh_token = token_of(await signed_in(provider, clock)).refresh_token
+    for store in (MemoryTokenStore(), FileTokenStore(tmp_path / "tokens.json")):
+        handler = handler_for(provider, clock, store=store)
+        handler.refresh_token = refresh_token
+        refresh_token = (await handler.refresh_access_token()).refresh_token
+        assert (handler.token is None, handler.refresh_token) == (False, refresh_token)
+        # Somebody signs out elsewhere: nothing of before comes back.
+        store.delete(TokenKey("https://id.example", CLIENT_ID, API))
+        assert (handler.token, handler.refresh_token) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["access_token", "token"])
@@ -139,7 +161,7 @@ def test_the_headers_mask_themselves(handler: OAuthHandler) -> None:
     headers = handler.get_auth_headers()
     for shown in (repr(headers), str(headers), f"{headers}"):
         assert ACCESS_TOKEN not in shown
-        assert shown.startswith("{'Authorization': 'Bearer ****")
+        assert shown == repr({"Authorization": f"Bearer {mask(ACCESS_TOKEN)}"})
 
 
 def test_without_a_token_there_are_no_headers_but_the_way_to_one(handler: OAuthHandler) -> None:

@@ -27,6 +27,7 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.oauth_handler import OAuthHandler
 from mcp_oauth_nb.provider import GITHUB_ISSUER, known_issuer
+from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
 
@@ -350,3 +351,19 @@ def test_an_issuer_that_was_announced_must_be_there(provider: Provider, clock: M
     state = handler.get_authorization_url().state
     with pytest.raises(IssuerMismatch, match="has no iss"):
         handler.read_callback(f"http://127.0.0.1/callback?code=a-code&state={state}")
+
+
+def test_an_issuer_that_was_not_announced_may_be_left_out(provider: Provider, clock: ManualClock) -> None:
+    handler = handler_for(provider, clock)
+    state = handler.get_authorization_url().state
+    assert handler.read_callback(f"http://127.0.0.1/callback?code=a-code&state={state}").code == "a-code"
+
+
+async def test_state_verifier_and_code_are_secrets_as_soon_as_the_handler_has_them(handler: OAuthHandler) -> None:
+    _, state, code_verifier = handler.get_authorization_url()
+    with pytest.raises(McpOAuthError):
+        await handler.exchange_code_for_token("a-code-from-elsewhere", code_verifier)
+    text = scrub(f"{state} {code_verifier} a-code-from-elsewhere")
+    assert state not in text
+    assert code_verifier not in text
+    assert "a-code-from-elsewhere" not in text

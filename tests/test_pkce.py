@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import string
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mcp_oauth_nb.errors import InvalidCodeVerifier
 from mcp_oauth_nb.pkce import PKCE, challenge_for, check_verifier, generate_pkce_pair, verify
+from mcp_oauth_nb.redaction import scrub
 
 # RFC 7636 appendix B
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -79,3 +81,16 @@ def test_the_repr_shows_the_challenge_and_masks_the_verifier() -> None:
     assert CHALLENGE in shown
     assert VERIFIER not in shown
     assert shown == str(PKCE(VERIFIER, CHALLENGE))
+
+
+def test_a_verifier_is_a_secret_from_the_moment_it_is_checked() -> None:
+    check_verifier(VERIFIER)
+    assert VERIFIER not in scrub(f"sent: {VERIFIER}")
+    with pytest.raises(InvalidCodeVerifier):
+        check_verifier(VERIFIER + "!")
+    assert VERIFIER not in scrub(f"sent: {VERIFIER}!")
+
+
+def test_a_pair_stays_as_it_was_made() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PKCE(VERIFIER, CHALLENGE).code_challenge = "of somebody else"  # type: ignore[misc]

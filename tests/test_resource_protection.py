@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from mcp.server.auth.middleware.auth_context import auth_context_var
 from resource_world import (
     EPOCH,
     LEGACY,
@@ -20,9 +21,15 @@ from resource_world import (
     call,
     token_of,
 )
+from starlette.responses import Response
 
 from mcp_oauth_nb.challenge import AuthChallenge
 from mcp_oauth_nb.errors import ServerUnavailable
+from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.resource import ProtectedResource, PublicAddress
+from mcp_oauth_nb.resource.bearer import RefusedRequest
+from mcp_oauth_nb.resource.sessions import AnonymousSessions
+from mcp_oauth_nb.tools import required_scopes
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +160,7 @@ async def test_what_is_wrong_is_refused_before_anything_is_done(world: World, wr
     challenge = AuthChallenge.from_www_authenticate(answer.headers["www-authenticate"])
     assert challenge is not None
     assert (challenge.error, challenge.resource_metadata) == (wrong.error, METADATA)
+    assert (challenge.error_description is None) == (wrong.error is None)
     assert " ".join(challenge.scopes) == ("" if wrong.status == 400 else wrong.scope)
     assert answer.headers["cache-control"] == "no-store"
 
@@ -164,6 +172,7 @@ async def test_what_is_wrong_is_refused_before_anything_is_done(world: World, wr
         told = AuthChallenge.from_jsonrpc(body)
         assert told is not None
         assert body["error"]["code"] == -32001
+        assert told.message == ("Authentication required" if wrong.status == 401 else "The call needs more scopes")
         assert " ".join(told.scopes) == wrong.scope
         assert (told.authorization_url, told.token_url) == (f"{URL}/authorize", f"{URL}/token")
         assert told.resource == MCP
@@ -299,6 +308,8 @@ async def test_what_cannot_be_read_is_not_passed_on(world: World, body: bytes, e
     assert answer.status_code == 400
     assert answer.json() == {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse error"}}
     assert world.upstream.served == []
+    # Nobody was kept from anything.
+    assert world.log.events == []
 
 
 async def test_of_a_repeated_name_the_last_one_counts_here_and_in_the_sdk(world: World) -> None:
@@ -346,16 +357,28 @@ async def test_a_body_over_the_limit_is_refused(declared: bool) -> None:
         assert answer.status_code == 413
 
 
+@pytest.mark.parametrize(("size", "status"), [(1024 * 1024, 400), (1024 * 1024 + 1, 413)])
+async def test_a_body_may_have_a_mebibyte(size: int, status: int) -> None:
+    async with World(stateless=True).running() as world:
+        assert (await world.post(b" " * size)).status_code == status
+
+
 async def test_a_verifier_that_cannot_tell_lets_nobody_in_and_says_when_to_come_back(world: World) -> None:
     world.verifier.fault = ServerUnavailable("down", retry_at=EPOCH + 17.0)
     answer = await world.post(call(), token=token_of("octocat"))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "17")
-    assert answer.json()["error"]["data"] == {"type": "transient", "retry_at": "2026-01-01T00:00:17Z"}
+    assert answer.json()["error"] == {
+        "code": -32603,
+        "message": "The token cannot be checked now",
+        "data": {"type": "transient", "retry_at": "2026-01-01T00:00:17Z"},
+    }
     assert "www-authenticate" not in answer.headers
     assert world.upstream.served == []
+    assert [event["reason"] for event in world.log.events] == ["unavailable"]
 
-    world.verifier.fault = ServerUnavailable("down")
-    assert (await world.post(call(), token=token_of("octocat"))).headers["retry-after"] == "30"
+    for retry_at, wait in ((None, "30"), (EPOCH + 0.2, "1"), (EPOCH - 9.0, "1")):
+        world.verifier.fault = ServerUnavailable("down", retry_at=retry_at)
+        assert (await world.post(call(), token=token_of("octocat"))).headers["retry-after"] == wait
 
 
 async def fail(world: World, **request: Any) -> int:
@@ -385,9 +408,10 @@ async def test_after_too_many_failures_an_address_has_to_wait_whatever_it_brings
         (bearer("octocat/none"), True),
         ([("Authorization", "Bearer")], True),
         ([], False),
+        ([("Authorization", "Basic b2N0b2NhdDp4")], False),
         (bearer("octocat"), False),
     ],
-    ids=["bad token", "too few scopes", "malformed", "no token", "good token"],
+    ids=["bad token", "too few scopes", "malformed", "no token", "another scheme", "good token"],
 )
 async def test_only_a_failed_attempt_counts_against_the_limit(wrong: list[tuple[str, str]], counts: bool) -> None:
     async with World(failure_limit="1/minute", stateless=True).running() as world:
@@ -395,6 +419,9 @@ async def test_only_a_failed_attempt_counts_against_the_limit(wrong: list[tuple[
         world.verifier.issue("octocat/none")
         statuses = [(await world.post(call(), headers=wrong)).status_code for _ in range(2)]
         assert (statuses[1] == 429) == counts
+        # Whoever brought nothing has tried nothing: the token that comes next is looked at.
+        good = await world.post(call(era=MODERN), era=MODERN, token=token_of("octocat"))
+        assert good.status_code == (429 if counts else 200)
 
 
 async def test_an_ipv6_network_counts_as_one_client_and_a_mapped_address_as_itself() -> None:
@@ -413,6 +440,22 @@ async def test_the_spelling_of_the_same_resource_does_not_matter(world: World, s
     token = world.verifier.issue("octocat/spelled", "read:user", resource=spelling)
     answer = await world.post(call(era=MODERN), era=MODERN, token=token)
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("query", ["page=2", "access_token_type=x", "token=access_token", "a=access_token=x"])
+async def test_a_query_without_a_token_is_no_obstacle(world: World, query: str) -> None:
+    answer = await world.post(call(era=MODERN), era=MODERN, token=token_of("octocat"), path=f"/mcp?{query}")
+    assert answer.status_code == 200
+
+
+async def test_a_token_is_a_secret_from_the_moment_it_is_presented(world: World) -> None:
+    await world.post(call(), token="presented-by-nobody")
+    assert "presented-by-nobody" not in scrub("Who had presented-by-nobody?")
+
+
+def test_two_refusals_are_two_exceptions_as_everybody_expects_of_exceptions() -> None:
+    refusal, same = (RefusedRequest(401, "missing_token", "Authentication required") for _ in range(2))
+    assert len({refusal, same}) == 2
 
 
 @pytest.mark.parametrize("header", ["Bearer {}", "bearer {}", "BEARER {}", "Bearer   {}"])
@@ -474,41 +517,128 @@ async def test_a_request_that_asks_for_nothing_protected_is_no_attempt(world: Wo
     assert world.log.events == []
 
 
+# -- alone, in front of any application ------------------------------------------------------------------------------
+
+
+class Application:
+    """The application behind: it notes what reaches it, and answers with a session.
+
+    Attributes:
+        scopes: of the requests.
+        users: who the SDK's `get_access_token()` says it is, by request.
+        status: of the answers.
+        meanwhile: called while a request is served.
+    """
+
+    def __init__(self) -> None:
+        self.scopes: list[Any] = []
+        self.users: list[Any] = []
+        self.status = 200
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if scope["type"] != "http":
+            return
+        self.users.append(auth_context_var.get())
+        self.meanwhile()
+        await Response(status_code=self.status, headers={"Mcp-Session-Id": "s-1"})(scope, receive, send)
+
+
+LISTING = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+
+
+async def ask(app: ProtectedResource, method: str = "POST", *, token: str = "", session: str = "", **more: Any) -> int:
+    """Send one request without anything around; return the status."""
+    headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
+    headers += [(b"mcp-session-id", session.encode())] if session else []
+    scope = {"type": "http", "method": method, "path": "/mcp", "headers": headers, "query_string": b"", "client": None}
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": LISTING}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope | more, receive, send)
+    return int(sent[0]["status"])
+
+
 async def test_what_is_not_http_is_passed_on() -> None:
-    world = World()
-    seen: list[str] = []
+    app = Application()
+    guarded = _guard(World(), app)
+    await guarded({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    assert [scope["type"] for scope in app.scopes] == ["lifespan"]
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(scope["type"])
 
+async def test_nobody_in_front_of_it_says_who_the_user_is() -> None:
+    world, app = World(), Application()
+    good = world.verifier.issue("octocat", "read:user")
     guarded = _guard(world, app)
-    await guarded({"type": "lifespan"}, None, None)
-    assert seen == ["lifespan"]
+    for token in ("", good):
+        assert await ask(guarded, token=token, user="somebody", auth="all of it") == 200
+    anonymous, signed_in = app.scopes
+    assert not {"user", "auth"} & set(anonymous)
+    assert (signed_in["user"].access_token.subject, signed_in["auth"].scopes) == ("octocat", ["read:user"])
+    assert [user and user.access_token.token for user in app.users] == [None, good]
+    # Whatever runs here next is not run as the user.
+    assert auth_context_var.get() is None
+
+
+async def test_the_sessions_that_are_given_are_those_that_are_used() -> None:
+    # An idle timeout that is longer than the SDK's own comes with them: who forgets a session early opens it to others.
+    sessions, app = AnonymousSessions(idle_timeout=None), Application()
+    guarded = _guard(World(), app, sessions=sessions)
+    assert await ask(guarded) == 200
+    assert "s-1" in sessions
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+async def test_a_session_that_was_not_opened_is_none(status: int) -> None:
+    sessions, app = AnonymousSessions(), Application()
+    app.status = status
+    assert await ask(_guard(World(), app, sessions=sessions)) == status
+    assert len(sessions) == 0
+
+
+async def test_a_session_is_not_forgotten_while_it_is_used() -> None:
+    sessions, app = AnonymousSessions(idle_timeout=-1.0), Application()
+    guarded = _guard(World(), app, sessions=sessions)
+    await ask(guarded)
+    app.meanwhile = lambda: sessions.opened("s-2")
+    await ask(guarded, session="s-1")
+    assert "s-1" in sessions
+
+
+@pytest.mark.parametrize(("method", "status", "kept"), [("DELETE", 200, 0), ("DELETE", 405, 1), ("GET", 200, 1)])
+async def test_a_session_is_forgotten_when_it_was_ended_and_not_before(method: str, status: int, kept: int) -> None:
+    sessions, app = AnonymousSessions(), Application()
+    guarded = _guard(World(), app, sessions=sessions)
+    await ask(guarded)
+    app.status = status
+    assert await ask(guarded, method, session="s-1") == status
+    assert len(sessions) == kept
 
 
 async def test_a_client_that_goes_away_before_its_body_has_arrived_is_not_served() -> None:
-    world = World()
-    seen: list[str] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(scope["type"])
+    app = Application()
 
     async def gone() -> Any:
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": [], "query_string": b"", "client": None}
-    await _guard(world, app)(scope, gone, None)
-    assert seen == []
+    await _guard(World(), app)(scope, gone, None)  # type: ignore[arg-type]
+    assert app.scopes == []
 
 
-def _guard(world: World, app: Any) -> Callable[[Any, Any, Any], Any]:
-    from mcp_oauth_nb.resource import ProtectedResource, PublicAddress
-    from mcp_oauth_nb.tools import required_scopes
-
+def _guard(world: World, app: Application, **options: Any) -> ProtectedResource:
     return ProtectedResource(
         app,
         verifier=world.verifier,
         resource_url=MCP,
         required_scopes=required_scopes,
         challenge=PublicAddress(URL).challenge(("read:user",)),
+        clock=world.clock,
+        **options,
     )

@@ -195,6 +195,26 @@ async def test_a_stolen_session_runs_no_tool(world: World) -> None:
     assert world.upstream.served == []
 
 
+async def test_a_session_of_somebody_else_is_answered_like_one_that_does_not_exist(world: World) -> None:
+    session = await world.open_session()
+    assert await use(world, session, token_of("octocat")) == 200
+    message, hubot = call(id="call-7"), token_of("hubot")
+    theirs, none = [
+        await world.post(message, token=hubot, headers=[("Mcp-Session-Id", name)]) for name in (session, "no-session")
+    ]
+    assert (theirs.status_code, theirs.json()["error"]) == (none.status_code, none.json()["error"])
+    assert (theirs.json()["id"], none.json()["id"]) == (None, None)
+    # Only we know better.
+    denied = [event["reason"] for event in world.log.events if event["outcome"] == "denied"]
+    assert denied == ["session_of_another_user"]
+
+
+async def test_a_client_may_authorize_right_after_it_opened_its_session(world: World) -> None:
+    session = await world.open_session(then=token_of("octocat"))
+    assert await use(world, session, token_of("octocat")) == 200
+    assert await use(world, session, None) == 404
+
+
 async def test_a_client_may_authorize_in_the_middle_of_its_session(world: World) -> None:
     session = await world.open_session()
     headers = [("Mcp-Session-Id", session)]

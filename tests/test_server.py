@@ -109,6 +109,7 @@ async def test_without_credentials_the_protected_tool_names_the_missing_variable
         assert (caught.value.code, caught.value.message) == (-32000, "OAuth is not configured")
         assert caught.value.data["type"] == "configuration"
         assert caught.value.data["missing"] == ["OAUTH_CLIENT_SECRET"]
+        assert "OAUTH_CLIENT_SECRET" in caught.value.data["hint"]
 
 
 async def test_the_token_is_checked_with_github_before_the_tool_runs(lab: Lab) -> None:
@@ -125,7 +126,10 @@ async def test_a_checked_token_is_trusted_for_a_minute_and_then_checked_again(la
     for _ in range(3):
         await lab.session.call_tool("get_github_user_info", {"include_repos": False})
     assert app_calls(lab) == 1
-    lab.clock.advance(seconds=60)
+    lab.clock.advance(seconds=59.9)
+    await lab.session.call_tool("get_github_user_info", {"include_repos": False})
+    assert app_calls(lab) == 1
+    lab.clock.advance(seconds=0.1)
     await lab.session.call_tool("get_github_user_info", {"include_repos": False})
     assert app_calls(lab) == 2
 

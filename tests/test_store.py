@@ -270,6 +270,10 @@ FileTokenStore(path).save(KEY, Token("new-token"))
     assert process.returncode == 7
     assert FileTokenStore(path).load(KEY) == token("old")
     assert {mode_of(left) for left in path.parent.iterdir()} == {0o600}
+    # Where it can be renamed from, whatever disks there are, and named so that nobody wonders whose it is.
+    left = {left.name for left in path.parent.iterdir()} - {"tokens.json", ".tokens.json.lock"}
+    assert len(left) == (moment == "os.rename")
+    assert all(name.startswith(".tokens.json.") for name in left)
     FileTokenStore(path).save(KEY, token("next"))
     assert FileTokenStore(path).load(KEY) == token("next")
 
@@ -423,6 +427,6 @@ def test_a_file_that_others_may_use_is_refused_with_the_way_out(path: Path, mode
 
 
 def test_the_default_file_is_in_the_users_own_data(tmp_path: Path) -> None:
-    assert default_path().name == "tokens.json"
+    assert default_path().parts[-2:] == ("mcp-oauth-nb", "tokens.json")
     assert tmp_path in default_path().parents
     assert FileTokenStore().path == default_path()

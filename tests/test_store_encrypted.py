@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from mcp_oauth_nb.errors import ConfigurationError
 from mcp_oauth_nb.http_auth_storage import FileGrantStore
 from mcp_oauth_nb.redaction import scrub
 from mcp_oauth_nb.store import FileTokenStore, TokenKey
+from mcp_oauth_nb.store_key import key_from
+from mcp_oauth_nb.store_seal import Seal, is_sealed
 from mcp_oauth_nb.tokens import Token
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
@@ -98,6 +102,27 @@ def test_content_that_was_never_sealed_is_damage_too(path: Path, written: bytes,
     assert FileTokenStore(path, key=SECRET).load(KEY) == TOKEN
 
 
+def test_what_an_earlier_version_sealed_is_still_opened() -> None:
+    # Whoever changes the form needs a way to read this one, or every user is signed out.
+    document = {
+        "encrypted": "AES-256-GCM",
+        "key": "d28b36faac7f8f00",
+        "content": "dRVb69+yxXck+Oq1I/ONPWwfZsOalhJ90/RDC6GIiu/KVU+vNj1U38GW",
+    }
+    seal = Seal(SECRET, "tokens")
+    assert is_sealed(document)
+    assert seal.fits(document)
+    assert seal.open(document) == b'{"tokens": []}'
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text[:-4], lambda text: text + "\n", lambda text: f"!{text}"])
+def test_a_seal_opens_nothing_but_what_it_closed_character_by_character(spoil: Callable[[str], str]) -> None:
+    seal = Seal(SECRET, "tokens")
+    document = seal.close(b"{}")
+    with pytest.raises(ValueError):  # noqa: PT011 (its text says nothing)
+        seal.open({**document, "content": spoil(document["content"])})
+
+
 def test_grants_are_not_taken_for_tokens(path: Path, written: bytes, caplog: pytest.LogCaptureFixture) -> None:
     assert FileGrantStore(path, key=SECRET).entries() == {}
     assert "damaged" in caplog.text
@@ -108,22 +133,34 @@ def test_a_key_may_be_bytes_hexadecimal_or_base64(path: Path, written: bytes, wr
     assert FileTokenStore(path, key=written_as).load(KEY) == TOKEN
 
 
-@pytest.mark.parametrize("where", ["environment", ".env"])
+@pytest.mark.parametrize("length", range(32, 70))
+def test_every_key_comes_back_from_its_text(length: int) -> None:
+    # The last character is an X where that is possible: nothing but the padding is cut off.
+    key = hashlib.sha512(bytes([length])).digest()[:length].ljust(length, b"k")[:-1] + b"\x17"
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encode(key).decode()
+        assert key_from(text, "A_KEY") == key_from(text.rstrip("="), "A_KEY") == key
+    assert key_from(f" {key.hex().upper()}\n", "A_KEY") == key
+
+
+@pytest.mark.parametrize("where", ["environment", ".env", ".env of Windows"])
 def test_the_key_is_found_in_the_environment_or_in_env(
     path: Path, written: bytes, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where == "environment":
         monkeypatch.setenv("TOKEN_STORE_KEY", SECRET.hex())
     else:
-        Path(".env").write_text(f"TOKEN_STORE_KEY={SECRET.hex()}\n")
+        encoding = "utf-8-sig" if "Windows" in where else "utf-8"
+        Path(".env").write_text(f"TOKEN_STORE_KEY={SECRET.hex()}\n", encoding=encoding)
     assert FileTokenStore(path).load(KEY) == TOKEN
 
 
-@pytest.mark.parametrize("key", ["too-short", "é" * 64, b"k" * 31, "k" * 31, "!" * 64])
+@pytest.mark.parametrize("key", ["too-short", "é" * 64, b"k" * 31, "k" * 31, "!" * 64, f"{'k' * 43}!"])
 def test_a_key_that_is_none_is_refused_at_once_and_not_repeated(path: Path, key: str | bytes) -> None:
     with pytest.raises(ConfigurationError, match="TOKEN_STORE_KEY is not 32 bytes or more") as caught:
         FileTokenStore(path, key=key)
     assert str(key) not in str(caught.value)
+    assert caught.value.variables == ("TOKEN_STORE_KEY",)
     assert "secrets.token_urlsafe(32)" in caught.value.hint
 
 

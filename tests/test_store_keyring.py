@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -65,6 +65,20 @@ def test_what_was_replaced_or_deleted_leaves_nothing_behind(keyring: MemoryKeyri
     assert len(keyring.secrets) == 1
 
 
+def test_what_an_earlier_version_stored_is_still_found(keyring: MemoryKeyring, store: KeyringTokenStore) -> None:
+    document = {"tokens": [{"key": list(KEY), "token": {"access_token": "access-token-one"}}]}
+    keyring.secrets["mcp-oauth-nb tokens 0", "token"] = json.dumps(document)
+    assert store.load(KEY) == Token("access-token-one")
+
+
+@pytest.mark.parametrize("service", ["a/b", "../a", "a service", "%2f"])
+def test_a_service_may_have_any_name(keyring: MemoryKeyring, service: str, tmp_path: Path) -> None:
+    KeyringTokenStore(service, backend=keyring).save(KEY, token("one"))
+    assert KeyringTokenStore(service, backend=keyring).load(KEY) == token("one")
+    # The locks of all of them are in one directory.
+    assert len({lock.parent for lock in tmp_path.rglob("*.lock")}) == 1
+
+
 def test_services_and_kinds_of_store_are_kept_apart(keyring: MemoryKeyring, store: KeyringTokenStore) -> None:
     client = OAuthClientInformationFull(client_id="an-id")
     grant = Grant("https://id.example", "https://api.example", client, token=token("grant"))
@@ -112,10 +126,46 @@ def test_a_reader_never_sees_half_of_a_change(keyring: MemoryKeyring, store: Key
     assert None not in seen
 
 
+class Overtaking(MemoryKeyring):
+    """A keyring in which somebody else makes changes while the parts of a document are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[Callable[[], None]] = []
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.changes and service.endswith((" a0", " b0")):
+            self.changes.pop()()
+        return super().get_password(service, username)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_reader_who_is_overtaken_by_a_writer_looks_again(times: int) -> None:
+    keyring = Overtaking()
+    changing, store = MemoryKeyring(), KeyringTokenStore(backend=keyring)
+    changing.secrets = keyring.secrets
+    writer = KeyringTokenStore(backend=changing)
+    writer.save(KEY, token("0", 3_000))
+    keyring.changes = [lambda number=number: writer.save(KEY, token(str(number), 3_000)) for number in range(times)]
+    assert store.load(KEY) == token("0", 3_000)
+    assert keyring.changes == []
+
+
+def test_a_part_that_is_damaged_counts_as_signed_out(keyring: MemoryKeyring, store: KeyringTokenStore) -> None:
+    store.save(KEY, token("one", 3_000))
+    name = next(name for name in keyring.secrets if name[0].endswith("1"))
+    for damage in ("\ud800", "y" + keyring.secrets[name][1:], keyring.secrets[name][:-1], ""):
+        keyring.secrets[name] = damage
+        assert store.load(KEY) is None
+
+
 @pytest.mark.parametrize(
     "index",
     [
         "",
+        "[" * 100_000,
+        '{"copy": "a"}',
+        '{"copy": "a", "parts": 0}',
         "\ud800",
         "canary",
         "[]",
@@ -223,8 +273,27 @@ def test_the_systems_own_keyring_is_used_if_there_is_one(keyring: MemoryKeyring)
 
 
 def test_a_keyring_that_is_badly_configured_is_a_typed_error() -> None:
-    code = "from mcp_oauth_nb.store_keyring import system_keyring; system_keyring()"
-    env = {**os.environ, "PYTHON_KEYRING_BACKEND": "no.such.Backend"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert "The keyring that is configured cannot be loaded (ModuleNotFoundError)." in done.stderr
-    assert "PYTHON_KEYRING_BACKEND" in done.stderr
+    # In a process of its own: the keyring that was found first is the one that stays.
+    code = """
+import os, sys
+from mcp_oauth_nb.errors import ConfigurationError
+from mcp_oauth_nb.store_keyring import system_keyring
+foreign = "Windows.WinVaultKeyring" if sys.platform == "darwin" else "macOS.Keyring"
+for name in ("no.such.Backend", "keyring.backends.fail.Nothing", "nothing", f"keyring.backends.{foreign}"):
+    os.environ["PYTHON_KEYRING_BACKEND"] = name
+    try:
+        system_keyring()
+    except ConfigurationError as error:
+        assert "PYTHON_KEYRING_BACKEND" in error.hint
+        print(error.message)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+    kinds = ["ModuleNotFoundError", "AttributeError", "ValueError", "RuntimeError"]
+    assert done.stdout.splitlines() == [f"The keyring that is configured cannot be loaded ({kind})." for kind in kinds]
+
+
+def test_without_the_extra_there_is_no_keyring_but_everything_else() -> None:
+    code = "import sys; sys.modules['keyring'] = None; import mcp_oauth_nb.store_keyring"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

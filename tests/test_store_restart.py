@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -128,6 +129,20 @@ anyio.run(main)
         for make in STORES.values():
             async with make(tmp_path).alone(10):
                 pass
+
+
+@pytest.mark.parametrize("saved_at", [10**400, "canary", None, []])
+def test_a_grant_with_a_damaged_number_counts_as_signed_out(
+    tmp_path: Path, saved_at: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileGrantStore(tmp_path / "grants.json")
+    store.save(GRANT.key, GRANT)
+    document = json.loads(store.path.read_text())
+    document["grants"][0]["grant"]["saved_at"] = saved_at
+    store.path.write_text(json.dumps(document))
+    assert store.entries() == {}
+    assert "damaged" in caplog.text
+    assert "canary" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", STORES)

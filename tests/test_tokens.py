@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.tokens import EARLY_REFRESH_SECONDS, Token, split_scopes
+from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.tokens import EARLY_REFRESH_SECONDS, Token, pasted_token, split_scopes
 
 NOW = 1_767_225_600.0
+END_OF_DATES = 253_402_300_799  # the last second of the year 9999
 TEN_YEARS = 10 * 365 * 24 * 3600
 ACCESS = "gho_" + "A1b2" * 9
 REFRESH = "ghr_" + "C3d4" * 9
@@ -99,17 +101,33 @@ def test_expiry_counts_from_the_answer_and_may_be_anticipated() -> None:
     assert not token.is_expired(NOW + 3599 - EARLY_REFRESH_SECONDS, margin=EARLY_REFRESH_SECONDS)
 
 
+@pytest.mark.parametrize(("lifetime", "before"), [(3600, 60), (241, 60), (240, 60), (120, 30), (4, 1)])
+def test_a_token_is_due_a_minute_before_it_expires_or_a_quarter_of_a_short_life(lifetime: int, before: int) -> None:
+    token = read(expires_in=lifetime)
+    for known in (token, Token.from_dict(token.to_dict())):
+        assert known.is_due(NOW + lifetime - before)
+        assert not known.is_due(NOW + lifetime - before - 0.01)
+
+
+def test_a_token_of_unknown_age_is_due_a_minute_before_it_expires() -> None:
+    token = Token(ACCESS, expires_at=NOW)
+    assert token.is_due(NOW - 60)
+    assert not token.is_due(NOW - 61)
+    assert not Token(ACCESS, issued_at=NOW).is_due(NOW + TEN_YEARS)
+
+
 # -- the other fields ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("token_type", ["bearer", "Bearer", "BEARER"])
 def test_the_case_of_the_token_type_does_not_matter(token_type: str) -> None:
-    assert read(token_type=token_type).access_token == ACCESS
+    token = read(token_type=token_type)
+    assert (token.access_token, token.token_type) == (ACCESS, token_type)
 
 
 @pytest.mark.parametrize("token_type", [None, "", "mac", "DPoP", "bearer ", 1])
 def test_any_other_token_type_is_refused(token_type: Any) -> None:
-    with pytest.raises(ProtocolError, match="token_type"):
+    with pytest.raises(ProtocolError, match="response's token_type is"):
         read(token_type=token_type)
 
 
@@ -163,7 +181,7 @@ def test_an_omitted_scope_means_what_was_asked_for() -> None:
 
 @pytest.mark.parametrize("scope", [["repo"], 1, True])
 def test_a_scope_that_is_no_string_is_refused(scope: Any) -> None:
-    with pytest.raises(ProtocolError, match="scope"):
+    with pytest.raises(ProtocolError, match="response's scope is"):
         read(scope=scope)
 
 
@@ -215,13 +233,47 @@ def test_a_stored_token_comes_back_as_it_was_with_its_absolute_expiry() -> None:
         {"scopes": [1]},
         {"expires_at": "tomorrow"},
         {"expires_at": True},
+        {"expires_at": -0.5},
+        {"expires_at": END_OF_DATES + 1},
+        {"issued_at": math.nan},
         {"refresh_token": ["x"]},
         {"refresh_token_expires_at": {}},
+        {"resource": ["https://api.example"]},
     ],
 )
 def test_a_corrupt_store_is_a_protocol_error(change: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError, match=f"response's {next(iter(change))} "):
         Token.from_dict({**read().to_dict(), **change})
+
+
+@pytest.mark.parametrize("moment", [0, 0.5, END_OF_DATES])
+def test_every_time_that_can_be_written_as_a_date_can_be_stored(moment: float) -> None:
+    stored = {**read().to_dict(), "expires_at": moment}
+    assert repr(Token.from_dict(stored)).count("expires ") == 1
+    assert Token.from_dict(stored).expires_at == moment
+
+
+def test_a_stored_token_without_a_type_is_a_bearer_token() -> None:
+    assert Token.from_dict({"access_token": ACCESS}) == Token(ACCESS, "bearer")
+
+
+def test_the_same_token_is_equal_whenever_it_arrived() -> None:
+    # A refresh looks whether the token that it began with is still there: also if a store forgot when it came.
+    assert read() == dataclasses.replace(read(), issued_at=None) == dataclasses.replace(read(), issued_at=NOW + 1)
+
+
+def test_tokens_are_secrets_from_the_moment_they_are_known() -> None:
+    access, refresh = "an-access-token-of-nobody", "a-refresh-token-of-nobody"
+    read(access_token=access, refresh_token=refresh)
+    shown = scrub(f"{access} and {refresh}")
+    assert access not in shown
+    assert refresh not in shown
+
+
+def test_what_was_pasted_is_a_secret_even_if_it_cannot_be_a_token() -> None:
+    with pytest.raises(ProtocolError, match="cannot be a token"):
+        pasted_token('"a-token-in-quotes" ')
+    assert "a-token-in-quotes" not in scrub('You pasted "a-token-in-quotes"')
 
 
 def test_the_repr_tells_everything_but_the_secrets() -> None:

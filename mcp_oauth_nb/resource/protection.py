@@ -79,7 +79,8 @@ class ProtectedResource:
         self._required_scopes = required_scopes
         self._challenge = challenge
         self._failures = failures or RateLimit(FAILED_AUTHORIZATIONS, "failed authorizations")
-        self._sessions = sessions or AnonymousSessions()
+        # One that is empty, as they all are at first, is one all the same.
+        self._sessions = sessions if sessions is not None else AnonymousSessions()
         self._clock = clock or SystemClock()
         self._bounded = RequestBodyLimitMiddleware(self._serve, max_body_bytes)
 

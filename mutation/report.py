@@ -1,0 +1,150 @@
+"""What came out of the trials: scores, survivors with the reasons that people gave, and `results.md`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from trials import Trial
+
+#: Module, qualified name and change: what stays the same while lines move.
+Key = tuple[str, str, str]
+
+_INTRODUCTION = """# Mutation
+
+Written by `make mutation`: {minutes:.0f} CPU minutes of {system}. Each mutant is a module with one small mistake; the
+tests of that module ({tests}) that run its line are run on it. A timeout counts as
+killed: the mutant made the tests endless.
+
+No mutants are made of texts of several words, of the hints and references of errors, of what is logged, of
+documentation, and of annotations. All others count: those that no test could tell from the original, too.
+"""
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A mutant that no test noticed."""
+
+    module: str
+    where: str
+    change: str
+    line: int
+
+    @property
+    def key(self) -> Key:
+        """What its reason is found by."""
+        return self.module, self.where, self.change
+
+
+@dataclass
+class Score:
+    """What became of a module's mutants."""
+
+    module: str
+    mutants: int = 0
+    killed: int = 0
+    timeouts: int = 0
+    seconds: float = 0.0
+    survivors: list[Survivor] = field(default_factory=list)
+
+    def count(self, trial: Trial) -> None:
+        """Take a trial into account."""
+        self.mutants += 1
+        self.killed += trial.outcome == "killed"
+        self.timeouts += trial.outcome == "timeout"
+        self.seconds += trial.seconds
+        if trial.outcome == "survived":
+            mutant = trial.mutant
+            self.survivors.append(Survivor(self.module, mutant.where, mutant.change, mutant.line))
+
+    @property
+    def share(self) -> float:
+        """The part that was killed, from 0 to 1."""
+        return (self.killed + self.timeouts) / self.mutants if self.mutants else 0.0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(
+            self.module,
+            self.mutants + other.mutants,
+            self.killed + other.killed,
+            self.timeouts + other.timeouts,
+            self.seconds + other.seconds,
+            [*self.survivors, *other.survivors],
+        )
+
+
+def reasons(path: Path) -> dict[Key, str]:
+    """Read the reasons: a table for each module and place in it, with a line for each change."""
+    document = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {
+        (module, where, change): reason
+        for module, places in document.items()
+        for where, changes in places.items()
+        for change, reason in changes.items()
+    }
+
+
+def snippet(survivors: Iterable[Survivor]) -> str:
+    """Write the lines for `survivors.toml` that are still without their reason."""
+    lines: list[str] = []
+    last = None
+    for one in sorted(survivors, key=lambda one: (one.module, one.line)):
+        if last != (one.module, one.where):
+            last = (one.module, one.where)
+            lines.append(f"\n[{json.dumps(one.module)}.{json.dumps(one.where)}]")
+        text = f"'{one.change}'" if "'" not in one.change else json.dumps(one.change)
+        if f'{text} = ""' not in lines:
+            lines.append(f'{text} = ""')
+    return "\n".join(lines)
+
+
+def printed(scores: list[Score], known: Mapping[Key, str]) -> str:
+    """Write the table and the survivors for a terminal."""
+    lines = [f"\n{'module':26}{'mutants':>8}{'killed':>8}{'survived':>9}{'timeouts':>9}{'score':>8}{'CPU s':>8}"]
+    for one in scores:
+        survived = len(one.survivors)
+        lines.append(
+            f"{one.module:26}{one.mutants:8}{one.killed:8}{survived:9}{one.timeouts:9}{one.share:8.1%}{one.seconds:8.0f}"
+        )
+    for one in scores:
+        for survivor in one.survivors:
+            lines.append(f"\n{one.module}:{survivor.line} {survivor.where}\n    {survivor.change}")
+            lines.append(f"    {known.get(survivor.key, 'NO REASON')}")
+    seen = {survivor.key for one in scores for survivor in one.survivors}
+    modules = {one.module for one in scores}
+    lines += [f"\nKilled by now, its reason can go: {key}" for key in known if key[0] in modules and key not in seen]
+    return "\n".join(lines)
+
+
+def keep(path: Path, scores: Iterable[Score], modules: Sequence[str]) -> list[Score]:
+    """Write the scores down in place of earlier ones of their modules; return those of all modules."""
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    stored |= {score.module: asdict(score) for score in scores}
+    stored = {module: stored[module] for module in modules if module in stored}
+    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [Score(**{**one, "survivors": [Survivor(**each) for each in one["survivors"]]}) for one in stored.values()]
+
+
+def results(scores: list[Score], known: Mapping[Key, str]) -> str:
+    """Write `results.md`."""
+    total = sum(scores, start=Score("**all**"))
+    system = f"Python {platform.python_version()}, {platform.system()}"
+    lines = [_INTRODUCTION.format(system=system, minutes=total.seconds / 60, tests="`mutation/plan.py` names them")]
+    lines += ["| module | mutants | killed | survived | timeouts | score |", "|---|--:|--:|--:|--:|--:|"]
+    lines += [
+        f"| {one.module} | {one.mutants} | {one.killed} | {len(one.survivors)} | {one.timeouts} | {one.share:.1%} |"
+        for one in [*scores, total]
+    ]
+    lines += ["", "## Survivors"]
+    for one in scores:
+        if one.survivors:
+            lines += ["", f"### {one.module}", ""]
+            lines += [
+                f"- `{survivor.where}`: `{survivor.change}`: {known.get(survivor.key, 'NO REASON')}"
+                for survivor in sorted(one.survivors, key=lambda one: one.line)
+            ]
+    return "\n".join(lines) + "\n"

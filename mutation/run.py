@@ -1,0 +1,70 @@
+"""Whether the tests would notice a mistake in the checks that security rests on: `make mutation`.
+
+Each mutant is a module with one small mistake. Those tests of the module that run its line are run on it: they kill it,
+or it survives.
+Prints a score for each module and the survivors, and writes `results.md`. The reason why nobody should kill a survivor
+is in `survivors.toml`, by hand. Ends with 1 if a survivor has none, or if fewer than 85 of 100 mutants are killed.
+
+    python mutation/run.py [--workers N] [MODULE ...]     # some only; the results of the others are kept
+    python mutation/run.py --only TEXT MODULE             # some mutants only; writes no results
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import trials
+from mutants import mutants_of
+from plan import EACH, PLAN, tests_of
+from report import Score, keep, printed, reasons, results, snippet
+
+LEAST = 0.85
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Run, print, write; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"one of: {', '.join(PLAN)}")
+    parser.add_argument("--workers", type=int, default=2, help="mutants that are tested at once (%(default)s)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their place or change")
+    options = parser.parse_args()
+    if unknown := set(options.modules) - set(PLAN):
+        parser.error(f"not in the plan: {', '.join(sorted(unknown))}")
+    modules = options.modules or list(PLAN)
+    started = time.monotonic()
+    known = reasons(HERE / "survivors.toml")
+    with trials.places(options.workers) as at:
+        trials.warm(sorted({test for module in modules for test in tests_of(module)}), at[0])
+        scores = [_score(module, at, options.only) for module in modules]
+    minutes = (time.monotonic() - started) / 60
+    print(printed(scores, known))
+    if not options.only:
+        kept = keep(HERE / "scores.json", scores, list(PLAN))
+        (HERE / "results.md").write_text(results(kept, known), encoding="utf-8")
+    survivors = [survivor for score in scores for survivor in score.survivors]
+    unexplained = [survivor for survivor in survivors if survivor.key not in known]
+    if unexplained:
+        print("\nWithout a reason in survivors.toml:\n\n" + snippet(unexplained))
+    total = sum((score for score in scores), start=Score("all"))
+    print(f"{total.killed + total.timeouts} of {total.mutants} killed: {total.share:.1%}, in {minutes:.0f} minutes")
+    return 1 if unexplained or total.share < LEAST else 0
+
+
+def _score(module: str, at: list[trials.Place], only: str) -> Score:
+    tests = trials.measured(module, tests_of(module), at[0], each=module in EACH)
+    score = Score(module)
+    source = (trials.ROOT / trials.PACKAGE / module).read_text(encoding="utf-8")
+    mutants = (mutant for mutant in mutants_of(source) if only in f"{mutant.where} {mutant.change}")
+    for trial in trials.run(module, tests, mutants, at):
+        score.count(trial)
+        print("." if trial.outcome != "survived" else "S", end="", file=sys.stderr, flush=True)
+    print(f" {module} ({tests.seconds:.0f} s of tests)", file=sys.stderr)
+    return score
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,268 @@
+"""Runs tests on each mutant, in a fork of a process that has imported everything but this project.
+
+Each place is a copy of the project of its own, so that the processes that tests start see the mutant, too, and the
+checkout stays as it is.
+"""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import gc
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import hypothesis
+import pytest
+from coverage import CoverageData
+from mutants import Mutant
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "mcp_oauth_nb"
+_COPIED = (PACKAGE, "tests")
+# The first failure is enough, and nobody reads it.
+_OPTIONS = ["-x", "-q", "-o", "addopts=", "-m", "not e2e and not security", "-p", "no:cacheprovider", "--tb=line"]
+_OPTIONS += ["--assert=plain", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+_MEASURING = [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report="]
+# Twice as long as all tests of the module, and some seconds for a machine that has other things to do.
+_LONGER, _GRACE_SECONDS = 2.0, 10.0
+_LOOK_SECONDS = 0.02
+
+
+@dataclass
+class Trial:
+    """A mutant that is being tested, or was."""
+
+    mutant: Mutant
+    outcome: str = ""
+    killer: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Place:
+    """A copy of the project that one trial at a time has."""
+
+    path: Path
+    pid: int = 0
+    trial: Trial | None = None
+
+
+@dataclass
+class Tests:
+    """The tests of one module.
+
+    Attributes:
+        files: where they are.
+        seconds: how long they take without a mistake.
+        of_line: the tests that run each line of the module; empty if all tests are run on each mutant.
+        killers: the tests that killed mutants, by the function that these were in.
+    """
+
+    files: Sequence[str]
+    seconds: float = 0.0
+    of_line: dict[int, set[str]] = field(default_factory=dict)
+    killers: dict[str, list[str]] = field(default_factory=dict)
+
+    def chosen(self, mutant: Mutant) -> Selection:
+        """Return what to run on a mutant: those that killed its neighbours first."""
+        found = [self.of_line.get(line, set()) for line in mutant.lines]
+        return Selection(set().union(*found), self.killers.get(mutant.where, []))
+
+
+class Selection:
+    """A pytest plugin that runs some tests, in an order, and notes the one that failed.
+
+    Args:
+        chosen: the tests that are run; all if there is none.
+        first: those that come first.
+    """
+
+    def __init__(self, chosen: set[str] | None = None, first: Sequence[str] = ()):
+        self._chosen = chosen
+        self._first = {name: -number for number, name in enumerate(first, 1)}
+        self.failed = ""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Choose and sort."""
+        if self._chosen:
+            items[:] = [item for item in items if item.nodeid in self._chosen]
+        items.sort(key=lambda item: self._first.get(item.nodeid, 0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the failure."""
+        if report.failed:
+            self.failed = report.nodeid
+
+
+@contextlib.contextmanager
+def places(number: int) -> Iterator[list[Place]]:
+    """Make copies of the project; they are gone at the end, and so is what runs in them."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
+        made = [Place(Path(directory, str(count))) for count in range(number)]
+        for place in made:
+            _copy(place.path)
+        try:
+            yield made
+        finally:
+            for place in made:
+                _stop(place)
+
+
+def warm(tests: Sequence[str], place: Place) -> None:
+    """Import what the tests import, this project aside: each fork has it then.
+
+    Raises:
+        SystemExit: the tests cannot be collected.
+    """
+    code = (
+        "import pytest, sys; before = set(sys.modules); code = pytest.main(sys.argv[2:]); "
+        "open(sys.argv[1], 'w').write(chr(10).join(name for name in sys.modules if name not in before)); sys.exit(code)"
+    )
+    names = place.path / "imported"
+    command = [sys.executable, "-c", code, str(names), "--collect-only", *_OPTIONS, *tests]
+    environment = {**os.environ, "PYTHONPATH": str(place.path)}
+    ended = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {PACKAGE}
+    for name in names.read_text().split():
+        if name.partition(".")[0] not in own:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    # What is here now need not be looked through in each fork.
+    gc.freeze()
+
+
+def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> Tests:
+    """Run the tests without a mistake, to see how long they take and which of them run which line.
+
+    Args:
+        module: its path in the package.
+        files: where its tests are.
+        place: where to run them.
+        each: whether each test shall be run on each mutant.
+
+    Raises:
+        SystemExit: they fail.
+    """
+    started = time.monotonic()
+    place.pid = _fork(place, [*_MEASURING, *files], Selection())
+    _, status = os.waitpid(place.pid, 0)
+    place.pid = 0
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"The tests fail without a mutant:\n{(place.path / 'output').read_text()[-3000:]}")
+    tests = Tests(files, time.monotonic() - started)
+    if not each:
+        data = CoverageData(str(place.path / ".coverage"))
+        data.read()
+        for line, contexts in data.contexts_by_lineno(str(place.path / PACKAGE / module)).items():
+            # "test|run"; nothing for what runs when the module is imported.
+            tests.of_line[line] = {context.rpartition("|")[0] for context in contexts if context}
+    return tests
+
+
+def run(module: str, tests: Tests, mutants: Iterator[Mutant], at: list[Place]) -> Iterator[Trial]:
+    """Test each mutant of a module, several at once; yield each trial when it has ended.
+
+    Args:
+        module: its path in the package.
+        tests: its tests.
+        mutants: its mutants.
+        at: where.
+    """
+    allowed = tests.seconds * _LONGER + _GRACE_SECONDS
+    original = (ROOT / PACKAGE / module).read_text(encoding="utf-8")
+    for place in at:
+        for compiled in (place.path / PACKAGE / module).parent.glob(f"__pycache__/{Path(module).stem}.*"):
+            compiled.unlink()
+    while True:
+        for place in at:
+            if place.trial is None and (mutant := next(mutants, None)) is not None:
+                (place.path / PACKAGE / module).write_text(mutant.source, encoding="utf-8")
+                place.trial = Trial(mutant, started=time.monotonic())
+                place.pid = _fork(place, tests.files, tests.chosen(mutant))
+        if not any(place.trial for place in at):
+            break
+        time.sleep(_LOOK_SECONDS)
+        for trial in filter(None, [_ended(place, allowed) for place in at]):
+            if trial.killer:
+                killers = tests.killers.setdefault(trial.mutant.where, [])
+                killers[:] = [*(one for one in killers if one != trial.killer), trial.killer]
+            yield trial
+    for place in at:
+        (place.path / PACKAGE / module).write_text(original, encoding="utf-8")
+
+
+def _ended(place: Place, allowed: float) -> Trial | None:
+    trial = place.trial
+    if trial is None:
+        return None
+    trial.seconds = time.monotonic() - trial.started
+    pid, status = os.waitpid(place.pid, os.WNOHANG)
+    if pid:
+        code = os.waitstatus_to_exitcode(status)
+        trial.outcome = "survived" if code == 0 else "killed"
+        trial.killer = (place.path / "killer").read_text(encoding="utf-8") if code else ""
+    elif trial.seconds > allowed:
+        trial.outcome = "timeout"
+    else:
+        return None
+    _stop(place)
+    return trial
+
+
+def _stop(place: Place) -> None:
+    """End what runs at a place, the processes that its tests started included."""
+    if place.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(place.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(place.pid, 0)
+    place.pid, place.trial = 0, None
+
+
+def _fork(place: Place, arguments: Sequence[str], selection: Selection) -> int:
+    (place.path / "killer").write_text("")
+    pid = os.fork()
+    if pid:
+        return pid
+    code: int = 99
+    try:
+        os.setsid()
+        os.chdir(place.path)
+        # No more bytecode: of two mutants of one length and one second, Python would take the first's for the second's.
+        os.environ.update(PYTHONPATH=str(place.path), PYTHONDONTWRITEBYTECODE="1")
+        sys.path.insert(0, str(place.path))
+        sys.dont_write_bytecode = True
+        with (place.path / "output").open("wb") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        # That a mutant is killed is enough; by what shortest example does not matter.
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        hypothesis.settings.register_profile("first", derandomize=True, phases=phases)
+        code = pytest.main([*_OPTIONS, "--hypothesis-profile=first", *arguments], plugins=[selection])
+        (place.path / "killer").write_text(selection.failed, encoding="utf-8")
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
+
+
+def _copy(path: Path) -> None:
+    path.mkdir()
+    for child in ROOT.iterdir():
+        if child.name in _COPIED:
+            shutil.copytree(child, path / child.name, ignore=shutil.ignore_patterns("__pycache__"))
+            compileall.compile_dir(path / child.name, quiet=2)
+        elif not child.name.startswith("."):
+            (path / child.name).symlink_to(child)

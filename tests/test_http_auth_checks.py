@@ -1,0 +1,155 @@
+"""What the client makes of an authorization server's answers: each check alone, without the flow around it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import httpx2
+import pytest
+from mcp.client.auth import OAuthFlowError
+from mcp.shared.auth import OAuthMetadata
+from stepping import ISSUER, Steps
+
+from mcp_oauth_nb.errors import (
+    ConfigurationError,
+    IssuerMismatch,
+    McpOAuthError,
+    OAuthErrorResponse,
+    ProtocolError,
+    RateLimited,
+    SecurityError,
+    ServerUnavailable,
+    StateMismatch,
+)
+from mcp_oauth_nb.http_auth_checks import answer_of, check_metadata, check_registration, flow_error, read_token
+from mcp_oauth_nb.http_auth_places import Places
+from mcp_oauth_nb.redaction import scrub
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_767_225_600.0
+SECRET = "-".join(["the", "secret", "of", "a", "client"])
+
+
+def response(status: int, body: Any, url: str = "https://id.example/register") -> httpx2.Response:
+    return httpx2.Response(
+        status,
+        headers={"Content-Type": "application/json"},
+        content=body if isinstance(body, bytes) else json.dumps(body).encode(),
+        request=httpx2.Request("POST", url),
+    )
+
+
+async def test_an_answer_names_its_place_without_what_may_be_secret() -> None:
+    answer = await answer_of(response(200, b"{}", "https://user:word@id.example:8443/token?code=a-code#part"))
+    assert (answer.url, answer.status, answer.json_object()) == ("https://id.example:8443/token", 200, {})
+
+
+# -- metadata ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "registration_endpoint"])
+async def test_a_server_without_tls_may_be_asked_but_nobody_is_sent_there(name: str) -> None:
+    # A question, such as for metadata, is another matter than the person or a code.
+    origin = "http://mcp.lan"
+    places = Places(f"{origin}/mcp", Steps().resolve)
+    places.check(f"{origin}/.well-known/oauth-protected-resource", credentials=False)
+    metadata = Steps().metadata() | {name: f"{origin}/x"}
+    context: Any = SimpleNamespace(oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER)
+    with pytest.raises(SecurityError, match="without TLS"):
+        check_metadata(context, places, None, NOW)
+
+
+# -- registration --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201])
+async def test_a_registration_is_taken_with_either_status(status: int) -> None:
+    await check_registration(response(status, {"client_id": "an-id", "client_secret": SECRET}), NOW)
+    assert SECRET not in scrub(f"It is {SECRET}.")
+
+
+@pytest.mark.parametrize("body", [{}, {"client_id": "an-id", "redirect_uris": SECRET}, {"redirect_uris": [SECRET]}])
+async def test_a_registration_that_is_none_is_a_protocol_error_that_does_not_quote_it(body: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="without a usable registration") as caught:
+        await check_registration(response(201, {**body, "client_secret": SECRET}), NOW)
+    assert SECRET not in str(caught.value)
+    # The error of pydantic, which quotes the values, is not shown beneath it.
+    assert caught.value.__suppress_context__
+    assert SECRET not in scrub(f"It is {SECRET}.")
+
+
+async def test_a_client_secret_that_is_no_text_breaks_nothing() -> None:
+    with pytest.raises(ProtocolError):
+        await check_registration(response(201, {"client_id": "an-id", "client_secret": 7}), NOW)
+
+
+@pytest.mark.parametrize("status", [199, 202, 204, 302, 400, 403, 404])
+async def test_any_other_status_is_a_refusal(status: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"answered {status} to the registration"):
+        await check_registration(response(status, {"client_id": "an-id"}), NOW)
+
+
+async def test_a_refusal_says_what_the_server_said() -> None:
+    body = {"error": "invalid_redirect_uri", "error_description": "Not this one\x1b."}
+    with pytest.raises(OAuthErrorResponse, match="invalid_redirect_uri") as caught:
+        await check_registration(response(400, body), NOW)
+    assert caught.value.code == "invalid_redirect_uri"
+    assert "Not this one" in caught.value.message
+    assert "\x1b" not in caught.value.message
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 7}'])
+async def test_a_refusal_without_a_reason_is_one_all_the_same(body: bytes) -> None:
+    with pytest.raises(ConfigurationError, match="answered 400"):
+        await check_registration(response(400, body), NOW)
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (503, ServerUnavailable)])
+async def test_a_server_in_trouble_is_a_transient_error(status: int, error: type[McpOAuthError]) -> None:
+    with pytest.raises(error):
+        await check_registration(response(status, b""), NOW)
+
+
+# -- the token -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "requested", "granted"),
+    [
+        ({}, "read:user repo", ("read:user", "repo")),
+        ({}, None, ()),
+        ({"scope": "repo"}, "read:user", ("repo",)),
+    ],
+)
+async def test_a_token_has_the_scopes_that_were_granted_and_the_resource_it_is_for(
+    said: dict[str, str], requested: str | None, granted: tuple[str, ...]
+) -> None:
+    body = {"access_token": "an-access-token", "token_type": "Bearer", "expires_in": 60, **said}
+    token = await read_token(
+        response(200, body), "refresh_token", now=NOW, requested=requested, resource="https://mcp.example/mcp"
+    )
+    assert (token.scopes, token.resource, token.expires_at) == (granted, "https://mcp.example/mcp", NOW + 60)
+
+
+# -- the SDK's errors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("State parameter mismatch: a-state-of-nobody != another", StateMismatch),
+        ("Authorization response issuer mismatch: https://evil.example", IssuerMismatch),
+        ("Authorization server metadata issuer mismatch: https://evil.example", IssuerMismatch),
+        ("Protected resource metadata request failed: 503", ServerUnavailable),
+        ("Protected resource https://evil.example does not match", SecurityError),
+        ("No authorization code received\x1b", ProtocolError),
+    ],
+)
+def test_an_error_of_the_sdk_is_typed_by_what_it_says(text: str, kind: type[McpOAuthError]) -> None:
+    error = flow_error(OAuthFlowError(text))
+    assert type(error) is kind
+    assert "a-state-of-nobody" not in str(error)
+    assert "\x1b" not in str(error)
