@@ -155,7 +155,9 @@ def test_the_key_is_found_in_the_environment_or_in_env(
     assert FileTokenStore(path).load(KEY) == TOKEN
 
 
-@pytest.mark.parametrize("key", ["too-short", "é" * 64, b"k" * 31, "k" * 31, "!" * 64, f"{'k' * 43}!"])
+@pytest.mark.parametrize(
+    "key", ["too-short", "é" * 64, b"k" * 31, "k" * 31, "!" * 64, f"{'k' * 43}!", f"{'k' * 43}!!!!"]
+)
 def test_a_key_that_is_none_is_refused_at_once_and_not_repeated(path: Path, key: str | bytes) -> None:
     with pytest.raises(ConfigurationError, match="TOKEN_STORE_KEY is not 32 bytes or more") as caught:
         FileTokenStore(path, key=key)
