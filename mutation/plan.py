@@ -32,7 +32,6 @@ PLAN: dict[str, tuple[str, ...]] = {
     "challenge.py": ("challenge", "oauth_handler"),
     "oauth_handler.py": (*_HANDLER, "oauth_handler_properties"),
     "protection.py": ("server", "resource_tools"),
-    "checks.py": ("debugger_verdicts",),
     "resource/protection.py": ("resource_protection", "resource_tools", "authserver_store_failures"),
     "resource/bearer.py": ("resource_protection",),
     "authserver/grants.py": _AUTHSERVER,

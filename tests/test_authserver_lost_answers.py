@@ -10,6 +10,7 @@ import httpx
 import pytest
 from authserver_world import World
 from key_value.aio.stores.memory import MemoryStore
+from mcp.server.auth.provider import TokenError
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
@@ -166,6 +167,17 @@ async def test_an_answer_that_arrived_closes_the_token_before_it_at_the_next_ref
     assert newer.status_code == 200
     assert await refused(world, spent)
     assert await refused(world, newer.json()["refresh_token"])
+
+
+async def test_whoever_had_looked_a_token_up_before_another_took_its_place_cannot_exchange_it_after() -> None:
+    world = World()
+    impatient(world.server)
+    spent, tokens = await last_step(world)
+    looked_up = await world.server._grants.load_refresh("desk", tokens["refresh_token"])
+    assert looked_up is not None
+    assert (await world.http.post("/token", data=world.refreshing(spent))).status_code == 200
+    with pytest.raises(TokenError):
+        await world.server._grants.rotate(looked_up, looked_up.scopes)
 
 
 async def test_two_who_both_got_an_answer_for_one_token_are_noticed_at_the_next_refresh() -> None:

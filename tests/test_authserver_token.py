@@ -194,6 +194,17 @@ async def test_a_refresh_token_stands_for_what_the_person_agreed_to(world: World
     assert refresh.scopes == ["read:user", "repo"]
 
 
+async def test_a_grant_that_ends_while_it_is_refreshed_gives_no_tokens(world: World) -> None:
+    tokens = await world.tokens()
+    refresh = await world.server._grants.load_refresh("desk", tokens["refresh_token"])
+    assert refresh is not None
+    await world.server._grants.end(refresh.family)
+    with pytest.raises(TokenError) as caught:
+        await world.server._grants.rotate(refresh, refresh.scopes)
+    assert caught.value.error == "invalid_grant"
+    assert await world.stored("refresh") == 1
+
+
 async def test_of_all_who_end_a_grant_one_did(world: World) -> None:
     access = await world.server.verify_token((await world.tokens())["access_token"])
     assert access is not None

@@ -611,7 +611,9 @@ async def test_a_session_is_not_forgotten_while_it_is_used() -> None:
     assert "s-1" in sessions
 
 
-@pytest.mark.parametrize(("method", "status", "kept"), [("DELETE", 200, 0), ("DELETE", 405, 1), ("GET", 200, 1)])
+@pytest.mark.parametrize(
+    ("method", "status", "kept"), [("DELETE", 200, 0), ("DELETE", 400, 1), ("DELETE", 405, 1), ("GET", 200, 1)]
+)
 async def test_a_session_is_forgotten_when_it_was_ended_and_not_before(method: str, status: int, kept: int) -> None:
     sessions, app = AnonymousSessions(), Application()
     guarded = _guard(World(), app, sessions=sessions)

@@ -264,6 +264,12 @@ async def test_a_missing_scope_is_a_challenge_that_asks_for_it_too(lab: Lab) -> 
     assert caught.value.challenge.scopes == ("read:user", "user")
 
 
+async def test_the_scope_that_a_call_needs_is_enough_without_the_base_scope(lab: Lab) -> None:
+    await lab.authorize(scopes=("repo",))
+    result = await lab.session.call_tool("get_github_user_info", {"include_private": True, "repo_limit": 1})
+    assert not result.is_error
+
+
 async def test_an_unauthorized_call_does_not_reach_github(lab: Lab) -> None:
     with pytest.raises(AuthenticationRequired):
         await lab.session.call_tool("get_github_user_info")
