@@ -31,7 +31,7 @@ _NAMED = re.compile(r"`(test_\w+)\.py::(test_\w+)`")
 #: Long runs, by the target that makes them; the last line that each prints is for this table.
 LONG = {"load": "chaos", "mutation": "mutation"}
 
-#: A test, as the file and the name of its function.
+#: A test, as the file and the name of its function or class.
 Test = tuple[str, str]
 
 
@@ -42,12 +42,12 @@ class Part:
     Attributes:
         name: of the part.
         result: what came of it, in numbers.
-        holds: whether it is as it should be.
+        holds: whether it is as it should be; None if it was left out.
     """
 
     name: str
     result: str
-    holds: bool
+    holds: bool | None
 
 
 def main() -> None:
@@ -60,15 +60,16 @@ def main() -> None:
     print(f"{found!r}\n", flush=True)
     parts = [attacked(found), *tested()]
     parts += [long_run(name, target) for name, target in LONG.items() if name not in left_out]
-    parts += [Part(name, "left out", True) for name in left_out]
+    parts += [Part(name, "left out", None) for name in left_out]
     print("\n" + "\n".join(lines(parts)) + f"\n\n{(time.monotonic() - start) / 60:.0f} minutes")
-    sys.exit(0 if all(part.holds for part in parts) else 1)
+    sys.exit(1 if any(part.holds is False for part in parts) else 0)
 
 
 def lines(parts: Iterable[Part]) -> Iterator[str]:
     """Write the table."""
+    words = {True: "holds", False: "FAILS", None: "-"}
     for part in parts:
-        yield f"{'holds' if part.holds else 'FAILS':<7}{part.name:<32}{part.result}"
+        yield f"{words[part.holds]:<7}{part.name:<32}{part.result}"
 
 
 def attacked(found: attacks.Table) -> Part:
@@ -108,7 +109,11 @@ def tested() -> Iterator[Part]:
 def within(*files: str) -> set[Test]:
     """Return all the tests of these files."""
     text = {file: (TESTS / f"{file}.py").read_text(encoding="utf-8") for file in files}
-    return {(file, name) for file in files for name in re.findall(r"^(?:async )?def (test_\w+)", text[file], re.M)}
+    return {
+        (file, name)
+        for file in files
+        for name in re.findall(r"^(?:(?:async )?def (?=test)|class (?=Test))(\w+)", text[file], re.M)
+    }
 
 
 def pytest(tests: set[Test]) -> dict[Test, list[str]]:
@@ -121,14 +126,22 @@ def pytest(tests: set[Test]) -> dict[Test, list[str]]:
         report = Path(directory) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junit-xml={report}", *sorted(nodes)]
         subprocess.run(command, cwd=ROOT, env={"E2E_VENV": ".venv-e2e", **os.environ}, check=False)
-        results: dict[Test, list[str]] = {}
-        for case in ElementTree.parse(report).iter("testcase"):
-            test = (case.attrib["classname"].rpartition(".")[2], case.attrib["name"].partition("[")[0])
-            results.setdefault(test, []).append(next((each.tag for each in case if each.tag in _BAD), "passed"))
-    return results
+        return outcomes(ElementTree.parse(report).iter("testcase"))
 
 
 _BAD = ("failure", "error", "skipped")
+
+
+def outcomes(cases: Iterable[ElementTree.Element]) -> dict[Test, list[str]]:
+    """Read a report: the outcome of each case of each test."""
+    results: dict[Test, list[str]] = {}
+    for case in cases:
+        # `tests.test_x` for a function, `tests.test_x.TestY` for a class.
+        # Of a file that cannot be read there is its name alone.
+        _, file, *classes = (case.attrib["classname"] or case.attrib["name"]).split(".")
+        test = (file, classes[0] if classes else case.attrib["name"].partition("[")[0])
+        results.setdefault(test, []).append(next((each.tag for each in case if each.tag in _BAD), "passed"))
+    return results
 
 
 def summed_up(name: str, tests: set[Test], results: dict[Test, list[str]]) -> Part:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import mcp_oauth_nb
@@ -66,3 +68,39 @@ def test_the_supported_version_is_the_current_one() -> None:
 
 def test_nobody_is_told_to_write_to_an_address_that_may_not_exist() -> None:
     assert not re.search(r"[\w.]+@[\w.]+\.\w+|https?://", TEXT)
+
+
+# -- the table of `make security` ------------------------------------------------------------------------------------
+
+SCRIPT = runpy.run_path(str(TESTS.parent / "security" / "run.py"))
+REPORT = """
+<testsuite>
+  <testcase classname="tests.test_x" name="test_a[1]"/>
+  <testcase classname="tests.test_x" name="test_a[2]"><failure/></testcase>
+  <testcase classname="tests.test_x.TestLife" name="runTest"><error/></testcase>
+  <testcase classname="tests.test_x" name="test_b"/>
+</testsuite>
+"""
+
+
+def test_each_case_counts_for_its_test_be_it_a_function_or_a_class() -> None:
+    results = SCRIPT["outcomes"](ElementTree.fromstring(REPORT).iter("testcase"))
+    assert results == {
+        ("test_x", "test_a"): ["passed", "failure"],
+        ("test_x", "TestLife"): ["error"],
+        ("test_x", "test_b"): ["passed"],
+    }
+    part = SCRIPT["summed_up"]("a part", {("test_x", "TestLife"), ("test_x", "test_b")}, results)
+    assert (part.result, part.holds) == ("1 passed in 2 tests, 1 error", False)
+
+
+def test_what_never_ran_or_was_left_out_does_not_hold() -> None:
+    part = SCRIPT["summed_up"]("a part", {("test_x", "test_a")}, {})
+    assert (part.result, part.holds) == ("0 passed in 1 tests, 1 not run", False)
+    assert list(SCRIPT["lines"]([SCRIPT["Part"]("load", "left out", None)])) == [f"-      {'load':<32}left out"]
+
+
+def test_the_state_machines_are_among_the_properties() -> None:
+    assert {("test_properties", "TestHandlerForLong"), ("test_properties", "TestHttpForLong")} <= SCRIPT["within"](
+        "test_properties"
+    )
