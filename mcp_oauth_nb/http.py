@@ -21,10 +21,8 @@ from typing import Any
 import anyio
 import httpx
 
-from .errors import ProtocolError, RedirectRefused, Unreachable
-
-#: The largest body that is read, in bytes.
-MAX_BODY_BYTES = 1024 * 1024
+from .errors import ProtocolError, Unreachable
+from .http_faults import MAX_BODY_BYTES, compressed, late, out_of_reach, place_of, redirected, too_long
 
 _LONGEST_WAIT_SECONDS = 24 * 3600
 
@@ -165,7 +163,7 @@ async def send(
         RedirectRefused: the server answered 3xx with a Location.
         ProtocolError: the body is over `MAX_BODY_BYTES`, or not valid HTTP.
     """
-    place = str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
+    place = place_of(url)
     try:
         with limited(deadline):
             async with factory() as client:
@@ -181,7 +179,7 @@ async def send(
                 finally:
                     await response.aclose()
     except TimeoutError as error:
-        raise Unreachable(f"{place} gave no complete answer within {deadline:g} seconds.") from error
+        raise late(place, deadline) from error
     except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
         # httpx files a server that hung up without a word under protocol errors, but only a reset under network errors.
         if "disconnected without sending" in str(error):
@@ -191,22 +189,20 @@ async def send(
         # httpx prepares a redirect even if it is not to follow it; a host in IDNA that is none is a `UnicodeError`.
         raise ProtocolError(f"{place} redirects to an address that is none.") from None
     except httpx.TransportError as error:
-        raise Unreachable(f"{place} cannot be reached ({type(error).__name__}).") from error
+        raise out_of_reach(place, error) from error
     if refuse_redirects and response.has_redirect_location:
-        raise RedirectRefused(f"{place} answered {response.status_code} with a redirect, which is not followed.")
+        raise redirected(place, response.status_code)
     return Answer(place, response.status_code, response.headers, body)
 
 
 async def _read(response: httpx.Response, place: str) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ProtocolError(
-            f"{place} sent a compressed body although none was accepted.", reference="RFC 9110 section 12.5.3"
-        )
+        raise compressed(place)
     body = bytearray()
     async for chunk in response.aiter_bytes(64 * 1024):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise ProtocolError(f"{place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
+            raise too_long(place)
     return bytes(body)
 
 

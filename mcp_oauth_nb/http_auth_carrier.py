@@ -14,6 +14,7 @@ import httpx2
 
 from .errors import Unreachable
 from .http import limited, read_bounded
+from .http_faults import late, out_of_reach, place_of
 
 #: Of one request of an authorization: all attempts, with their answers, in seconds.
 DEADLINE_SECONDS = 30.0
@@ -66,15 +67,15 @@ class PatientTransport(httpx2.AsyncBaseTransport):
         attempts = request.extensions.get(_ATTEMPTS)
         if attempts is None:
             return await self._inner.handle_async_request(request)
-        place = request.url.copy_with(userinfo=b"", query=None, fragment=None)
+        place = place_of(request.url)
         try:
             with limited(self._deadline):
                 return await self._attempt(request, attempts)
         except TimeoutError as error:
-            failure = Unreachable(f"{place} gave no complete answer within {self._deadline:g} seconds.")
+            failure = late(place, self._deadline)
             failure.__cause__ = error
         except httpx2.TransportError as error:
-            failure = Unreachable(f"{place} cannot be reached ({type(error).__name__}).")
+            failure = out_of_reach(place, error)
             failure.__cause__ = error
         return httpx2.Response(503, extensions={_UNREACHABLE: failure}, stream=httpx2.ByteStream(b""))
 

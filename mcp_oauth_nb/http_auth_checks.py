@@ -25,6 +25,7 @@ from .errors import (
 )
 from .http import Answer
 from .http_auth_places import Places
+from .http_faults import place_of
 from .pkce import METHOD
 from .redaction import printable, remember
 from .token_endpoint import Grant, check_available, read
@@ -35,7 +36,7 @@ _REGISTER_YOURSELF = "Register a client with the server's operator, and pass it:
 
 async def answer_of(response: httpx2.Response) -> Answer:
     """Read a whole response, which must be bounded."""
-    place = str(response.request.url.copy_with(userinfo=b"", query=None, fragment=None))
+    place = place_of(response.request.url)
     return Answer(place, response.status_code, httpx.Headers(response.headers.raw), await response.aread())
 
 

@@ -7,10 +7,12 @@ by https, but for a server on this machine, which may name another there by http
 
 from __future__ import annotations
 
+import httpx
 import httpx2
 
 from .addresses import Reach, Resolver, reach, reach_of_address
 from .errors import SecurityError
+from .http_faults import place_of
 from .redaction import printable
 
 _REFERENCE = "MCP, Security Best Practices, SSRF; RFC 9728 section 7.7"
@@ -93,7 +95,7 @@ def _trusted(at: Reach) -> Reach:
 
 def _refused(url: str, why: str) -> SecurityError:
     try:
-        shown = str(httpx2.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
-    except httpx2.InvalidURL:
+        shown = place_of(url)
+    except httpx.InvalidURL:
         shown = url[:100]
     return SecurityError(f"The address {printable(shown)} {why}.", hint=_HINT, reference=_REFERENCE)

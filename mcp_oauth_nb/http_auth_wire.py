@@ -11,8 +11,7 @@ from urllib.parse import parse_qs
 
 import httpx2
 
-from .errors import ProtocolError, RedirectRefused
-from .http import MAX_BODY_BYTES, Answer
+from .http import Answer
 from .http_auth_carrier import DEADLINE_SECONDS, allow, unreachable
 from .http_auth_checks import (
     answer_of,
@@ -22,6 +21,7 @@ from .http_auth_checks import (
 )
 from .http_auth_context import Context
 from .http_auth_places import Places
+from .http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
 from .redaction import printable
 
 
@@ -72,16 +72,16 @@ class Wire:
             TransientError: the server cannot answer now.
             ProtocolError, SecurityError: it is none that the flow can use.
         """
-        place = printable(str(request.url.copy_with(userinfo=b"", query=None, fragment=None)))
+        place = printable(place_of(request.url))
         error = unreachable(response)
         if error is not None and not is_refresh(request):
             # What a refresh makes of it is for the flow: the token may still be good.
             raise error
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise ProtocolError(f"{place} sent a compressed body although none was accepted.")
+            raise compressed(place)
         response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream), place)
         if request.method == "POST" and response.has_redirect_location:
-            raise RedirectRefused(f"{place} answered {response.status_code} with a redirect, which is not followed.")
+            raise redirected(place, response.status_code)
         if is_registration(request):
             await check_registration(response, self._context.clock.now())
         elif request.method == "GET" and (response.status_code >= 500 or response.status_code == 429):
@@ -123,7 +123,7 @@ class _Bounded(httpx2.AsyncByteStream):
         async for chunk in self._inner:
             size += len(chunk)
             if size > MAX_BODY_BYTES:
-                raise ProtocolError(f"{self._place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
+                raise too_long(self._place)
             yield chunk
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,9 @@ from .errors import McpOAuthError, TransientError
 from .http import Answer
 from .http_auth_carrier import PatientTransport
 from .http_auth_provider import sending
+from .http_faults import place_of
 from .token_endpoint import check_available
-from .wire import AUTHORIZATION_SERVER, SERVER
+from .wire import receiver_of
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -84,7 +86,7 @@ class HttpTransport:
     async def __aenter__(self) -> tuple[Any, Any]:
         carrier = self._carrier()
         if self._trace is not None:
-            carrier = self._trace.http2(carrier, receiver=self._receiver)
+            carrier = self._trace.http2(carrier, receiver=partial(receiver_of, server=str(self._url)))
         client = _Client(
             self._answer_for, self._clock, auth=self._auth, transport=PatientTransport(carrier), timeout=_TIMEOUT
         )
@@ -98,12 +100,6 @@ class HttpTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return await self._stack.__aexit__(kind, error, traceback)
-
-    def _receiver(self, url: str) -> str:
-        target = httpx2.URL(url)
-        here = (target.scheme, target.host, target.port) == (self._url.scheme, self._url.host, self._url.port)
-        own = target.path == self._url.path or target.path.startswith("/.well-known/oauth-protected-resource")
-        return SERVER if here and own else AUTHORIZATION_SERVER
 
     def _answer_for(self, request: httpx2.Request, error: McpOAuthError) -> httpx2.Response | None:
         """Make the answer that stands for an error, or None while the error is the connection's."""
@@ -150,7 +146,7 @@ class _Client(httpx2.AsyncClient):
         """Return what an MCP server answered; of what a proxy did in its place, the typed error's answer."""
         if response.headers.get("content-type", "").lower().startswith("application/json"):
             return response
-        place = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
+        place = place_of(request.url)
         try:
             check_available(
                 Answer(place, response.status_code, httpx.Headers(response.headers.raw), b""), self._clock.now()

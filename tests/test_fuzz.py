@@ -37,10 +37,11 @@ from mcp_oauth_nb.config import Settings
 from mcp_oauth_nb.discovery import discover
 from mcp_oauth_nb.errors import McpOAuthError
 from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.http import MAX_BODY_BYTES, Answer, send
+from mcp_oauth_nb.http import Answer, send
 from mcp_oauth_nb.http_auth_checks import check_registration
 from mcp_oauth_nb.http_auth_stepup import challenged_scopes
 from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
+from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 from mcp_oauth_nb.redaction import mask, mask_fields, mask_form, mask_header, mask_url, printable, remember, scrub
 from mcp_oauth_nb.tokens import Token
 from mcp_oauth_nb.trace import Trace

@@ -20,7 +20,8 @@ from scripted_server import Script
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb.errors import McpOAuthError, ProtocolError, RedirectRefused, Unreachable
-from mcp_oauth_nb.http import MAX_BODY_BYTES, Answer, default_client, limited, send, unhurried
+from mcp_oauth_nb.http import Answer, default_client, limited, send, unhurried
+from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.errors import ProtocolError, SessionFailed, Unreachable
-from mcp_oauth_nb.http import MAX_BODY_BYTES
 from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, unreachable
+from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

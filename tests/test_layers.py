@@ -29,6 +29,7 @@ LAYERS = [
         "pkce",
         "pretty",
         "tokens",
+        "http_faults",
         "http",
         "wire",
         "config",

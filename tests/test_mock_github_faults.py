@@ -9,6 +9,7 @@ from mock_github_world import API, CALLBACK, TOKEN, World
 
 from mcp_oauth_nb import http
 from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, Unreachable
+from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 from mcp_oauth_nb.mock_github.faults import Fault
 
 pytestmark = pytest.mark.anyio
@@ -93,9 +94,9 @@ async def test_an_html_page_in_the_place_of_json(world: World):
 
 
 async def test_an_oversized_answer_has_exactly_that_many_bytes(world: World):
-    world.github.faults.next_token(oversized=2 * http.MAX_BODY_BYTES)
-    assert len((await world.post_token({})).content) == 2 * http.MAX_BODY_BYTES
-    world.github.faults.next_token(oversized=2 * http.MAX_BODY_BYTES)
+    world.github.faults.next_token(oversized=2 * MAX_BODY_BYTES)
+    assert len((await world.post_token({})).content) == 2 * MAX_BODY_BYTES
+    world.github.faults.next_token(oversized=2 * MAX_BODY_BYTES)
     with pytest.raises(ProtocolError, match="more than"):
         await ask(world)
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.errors import InvalidCodeVerifier, McpOAuthError, ProtocolError, RedirectRefused, Unreachable
-from mcp_oauth_nb.http import MAX_BODY_BYTES
+from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 from mcp_oauth_nb.oauth_handler import OAuthHandler
 
 pytestmark = pytest.mark.anyio

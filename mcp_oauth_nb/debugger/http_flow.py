@@ -7,6 +7,7 @@ they wait, and a few requests that no honest client sends: an old refresh token,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,7 +19,7 @@ from ..http_auth import McpAuth
 from ..redaction import mask_fields, mask_url
 from ..session import Session
 from ..trace import Trace
-from ..wire import AUTHORIZATION_SERVER, SERVER
+from ..wire import receiver_of
 from .gated_auth import Ahead, GatedAuth
 from .older import Mode, offering, session_mode
 from .person import Person
@@ -200,13 +201,10 @@ class HttpFlow:
     def carrier(self) -> httpx2.AsyncBaseTransport:
         """Make a transport that waits at the gate and is recorded after it."""
         carrier = self._carrier()
-        recorded = carrier if self._recorded else self.trace.http2(carrier, receiver=self._receiver)
+        recorded = (
+            carrier if self._recorded else self.trace.http2(carrier, receiver=partial(receiver_of, server=self._url))
+        )
         return offering(self._mode, Gated2(self._tap, recorded))
-
-    def _receiver(self, url: str) -> str:
-        here, there = urlsplit(self._url), urlsplit(url)
-        own = there.path == here.path or "/.well-known/oauth-protected-resource" in there.path
-        return SERVER if here.netloc == there.netloc and own else AUTHORIZATION_SERVER
 
     def _classify(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
         kind = step_of(method, url, headers, body, self._url)

@@ -1,0 +1,49 @@
+"""What goes wrong with an HTTP exchange, in the same words whichever client made it."""
+
+from __future__ import annotations
+
+import httpx
+
+from .errors import ProtocolError, RedirectRefused, Unreachable
+
+#: The largest body that is read, in bytes.
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def place_of(url: object) -> str:
+    """Return a URL as a message may show it: without user, password, query and fragment.
+
+    Args:
+        url: a string, or what becomes one by `str`.
+
+    Raises:
+        httpx.InvalidURL: it is none.
+    """
+    return str(httpx.URL(str(url)).copy_with(userinfo=b"", query=None, fragment=None))
+
+
+def late(place: str, deadline: float) -> Unreachable:
+    """Return the error for an answer that is not complete after `deadline` seconds."""
+    return Unreachable(f"{place} gave no complete answer within {deadline:g} seconds.")
+
+
+def out_of_reach(place: str, error: Exception) -> Unreachable:
+    """Return the error for a request that did not arrive."""
+    return Unreachable(f"{place} cannot be reached ({type(error).__name__}).")
+
+
+def redirected(place: str, status: int) -> RedirectRefused:
+    """Return the error for a redirect."""
+    return RedirectRefused(f"{place} answered {status} with a redirect, which is not followed.")
+
+
+def compressed(place: str) -> ProtocolError:
+    """Return the error for a body with a Content-Encoding that was not accepted (RFC 9110 section 12.5.3)."""
+    return ProtocolError(
+        f"{place} sent a compressed body although none was accepted.", reference="RFC 9110 section 12.5.3"
+    )
+
+
+def too_long(place: str) -> ProtocolError:
+    """Return the error for a body over `MAX_BODY_BYTES`."""
+    return ProtocolError(f"{place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
