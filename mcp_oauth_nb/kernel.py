@@ -250,7 +250,10 @@ def _mask_stray_errors() -> Undo:
             thread_before(args)
 
     def in_finalizer(args: Any) -> None:
-        if not (active and _wrote_masked(f"{args.err_msg or 'Exception ignored in'}: {type(args.object)}", args)):
+        title = args.err_msg or "Exception ignored in"
+        if args.object is not None:  # Python 3.14 names it in the message.
+            title += f": {type(args.object)}"
+        if not (active and _wrote_masked(title, args)):
             finalizer_before(args)
 
     def undo() -> None:
@@ -272,7 +275,7 @@ def _wrote_masked(title: str, args: Any) -> bool:
     masked = scrub(text)
     if masked == text:
         return False
-    print(f"{title}\n{masked}", file=sys.stderr, end="")
+    print(f"{scrub(title)}\n{masked}", file=sys.stderr, end="")
     return True
 
 

@@ -212,6 +212,15 @@ async def test_a_process_that_is_stuck_does_not_keep_others_waiting_for_ever(pat
 
 
 @pytest.mark.anyio
+async def test_who_is_no_longer_alone_keeps_nobody_waiting(path: Path) -> None:
+    store = FileTokenStore(path)
+    with anyio.fail_after(5):
+        for _ in range(2):
+            async with store.alone(60):
+                pass
+
+
+@pytest.mark.anyio
 async def test_where_no_lock_can_be_made_nobody_waits(blocked: Path) -> None:
     with anyio.fail_after(5):
         async with FileTokenStore(blocked).alone(60), FileTokenStore(blocked).alone(60):
