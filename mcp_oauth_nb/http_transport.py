@@ -27,8 +27,8 @@ from .http import Answer
 from .http_auth_carrier import PatientTransport
 from .http_auth_provider import sending
 from .http_faults import place_of
+from .recording_http import receiver_of
 from .token_endpoint import check_available
-from .wire import receiver_of
 
 if TYPE_CHECKING:
     from .trace import Trace

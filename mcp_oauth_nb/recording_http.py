@@ -19,7 +19,7 @@ import httpx
 
 from .recording_frames import call_title, hide_request_state
 from .redaction import JSONRPC_SECRET_NAMES, mask_fields, mask_header, mask_url, scrub
-from .wire import Kind
+from .wire import AUTHORIZATION_SERVER, SERVER, Kind
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -43,6 +43,23 @@ def acting_as(party: str) -> Iterator[None]:
 
 #: Who answers a request to a URL.
 Receiver = str | Callable[[str], str]
+
+_PROTECTED_RESOURCE = "/.well-known/oauth-protected-resource"
+
+
+def receiver_of(url: str, server: str) -> str:
+    """Say who answers at a URL, of an MCP server and the authorization servers around it.
+
+    Args:
+        url: where a request goes.
+        server: the MCP server's URL. What else is at its address, but for its protected resource metadata (RFC 9728),
+            belongs to an authorization server.
+    """
+    there, here = httpx.URL(url), httpx.URL(server)
+    # httpx leaves a scheme's own port out, so that both ways to write it are the same place.
+    at_server = (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
+    own = there.path == here.path or _PROTECTED_RESOURCE in there.path
+    return SERVER if at_server and own else AUTHORIZATION_SERVER
 
 
 class HttpRecorder:

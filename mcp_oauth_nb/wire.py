@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import httpx
-
 from .pretty import json_text, url_lines
 from .redaction import escape
 
@@ -21,8 +19,6 @@ BROWSER, CLIENT, SERVER, GITHUB = "Browser", "MCP client", "MCP server", "GitHub
 #: Over HTTP the MCP server has one of its own, which it shares an address with or not.
 AUTHORIZATION_SERVER = "Authorization server"
 
-_PROTECTED_RESOURCE = "/.well-known/oauth-protected-resource"
-
 Kind = Literal["request", "response", "error", "notification"]
 
 # Sent with every message or page and never the point; the recording has them, the rendering leaves them out.
@@ -30,21 +26,6 @@ _QUIET_HEADERS = frozenset(
     "host user-agent connection accept-encoding content-length date server transfer-encoding vary "
     "content-security-policy x-frame-options x-content-type-options referrer-policy".split()
 )
-
-
-def receiver_of(url: str, server: str) -> str:
-    """Say who answers at a URL, of an MCP server and the authorization servers around it.
-
-    Args:
-        url: where a request goes.
-        server: the MCP server's URL. What else is at its address, but for its protected resource metadata (RFC 9728),
-            belongs to an authorization server.
-    """
-    there, here = httpx.URL(url), httpx.URL(server)
-    # httpx leaves a scheme's own port out, so that both ways to write it are the same place.
-    at_server = (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
-    own = there.path == here.path or _PROTECTED_RESOURCE in there.path
-    return SERVER if at_server and own else AUTHORIZATION_SERVER
 
 
 # A tool list with its schemas is hundreds of lines long, and hides what stands before and after it.

@@ -22,10 +22,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.connection import transport
 from mcp_oauth_nb.diagram import Diagram
-from mcp_oauth_nb.recording_http import acting_as
+from mcp_oauth_nb.recording_http import acting_as, receiver_of
 from mcp_oauth_nb.redaction import mask
 from mcp_oauth_nb.trace import Trace
-from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER
+from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, BROWSER, CLIENT, GITHUB, SERVER
 
 pytestmark = pytest.mark.anyio
 
@@ -509,3 +509,22 @@ class Raw(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._content
+
+
+@pytest.mark.parametrize("server", ["https://mcp.example/mcp", "https://mcp.example:443/mcp"])
+@pytest.mark.parametrize(
+    ("url", "party"),
+    [
+        ("https://mcp.example/mcp", SERVER),
+        ("https://mcp.example:443/mcp", SERVER),
+        ("https://mcp.example/.well-known/oauth-protected-resource/mcp", SERVER),
+        ("https://mcp.example/mcp/.well-known/oauth-protected-resource", SERVER),
+        ("https://mcp.example/.well-known/oauth-authorization-server", AUTHORIZATION_SERVER),
+        ("https://mcp.example/token", AUTHORIZATION_SERVER),
+        ("https://mcp.example:8443/mcp", AUTHORIZATION_SERVER),
+        ("http://mcp.example/mcp", AUTHORIZATION_SERVER),
+        ("https://auth.example/mcp", AUTHORIZATION_SERVER),
+    ],
+)
+def test_what_is_not_of_the_mcp_server_is_of_an_authorization_server(server: str, url: str, party: str) -> None:
+    assert receiver_of(url, server) == party

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, CLIENT, GITHUB, SERVER, Exchange, Message, receiver_of
+from mcp_oauth_nb.wire import CLIENT, GITHUB, Exchange, Message
 
 REQUEST = Message(
     number=1,
@@ -92,22 +92,3 @@ def test_the_html_form_says_the_same_and_escapes_it() -> None:
 def test_a_message_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         REQUEST.title = "other"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("server", ["https://mcp.example/mcp", "https://mcp.example:443/mcp"])
-@pytest.mark.parametrize(
-    ("url", "party"),
-    [
-        ("https://mcp.example/mcp", SERVER),
-        ("https://mcp.example:443/mcp", SERVER),
-        ("https://mcp.example/.well-known/oauth-protected-resource/mcp", SERVER),
-        ("https://mcp.example/mcp/.well-known/oauth-protected-resource", SERVER),
-        ("https://mcp.example/.well-known/oauth-authorization-server", AUTHORIZATION_SERVER),
-        ("https://mcp.example/token", AUTHORIZATION_SERVER),
-        ("https://mcp.example:8443/mcp", AUTHORIZATION_SERVER),
-        ("http://mcp.example/mcp", AUTHORIZATION_SERVER),
-        ("https://auth.example/mcp", AUTHORIZATION_SERVER),
-    ],
-)
-def test_what_is_not_of_the_mcp_server_is_of_an_authorization_server(server: str, url: str, party: str) -> None:
-    assert receiver_of(url, server) == party

@@ -16,10 +16,10 @@ import httpx2
 from ..config import LOOPBACK_HOSTS
 from ..errors import ConfigurationError, SessionFailed
 from ..http_auth import McpAuth
+from ..recording_http import receiver_of
 from ..redaction import mask_fields, mask_url
 from ..session import Session
 from ..trace import Trace
-from ..wire import receiver_of
 from .gated_auth import Ahead, GatedAuth
 from .older import Mode, offering, session_mode
 from .person import Person
