@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from mcp import CreateMessageResult, MCPError, SamplingMessage
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resolve import Resolve, Sample
 from mcp_types import TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
@@ -123,13 +124,19 @@ def add_tools(server: MCPServer, github: GitHubClient, challenge: AuthChallenge)
             raise ToolError(f"The client's model answered with {answer.content.type}, not with text.")
         return CodeAnalysis(analysis_type=analysis_type, analysis=answer.content.text, model=answer.model)
 
-    @server.prompt(title="Summarise a GitHub user")
-    def github_user_summary(focus: str = "what they work on") -> str:
-        """Ask for a summary of the authenticated GitHub user."""
-        return (
-            "Call the tool get_github_user_info with include_repos=true, then summarise this GitHub user "
-            f"in one paragraph, with a focus on {focus}. Mention only what the tool returned."
-        )
+    server.add_prompt(_SUMMARY)
+
+
+def github_user_summary(focus: str = "what they work on") -> str:
+    """Ask for a summary of the authenticated GitHub user."""
+    return (
+        "Call the tool get_github_user_info with include_repos=true, then summarise this GitHub user "
+        f"in one paragraph, with a focus on {focus}. Mention only what the tool returned."
+    )
+
+
+# Made once: what pydantic makes of a function keeps, from Python 3.13 on, the frames of all who were calling then.
+_SUMMARY = Prompt.from_function(github_user_summary, title="Summarise a GitHub user")
 
 
 def authentication_required(challenge: AuthChallenge, *, also: tuple[str, ...] = ()) -> MCPError:
