@@ -287,6 +287,9 @@ def _on_disk(directory: Path) -> SharedStore:
                 f"Other users may write to the store {directory} (mode {stat.S_IMODE(mode):04o}).",
                 hint=f"Run: chmod 700 {directory}",
             )
+        # diskcache leaves a database open that it cannot use.
+        with contextlib.closing(sqlite3.connect(directory / "cache.db")) as database:
+            database.execute("PRAGMA schema_version")
         # It opens the database for itself: one that it is given it would not take while that is empty.
         store = DiskStore(directory=directory)
         untyped: Any = Cache

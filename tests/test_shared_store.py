@@ -65,8 +65,10 @@ async def test_a_directory_is_named_by_its_path_or_as_a_url(elsewhere: Path, for
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
-def test_a_new_directory_is_its_owners_alone_and_one_that_others_may_write_to_is_refused(elsewhere: Path) -> None:
-    open_store("mine")
+async def test_a_new_directory_is_its_owners_alone_and_one_that_others_may_write_to_is_refused(
+    elsewhere: Path,
+) -> None:
+    await open_store("mine").aclose()
     assert (elsewhere / "mine").stat().st_mode & 0o777 == 0o700
     (elsewhere / "theirs").mkdir()
     (elsewhere / "theirs").chmod(0o777)
