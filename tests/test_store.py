@@ -297,7 +297,11 @@ def fsync(descriptor, really=os.fsync):
     print("synced", os.fstat(descriptor).st_ino, written["tokens"][0]["token"]["access_token"])
     really(descriptor)
 os.fsync = fsync
-sys.addaudithook(lambda event, given: print("renamed", os.stat(given[0]).st_ino) if event == "os.rename" else None)
+def renamed(event, given):
+    # A coverage measurement renames files, too.
+    if event == "os.rename" and Path(given[1]) == path:
+        print("renamed", os.stat(given[0]).st_ino)
+sys.addaudithook(renamed)
 FileTokenStore(path).save(KEY, Token("new-token"))
 """
     output, log = start(work, path).communicate()
