@@ -27,10 +27,13 @@ INTRODUCTION = """# Load and chaos
 
 Written by `make chaos`; {place}. {sessions} sessions call `get_github_user_info` for {seconds:g} seconds (seed {seed}),
 each as a user of its own and with a mean pause of {pause:g} seconds, through the client as it ships: a quarter in
-2025-11-25, the rest in 2026-07-28. Behind one address are two workers (`serve --transport http --stateless`) on one
-Redis, in front of a mocked GitHub. Access tokens live {token} seconds, GitHub's {upstream}, and GitHub has {timeout}
-seconds to answer. Clients, proxy and GitHub share one process and all of it one machine, so that times and rates say
-what this machine did meanwhile. An answer must be the user's own; a declared error says that it is transient, and why.
+2025-11-25, the rest in 2026-07-28. With such a pause few of the sessions call at the same moment; the rate of the calls
+is in the table. Behind one address are two workers (`serve --transport http --stateless`) on one Redis, in front of one
+mocked GitHub of its own. That is not `serve --mock`, whose GitHub is in the server's process: a worker that is killed
+would take it along, and the other worker would have another. Access tokens live {token} seconds, GitHub's {upstream},
+and GitHub has {timeout} seconds to answer. Clients, proxy and GitHub share one process and all of it one machine, so
+that times and rates say what this machine did meanwhile. An answer must be the user's own; a declared error says that
+it is transient, and why.
 
 """
 

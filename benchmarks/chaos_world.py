@@ -1,4 +1,7 @@
-"""The deployment of the chaos run: a mocked GitHub, Redis, workers and a proxy, and the means to break them."""
+"""The deployment of the chaos run: a mocked GitHub, Redis, workers and a proxy, and the means to break them.
+
+The mock is one for all workers, and outlives them: `serve --mock` has its own in the server's process.
+"""
 
 from __future__ import annotations
 

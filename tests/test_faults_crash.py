@@ -1,4 +1,4 @@
-"""A refresh that is killed at every turn of its loop: afterwards it works, or one clean authorization makes it work.
+"""Calls that are killed at every turn of their loop: afterwards they work, or one clean authorization makes them work.
 
 The process really ends, without `finally`: a child forks for each attempt, and ends itself at one turn of its loop.
 """
@@ -8,22 +8,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from http_world import Person, World, served
 
-from mcp_oauth_nb import FileTokenStore, OAuthHandler
+from mcp_oauth_nb import FileGrantStore, FileTokenStore, ManualClock, OAuthHandler
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import ReauthorizeError
+from mcp_oauth_nb.http_auth_storage import Grant
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 
 pytestmark = pytest.mark.anyio
 
 CHILD = """
 import asyncio, json, os, sys
-from pathlib import Path
-from mcp_oauth_nb import FileTokenStore, OAuthHandler
-from mcp_oauth_nb.config import IsolatedSettings
 
 class Mortal(asyncio.SelectorEventLoop):
     turns = 0
@@ -34,19 +38,64 @@ class Mortal(asyncio.SelectorEventLoop):
             os._exit(9)
         super()._run_once()
 
-def refresh(settings, path, turns):
-    oauth = OAuthHandler(settings=IsolatedSettings(**settings), store=FileTokenStore(Path(path)))
-    loop = Mortal()
-    loop.turns = turns
-    loop.run_until_complete(oauth.refresh_access_token())
-    os._exit(0)
-
 for line in sys.stdin:
     attempt = os.fork()
     if not attempt:
-        refresh(*json.loads(line))
+        loop = Mortal()
+        loop.turns, *given = json.loads(line)
+        loop.run_until_complete(work(*given))
+        os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(attempt, 0)[1]), flush=True)
 """
+
+REFRESH = """
+from mcp_oauth_nb import FileTokenStore, OAuthHandler
+from mcp_oauth_nb.config import IsolatedSettings
+
+async def work(settings, path):
+    oauth = OAuthHandler(settings=IsolatedSettings(**settings), store=FileTokenStore(path))
+    await oauth.refresh_access_token()
+"""
+
+CALL = """
+import httpx2
+from mcp_oauth_nb import FileGrantStore, McpAuth
+
+async def person(url):
+    async with httpx2.AsyncClient(verify=False) as browser:
+        return (await browser.get(url)).headers["location"]
+
+async def work(url, body, headers, path):
+    given = {"paste": person, "listen": False, "show": str, "open_browser": lambda url: True, "hub": lambda: None}
+    auth = McpAuth(store=FileGrantStore(path), **given)
+    async with httpx2.AsyncClient(auth=auth.provider(url), verify=False) as client:
+        assert (await client.post(url, json=body, headers=headers)).status_code == 200
+"""
+
+
+@contextmanager
+def killing(work: str) -> Iterator[Callable[..., bool]]:
+    """What does the work in a process that is killed after so many turns, and says whether it was."""
+    command = [sys.executable, "-c", work + CHILD]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        stdin, stdout = child.stdin, child.stdout
+
+        def killed_after(turns: int, *given: Any) -> bool:
+            stdin.write(json.dumps([turns, *given]) + "\n")
+            stdin.flush()
+            return {"9": True, "0": False}[stdout.readline().strip()]
+
+        yield killed_after
+        stdin.close()
+
+
+def is_told(outcomes: list[str]) -> bool:
+    """Whether one attempt lived, and one that was killed after the last loss had stored its answer."""
+    lost = max((number for number, outcome in enumerate(outcomes) if outcome == "lost"), default=len(outcomes))
+    return "finished" in outcomes and "kept" in outcomes[lost:]
 
 
 async def test_a_refresh_that_is_killed_wherever_it_waits_costs_one_authorization_at_most(
@@ -70,23 +119,15 @@ async def test_a_refresh_that_is_killed_wherever_it_waits_costs_one_authorizatio
         await oauth.complete_authorization(callback)
 
     outcomes: list[str] = []
-    child = subprocess.Popen(  # noqa: ASYNC220 - a line from it is a few milliseconds away
-        [sys.executable, "-c", CHILD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-    )
-    with child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        while not outcomes or outcomes[-1] != "finished":
+    turns = 0
+    with killing(REFRESH) as killed_after:
+        while not is_told(outcomes):
             assert len(outcomes) < 200
             await authorize(started())
             before = started().refresh_token
-            child.stdin.write(json.dumps([settings, str(path), len(outcomes)]) + "\n")
-            child.stdin.flush()
-            killed = {"9": True, "0": False}[child.stdout.readline().strip()]
+            killed = killed_after(turns, settings, str(path))
+            # Back, too: the last turns may be left out, where an answer arrives in fewer pieces.
+            turns += 1 if killed else -1
 
             oauth = started()
             # Never half a token, nor none.
@@ -104,8 +145,69 @@ async def test_a_refresh_that_is_killed_wherever_it_waits_costs_one_authorizatio
                 outcomes.append("kept" if killed else "finished")
             if not killed:
                 assert before != oauth.refresh_token
-        child.stdin.close()
-    # Killed before the request left, while the answer was under way, and after it was stored.
+    # Killed before the request left, while the answer was under way, and, says `is_told`, after it was stored.
     assert outcomes[0] == "kept"
     assert len(outcomes) > 8
-    assert "lost" in outcomes
+
+
+BODY = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami", "arguments": {}}}
+ACCEPTED = {"accept": "application/json, text/event-stream"}
+
+
+@pytest.mark.parametrize("signed_in", [True, False], ids=["refresh", "first sign-in"])
+async def test_a_call_that_is_killed_wherever_it_waits_leaves_the_old_grant_or_the_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, signed_in: bool
+) -> None:
+    path = tmp_path / "grants.json"
+
+    def stored() -> list[Grant]:
+        return list(FileGrantStore(path).entries().values())
+
+    async def call(world: World) -> None:
+        async def person(url: str) -> str:
+            asked.append(url)
+            return await Person(world).follow(url)
+
+        auth = world.auth(store=FileGrantStore(path), paste=person, listen=False, open_browser=str, carrier=None)
+        async with httpx2.AsyncClient(auth=auth.provider(f"{world.origin}/mcp"), verify=False) as client:
+            assert (await client.post(f"{world.origin}/mcp", json=BODY, headers=ACCEPTED)).status_code == 200
+
+    outcomes: list[str] = []
+    asked: list[str] = []
+    turns = 0
+    async with served(clock=ManualClock(time.time())) as world:
+        with killing(CALL) as killed_after:
+            if signed_in:
+                await call(world)
+            while not is_told(outcomes):
+                assert len(outcomes) < 200
+                if signed_in:
+                    world.revoke_access()
+                else:
+                    path.unlink(missing_ok=True)
+                before = stored()
+                del world.seen[:]
+                killed = killed_after(turns, f"{world.origin}/mcp", BODY, ACCEPTED, str(path))
+                turns += 1 if killed else -1
+
+                left = stored()
+                if left != before:
+                    # The new one, whole; of a first sign-in there is the registration before there is a token.
+                    (grant,) = left
+                    assert grant.client.client_id in world.authority.clients
+                    assert grant.token is None or grant.token.refresh_token in world.authority.refresh
+                    assert grant.token is not None or not signed_in
+                asked.clear()
+                await call(world)
+                if signed_in:
+                    # Two came with the old refresh token: the server had answered, and the answer was not stored yet.
+                    lost = world.count("/token", "refresh_token") == 2
+                    assert not lost or left == before
+                else:
+                    lost = not left or left[0].token is None
+                assert len(asked) == lost
+                assert killed or not lost
+                outcomes.append("lost" if lost else "kept" if killed else "finished")
+    assert outcomes[0] == ("kept" if signed_in else "lost")
+    assert len(outcomes) > 8
+    assert "damaged" not in caplog.text

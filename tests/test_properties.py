@@ -13,7 +13,7 @@ runs the same for longer, with other seeds each time, and with processes that re
 from __future__ import annotations
 
 import asyncio
-import base64
+import random
 import subprocess
 import sys
 import tempfile
@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import httpx
 import httpx2
@@ -31,6 +31,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from keyrings import Crash
+from pydantic import AnyHttpUrl
 from watching import Watch
 
 from mcp_oauth_nb import HttpLab, ManualClock
@@ -211,9 +212,8 @@ class HandlerLife(Life):
         self.settings = IsolatedSettings(
             oauth_client_id=self.github.client_id, oauth_client_secret=self.github.client_secret
         )
-        secret, credentials = self.github.client_secret, f"{self.github.client_id}:{self.github.client_secret}"
-        for form in (secret, base64.b64encode(credentials.encode()).decode()):
-            self.watch.may_go(form, *self.credentials)
+        self.watch.client(self.github.client_id, self.github.client_secret, *self.credentials)
+        self.token_bytes = self.watch.drawing(random.Random(7).randbytes)
         self.wire = WatchedGitHub(self)
         self.stores = [MortalTokenStore(self.path) for _ in range(2)]
         self.handlers = [self.handler(store) for store in self.stores]
@@ -228,7 +228,8 @@ class HandlerLife(Life):
 
     def handler(self, store: FileTokenStore) -> OAuthHandler:
         client = lambda: httpx.AsyncClient(transport=self.wire)  # noqa: E731
-        return OAuthHandler(settings=self.settings, client=client, clock=self.clock, store=store)
+        given = {"client": client, "clock": self.clock, "store": store, "token_bytes": self.token_bytes}
+        return OAuthHandler(settings=self.settings, **given)
 
     @rule(process=processes)
     def restart(self, process: int) -> None:
@@ -252,7 +253,10 @@ class HandlerLife(Life):
         async def flow() -> None:
             url = handler.get_authorization_url().url
             self.watch.sent_to(url, TOKEN_URL)
+            # A browser has what is in the address, and its log, too.
+            self.watch.end()
             callback = await self.browser.authorize(url)
+            self.watch.begin()
             self.watch.may_go(parse_qs(urlsplit(callback).query)["code"][0], TOKEN_URL)
             await handler.complete_authorization(callback)
 
@@ -399,7 +403,10 @@ class WatchedNetwork(httpx2.AsyncBaseTransport):
 
     async def _answer(self, request: httpx2.Request, url: str) -> tuple[int, Any, bytes]:
         if url.startswith(EVIL):
-            return self._evil(url)
+            self.life.heard += unquote(f"{request.headers.multi_items()}{(await request.aread()).decode()}")
+            status, headers, content = self._evil(url)
+            self.life.watch.tokens(content, credentials=(f"{EVIL}/token",), access=(MCP,))
+            return status, headers, content
 
         async def forward() -> tuple[int, Any, bytes]:
             answer = await self.inner.handle_async_request(request)
@@ -421,7 +428,8 @@ class WatchedNetwork(httpx2.AsyncBaseTransport):
             places = {f"{name}_endpoint": f"{EVIL}/{name}" for name in ("authorization", "token", "registration")}
             return _json({"issuer": EVIL, "code_challenge_methods_supported": self.life.evil_methods, **places})
         if url == f"{EVIL}/registration":
-            return _json({"client_id": "evil-client", "redirect_uris": ["http://127.0.0.1/callback"]}, 201)
+            secret = {"client_secret": "an-evil-secret", "token_endpoint_auth_method": "client_secret_basic"}
+            return _json({"client_id": "evil-client", "redirect_uris": ["http://127.0.0.1/callback"], **secret}, 201)
         token = {"access_token": "an-evil-access-token", "refresh_token": "an-evil-refresh-token"}
         return _json({**token, "token_type": "Bearer", "expires_in": 3600})
 
@@ -436,7 +444,11 @@ async def open_lab() -> HttpLab:
 
 
 class HttpLife(Life):
-    """Two processes with one file of grants, and an MCP server that somebody tampers with now and then."""
+    """Two processes with one file of grants, and an MCP server that somebody tampers with now and then.
+
+    Attributes:
+        heard: what was sent to the evil authorization server.
+    """
 
     @initialize()
     def world(self) -> None:
@@ -448,6 +460,8 @@ class HttpLife(Life):
         self.questions = 0
         self.delays: list[int] = []
         self.evil_methods = ["S256"]
+        self.heard = ""
+        self.token_bytes = self.watch.drawing(self.lab.auth.token_bytes)
         self.wire = WatchedNetwork(self)
         self.stores = [MortalGrantStore(self.path) for _ in range(2)]
         self.auths: list[Any] = [None, None]
@@ -469,6 +483,7 @@ class HttpLife(Life):
                 f"{asked['redirect_uri']}?{urlencode({'error': 'access_denied', 'state': asked['state'], 'iss': EVIL})}"
             )
         if endpoint == EVIL:
+            self.watch.may_go("evil-code", f"{EVIL}/token")
             return f"{asked['redirect_uri']}?{urlencode({'code': 'evil-code', 'state': asked['state'], 'iss': EVIL})}"
         self.lab.browser.allow = not self.declines
         callback = await self.lab.browser.authorize(url)
@@ -486,7 +501,12 @@ class HttpLife(Life):
         """The process dies; the next one knows only what the store has."""
         self.stores[process] = MortalGrantStore(self.path)
         self.auths[process] = replace(
-            self.lab.auth, store=self.stores[process], clock=self.clock, paste=self.person, carrier=None
+            self.lab.auth,
+            store=self.stores[process],
+            clock=self.clock,
+            paste=self.person,
+            carrier=None,
+            token_bytes=self.token_bytes,
         )
         self.providers[process] = self.auths[process].provider(MCP)
 
@@ -642,6 +662,58 @@ def test_a_discovery_that_led_elsewhere_does_not_move_the_token_that_is_there(
     life.change_the_world()
     life.wait(1.0)
     life.use(0, [], False)
+    life.nothing_is_shown_or_sent_where_it_should_not()
+
+
+def test_whichever_secret_goes_to_somebody_else_is_noticed(life: HttpLife) -> None:
+    life.use(0, [], False)
+    (grant,) = life.grants().values()
+    kept = {grant.client.client_secret, grant.token.access_token, grant.token.refresh_token}
+    assert None not in kept
+    assert kept <= set(life.watch.secrets)
+    # The client's secret in its other form too; and code, verifier and state.
+    assert len(life.watch.secrets) == len(kept) + 4
+    for secret in list(life.watch.secrets):
+        life.watch.request("POST", f"{EVIL}/token", [], urlencode({"any": secret}).encode())
+        with pytest.raises(AssertionError, match=r"was sent to https://evil\.example/token"):
+            life.watch.check()
+        life.watch.wrong.clear()
+        life.watch.shows(f"a message with {secret}")
+        with pytest.raises(AssertionError, match="a secret is shown"):
+            life.watch.check()
+        life.watch.wrong.clear()
+
+
+def test_a_client_that_sends_its_secret_to_somebody_else_is_noticed(life: HttpLife) -> None:
+    life.use(0, [], False)
+    ((key, grant),) = life.grants().items()
+    elsewhere = grant.metadata.model_copy(update={"token_endpoint": AnyHttpUrl(f"{EVIL}/token")})
+    life.stores[0].save(key, replace(grant, metadata=elsewhere))
+    life.restart(0)
+    life.wait(1.0)
+    life.use(0, [], False)
+    with pytest.raises(AssertionError) as caught:
+        life.nothing_is_shown_or_sent_where_it_should_not()
+    # The refresh token and the client's secret.
+    assert str(caught.value).count("was sent to https://evil.example/token") == 2
+    life.watch.wrong.clear()
+    life.sign_out(0)
+
+
+def test_an_issuer_that_a_server_switches_to_gets_nothing_of_the_one_before(life: HttpLife) -> None:
+    life.use(0, [], False)
+    life.change_the_world(evil=True, rejects=True)
+    # A person signs in at the other one, whose tokens are refreshed an hour later.
+    for _ in range(2):
+        life.use(0, [], False)
+        life.wait(1.0)
+    posted = Counter(life.watch.requests)
+    assert posted[f"POST {EVIL}/registration"] == 1
+    assert posted[f"POST {EVIL}/token"] > 1
+    honest = [secret for secret, places in life.watch.secrets.items() if f"{ISSUER}/token" in places]
+    # The client's secret in both forms, code, verifier, and the tokens of two answers.
+    assert len(honest) == 8
+    assert not [secret for secret in honest if secret in life.heard]
     life.nothing_is_shown_or_sent_where_it_should_not()
 
 

@@ -287,6 +287,28 @@ FileTokenStore(path).save(KEY, Token("new-token"))
     assert FileTokenStore(path).load(KEY) == token("next")
 
 
+def test_all_of_the_new_file_is_on_the_disk_before_the_rename(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token("old"))
+    # Otherwise a power failure could leave the name to a file without its content.
+    work = """
+import json
+def fsync(descriptor, really=os.fsync):
+    written = json.loads(os.pread(descriptor, 10_000, 0))
+    print("synced", os.fstat(descriptor).st_ino, written["tokens"][0]["token"]["access_token"])
+    really(descriptor)
+os.fsync = fsync
+def renamed(event, given):
+    # A coverage measurement renames files, too.
+    if event == "os.rename" and Path(given[1]) == path:
+        print("renamed", os.stat(given[0]).st_ino)
+sys.addaudithook(renamed)
+FileTokenStore(path).save(KEY, Token("new-token"))
+"""
+    output, log = start(work, path).communicate()
+    number = path.stat().st_ino
+    assert (output, log) == (f"synced {number} new-token\nrenamed {number}\n", "")
+
+
 def test_a_full_disk_costs_a_warning_and_keeps_both_the_old_file_and_the_new_token(path: Path) -> None:
     FileTokenStore(path).save(KEY, token("old"))
     # In a process of its own, in which no file can grow beyond ten bytes: the log of this one is a file too.

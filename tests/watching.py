@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import traceback
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -29,7 +30,7 @@ class Watch(logging.Handler):
         self.secrets: dict[str, tuple[str, ...]] = {}
         self.requests: list[str] = []
         self.wrong: list[str] = []
-        self._challenges: dict[str, str] = {}
+        self._drawn: dict[str, str] = {}
         self._shown: list[str] = []
         self._levels: dict[str, int] = {}
 
@@ -54,9 +55,30 @@ class Watch(logging.Handler):
         if secret:
             self.secrets[secret] = places
 
+    def client(self, client_id: str, secret: str | None, *places: str) -> None:
+        """Learn a client's secret, in both forms that it is sent in."""
+        if secret:
+            for form in (secret, base64.b64encode(f"{client_id}:{secret}".encode()).decode()):
+                self.may_go(form, *places)
+
+    def drawing(self, token_bytes: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """Return a source of randomness that tells what is made of it: each `state`, and each verifier."""
+
+        def draw(number: int) -> bytes:
+            drawn = token_bytes(number)
+            text = base64.urlsafe_b64encode(drawn).decode().rstrip("=")
+            digest = hashlib.sha256(text.encode()).digest()
+            self._drawn[base64.urlsafe_b64encode(digest).decode().rstrip("=")] = text
+            # The client itself sends it nowhere: a state goes through the browser. Where a verifier may go is known
+            # once the person is sent away.
+            self.may_go(text)
+            return drawn
+
+        return draw
+
     def sent_to(self, url: str, token_endpoint: str) -> None:
         """Note that a person was sent to an authorization endpoint, and where the verifier belongs."""
-        self._challenges[parse_qs(urlsplit(url).query)["code_challenge"][0]] = token_endpoint
+        self.may_go(self._drawn[parse_qs(urlsplit(url).query)["code_challenge"][0]], token_endpoint)
 
     def request(self, method: str, url: str, headers: Any, body: bytes) -> None:
         """Look at a request."""
@@ -64,9 +86,8 @@ class Watch(logging.Handler):
         place = f"{parts.scheme}://{parts.netloc}{parts.path}"
         self.requests.append(f"{method} {place}")
         for verifier in parse_qs(body.decode()).get("code_verifier", ()):
-            digest = hashlib.sha256(verifier.encode()).digest()
-            challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-            self.may_go(verifier, self._challenges.get(challenge, "nowhere"))
+            if verifier not in self.secrets:
+                self.wrong.append("a verifier is none that was drawn")
         text = f"{headers}\n{body.decode()}"
         text += unquote(text)
         for secret, places in self.secrets.items():
@@ -76,16 +97,17 @@ class Watch(logging.Handler):
                 self.wrong.append(f"a secret for {places} was in the address {place}")
 
     def tokens(self, body: bytes, *, credentials: tuple[str, ...], access: tuple[str, ...]) -> None:
-        """Learn the tokens of an answer.
+        """Learn the tokens of an answer, and the secret of a client that was registered.
 
         Args:
-            credentials: where the refresh token may go.
+            credentials: where the refresh token and the secret may go.
             access: where the access token may go.
         """
         try:
             answer = json.loads(body)
         except ValueError:
             return
+        self.client(answer.get("client_id", ""), answer.get("client_secret"), *credentials)
         self.may_go(answer.get("refresh_token"), *credentials)
         self.may_go(answer.get("access_token"), *access, *credentials)
 
