@@ -7,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from .callback import CallbackListener
+from .environment import without_secrets
 from .errors import SecurityError
 from .jupyterhub import FindHub, JupyterHub
 from .oauth_handler import OAuthHandler
@@ -31,7 +32,7 @@ async def login(
         oauth: the handler; its `OAUTH_REDIRECT_URI` must be a loopback URI or, in a JupyterHub, one like
             `https://hub.example/user/ada/proxy/PORT/callback`. It is used as it is, since the provider knows it.
         show: tells the person what to do, with the URL.
-        open_browser: opens the URL; `webbrowser.open` if not given.
+        open_browser: opens the URL; `open_in_browser` if not given.
         timeout: seconds to wait for the person.
         scopes: what to ask for; the settings' scopes if not given.
         hub: finds the JupyterHub that this runs in.
@@ -45,7 +46,7 @@ async def login(
     async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback, hub()) as listener:
         request = oauth.get_authorization_url(scopes=scopes, redirect_uri=listener.redirect_uri)
         show(listener.invitation(request.url))
-        open_url(request.url, open_browser or webbrowser.open)
+        open_url(request.url, open_browser or open_in_browser)
         response = await listener.wait(timeout)
     return await oauth.exchange_code_for_token(response.code, response.flow.pkce.code_verifier)
 
@@ -62,3 +63,9 @@ def open_url(url: str, opener: Opener) -> bool:
             hint="Check OAUTH_AUTHORIZATION_URL; a server that sends such a URL is not to be trusted.",
         )
     return opener(url)
+
+
+def open_in_browser(url: str) -> bool:
+    """Open a URL as `webbrowser.open` does, by a program that does not inherit our secrets."""
+    with without_secrets():
+        return webbrowser.open(url)

@@ -15,6 +15,7 @@ from dotenv import find_dotenv
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .environment import READING
 from .errors import ConfigurationError, NotConfigured
 from .redaction import remember
 
@@ -83,7 +84,8 @@ class Settings(BaseSettings):
             # lower-case names would count too, and the guide says that names are case-sensitive.
             options[name if name.startswith("_") else name.upper()] = value
         try:
-            super().__init__(**options)
+            with READING:
+                super().__init__(**options)
         except ValidationError as error:
             # `from None`: pydantic's error holds the input, which may be the secret. So does the next one.
             raise _explained(error) from None

@@ -173,10 +173,10 @@ def _client(client_id: str, issuer: str, redirect_uri: str) -> Any:
 
 
 def _open_link(url: str) -> bool:
-    import webbrowser
+    from .browser_login import open_in_browser
 
     _show_link(url)
-    return webbrowser.open(url)
+    return open_in_browser(url)
 
 
 def _show_link(url: str) -> bool:

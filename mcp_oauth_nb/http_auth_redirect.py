@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import webbrowser
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from mcp.shared.auth import AuthorizationCodeResult
 
 from .authorization import callback_error, callback_parameters
-from .browser_login import Opener, open_url
+from .browser_login import Opener, open_in_browser, open_url
 from .callback import CallbackListener
 from .errors import (
     ConfigurationError,
@@ -46,7 +45,7 @@ class Redirect:
         redirect_uri: a URI to listen at, see `CallbackListener`; or any URI if there is `paste`.
         paste: asks the person for the redirected URL, on the session's event loop; the first answer counts.
         show: tells the person what to do, with the URL.
-        open_browser: opens the URL; `webbrowser.open` if not given.
+        open_browser: opens the URL; `open_in_browser` if not given.
         timeout: seconds to wait for the person.
         listen: without it no port is opened, and only `paste` is asked.
         hub: the JupyterHub that this runs in.
@@ -69,7 +68,7 @@ class Redirect:
         self._redirect_uri = redirect_uri
         self._paste = paste
         self._show = show
-        self._open_browser = open_browser or webbrowser.open
+        self._open_browser = open_browser or open_in_browser
         self._timeout = timeout
         self._listens = listen
         self._hub = hub

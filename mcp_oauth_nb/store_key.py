@@ -7,6 +7,7 @@ import os
 
 from dotenv import dotenv_values, find_dotenv
 
+from .environment import READING
 from .errors import ConfigurationError
 from .redaction import remember
 
@@ -42,8 +43,9 @@ def key_from(given: str | bytes | None, variable: str) -> bytes | None:
 
 def from_environment(name: str) -> str | None:
     """Return a variable of the environment or, if it is not there, of `.env`."""
-    if name in os.environ:
-        return os.environ[name]
+    with READING:
+        if name in os.environ:
+            return os.environ[name]
     path = find_dotenv(usecwd=True)
     return dotenv_values(path, encoding="utf-8-sig").get(name) if path else None
 

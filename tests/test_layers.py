@@ -33,6 +33,7 @@ LAYERS = [
         "http",
         "wire",
         "config",
+        "environment",
         "single_flight",
         "loopback",
         "jupyterhub",

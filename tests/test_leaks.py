@@ -5,13 +5,18 @@ What one module promises is tested with that module; `SECURITY.md` lists where. 
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import logging
+import os
+import re
+import shlex
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -24,13 +29,15 @@ from http_world import client_of, served
 from kernels import Kernel, Outcome, started
 from mcp import StdioServerParameters
 
-from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, OAuthHandler, Session, redaction, widgets
+import mcp_oauth_nb
+from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, OAuthHandler, Session, redaction, shared_store, widgets
 from mcp_oauth_nb.authorization import PendingFlows
 from mcp_oauth_nb.cli import main
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.http_auth_redirect import open_url
+from mcp_oauth_nb.config import IsolatedSettings, Settings
+from mcp_oauth_nb.environment import SECRET_VARIABLES, without_secrets
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.serve import ScrubbingFormatter
+from mcp_oauth_nb.store_key import from_environment
 
 pytestmark = pytest.mark.anyio
 
@@ -341,8 +348,7 @@ server.run("stdio")
 async def test_a_server_that_is_started_here_does_not_get_our_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"OAUTH_CLIENT_SECRET", "STORE_ENCRYPTION_KEY", "STORE_URL", "MCP_CLIENT_SECRET"}
-    for name in given:
+    for name in SECRET_VARIABLES:
         monkeypatch.setenv(name, f"canary-of-{name.lower()}")
     script = tmp_path / "tell.py"
     script.write_text(TELL, encoding="utf-8")
@@ -369,22 +375,83 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
     assert words & {"secret", "token", "password", "key", "code", "verifier", "credentials"} == set()
 
 
-async def test_the_browser_is_given_the_url_of_the_flow_and_no_more(tmp_path: Path) -> None:
-    note = tmp_path / "note.json"
-    script = tmp_path / "browser.py"
-    script.write_text(f"import json, sys\njson.dump(sys.argv[1:], open({str(note)!r}, 'w'))\n", encoding="utf-8")
-    opened: list[list[str]] = []
+BROWSER = """
+import json, os, sys
+with open(sys.argv[1], "a", encoding="utf-8") as notes:
+    print(json.dumps([sys.argv[2:], dict(os.environ)]), file=notes)
+"""
 
-    def open_browser(url: str) -> bool:
-        subprocess.run([sys.executable, str(script), url], check=True, timeout=20)
-        opened.append(json.loads(note.read_text(encoding="utf-8")))
-        return True
+# Everything here that opens a browser by itself.
+OPENS = """
+import asyncio, json, os, sys
+from contextlib import suppress
 
+from mcp_oauth_nb import Lab
+from mcp_oauth_nb.browser_login import login
+from mcp_oauth_nb.debug_command import _open_link
+from mcp_oauth_nb.errors import ReauthorizeError
+from mcp_oauth_nb.http_auth import McpAuth
+
+async def main():
     async with Lab.open() as lab:
-        await lab.authorize()
         request = lab.oauth.get_authorization_url()
-        open_url(request.url, open_browser)
-        secrets = all_secrets(lab) - {request.state}
-    assert opened == [[request.url]]
-    assert request.code_verifier in secrets
-    assert leaked(secrets, json.dumps(opened)) == []
+        await McpAuth(show=str).redirect().send(request.url, lambda iss: None)
+        _open_link(request.url)
+        shown = []
+        with suppress(ReauthorizeError):
+            await login(lab.oauth, show=shown.append, timeout=0.01)
+    print(json.dumps([[request.url] * 2, shown, request.code_verifier, dict(os.environ)]))
+
+asyncio.run(main())
+"""
+
+
+def test_the_browser_is_given_the_url_of_the_flow_and_no_more(tmp_path: Path) -> None:
+    notes, script = tmp_path / "notes", tmp_path / "browser.py"
+    script.write_text(BROWSER, encoding="utf-8")
+    canaries = {name: f"canary-of-{name.lower()}" for name in SECRET_VARIABLES}
+    command = [Path(sys.executable), script, notes]
+    browser = shlex.join([*(path.as_posix() for path in command), "%s"])
+    ran = subprocess.run(
+        [sys.executable, "-c", OPENS],
+        env={**os.environ, **canaries, "BROWSER": browser},
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    urls, (invitation,), verifier, afterwards = json.loads(ran.stdout)
+    opened = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
+    assert len(opened) == 3
+    for (argv, environment), url in zip(opened, [*urls, invitation], strict=True):
+        assert len(argv) == 1
+        assert argv[0].startswith("https://github.com/login/oauth/authorize?")
+        assert argv[0] in url
+        assert "PATH" in environment
+        assert "canary-of" not in json.dumps(environment).lower()
+    assert leaked({verifier}, json.dumps(opened)) == []
+    # The program itself has them still.
+    assert canaries.items() <= afterwards.items()
+
+
+def test_whoever_reads_a_secret_while_a_browser_is_started_waits_and_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "made-up")
+    for name in SECRET_VARIABLES:
+        monkeypatch.setenv(name, "canary" * 3)
+    with ThreadPoolExecutor() as threads:
+        with without_secrets():
+            reads = [threads.submit(from_environment, name) for name in SECRET_VARIABLES]
+            reads.append(threads.submit(lambda: Settings().credentials()[1]))
+            assert not wait(reads, timeout=0.1).done
+        assert {read.result(timeout=20) for read in reads} == {"canary" * 3}
+
+
+# A string that is nothing but the name of a variable of which the name says that it is secret.
+SECRET_NAME = re.compile(r"[A-Z]+(_[A-Z]+)*_(SECRET|KEY|PASSWORD|TOKEN|CREDENTIALS)")
+
+
+def test_no_variable_that_is_secret_is_missing_among_those_that_children_do_not_get() -> None:
+    read = {field.upper() for field, about in Settings.model_fields.items() if "SecretStr" in str(about.annotation)}
+    for path in Path(mcp_oauth_nb.__file__).parent.rglob("*.py"):
+        texts = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)]
+        read |= {text for text in texts if isinstance(text, str) and SECRET_NAME.fullmatch(text)}
+    assert read | {shared_store.URL_VARIABLE} == set(SECRET_VARIABLES)

@@ -170,7 +170,10 @@ async def whose_data(lab: HttpLab, token: str | None, *, party: str = ATTACKER, 
         given["Authorization"] = f"Bearer {token}"
     async with lab.http_client(party)() as client:
         response = refused(await client.post(lab.url, json=MESSAGE, headers=given))
-    return str(response.json()["result"]["structuredContent"]["user"]["login"])
+    body = response.json()
+    if "error" in body:
+        raise Refused(f"{lab.url} answered {said(response)}.")
+    return str(body["result"]["structuredContent"]["user"]["login"])
 
 
 async def call(lab: HttpLab, provider: AuthProvider, url: str | None = None) -> httpx2.Response:

@@ -15,6 +15,7 @@ from ..http_auth import McpAuth
 from ..http_auth_provider import AuthProvider
 from ..http_auth_sdk_storage import GrantStorage
 from ..http_auth_stepup import StepUps
+from ..http_auth_wire import Wire
 from ..oauth_handler import OAuthHandler
 from ..token_endpoint import Grant
 from ..tokens import Token
@@ -76,6 +77,21 @@ class IgnoresIssuer(AuthProvider):
     async def _person_came_back(self) -> AuthorizationCodeResult:
         answer = await super()._person_came_back()
         return answer.model_copy(update={"iss": None})
+
+
+class _AnyServer(Wire):
+    """Without a look at the metadata."""
+
+    def check_metadata(self) -> None:
+        """Find every authorization server good enough."""
+
+
+class TrustsAnyServer(AuthProvider):
+    """Without a check of the authorization server's metadata: it takes one that does not announce PKCE."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._wire = _AnyServer(self.context, self._wire.places)
 
 
 class NeverTired(StepUps):

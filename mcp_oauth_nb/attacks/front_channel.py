@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,12 +16,12 @@ from ..http_lab import HttpLab
 from ..lab import Lab
 from ..mock_github import Autopilot
 from ..oauth_handler import OAuthHandler
-from ..pkce import METHOD
+from ..pkce import METHOD, PKCE
 from ..wire import CLIENT
 from .by_hand import ByHand, call, code_of, whose_data
-from .clients import IgnoresIssuer, WithoutPkce, WithoutState, provider_of
-from .fronts import OptionalPkce
-from .outcome import Plot, attack
+from .clients import IgnoresIssuer, TrustsAnyServer, WithoutPkce, WithoutState, provider_of
+from .fronts import OptionalPkce, SilentOnPkce
+from .outcome import Plot, Refused, attack
 from .scene import ATTACKER, ATTACKER_NAME, EVIL, Browser, Site, add_attacker, open_site, query_of, randomness
 
 # -- 3 -------------------------------------------------------------------------------------------------------------
@@ -166,33 +168,67 @@ async def _who(lab: Lab, session: OAuthHandler) -> str:
     6,
     "PKCE downgrade",
     needs=HttpLab,
-    check="a request without a challenge is refused, and so is an exchange without a verifier",
-    reference="RFC 9700 section 4.8.2",
+    check="no code without a challenge by S256, no token without its verifier, no client where S256 is not announced",
+    reference="RFC 9700 section 4.8.2; MCP 2026-07-28, Authorization",
 )
 async def pkce_downgrade(lab: HttpLab, plot: Plot) -> None:
     """PKCE for those who want it protects nobody: the attacker does not want it."""
     plot.step("The attacker's program sees the addresses that the victim's browser opens, and the code at the end.")
     victim = await Browser(lab).sign_in()
     client = ByHand(lab, CLIENT)
+    stopped: list[McpOAuthError] = []
     with lab.network.instead(lambda app: app if plot.defence else OptionalPkce(app)):
-        stopped: list[McpOAuthError] = []
-        for what, changes in _DOWNGRADES.items():
+        ways = _downgrades(client)
+        for what, (changes, verifier) in ways.items():
             plot.step(f"It tries it with the {what}.")
-            request = client.url(**changes)
-            try:
-                code = code_of(await victim.person.authorize(request))
-                tokens = await client.exchange(code, code_verifier=None)
-            except McpOAuthError as error:
-                plot.step(f"Refused: {error.message}")
-                stopped.append(error)
-                continue
-            plot.got(f"token, {what}", tokens["access_token"])
-    if len(stopped) == len(_DOWNGRADES):
+            with _noted(plot, stopped):
+                code = code_of(await victim.person.authorize(client.url(**changes)))
+                tokens = await client.exchange(code, code_verifier=verifier)
+                plot.got(f"token, {what}", tokens["access_token"])
+        plot.step("It takes PKCE out of the server's metadata, and waits for a client that goes on.")
+        with _noted(plot, stopped), lab.network.instead(SilentOnPkce):
+            code = await _code_of_a_client(lab, victim, AuthProvider if plot.defence else TrustsAnyServer)
+            tokens = await client.exchange(code, code_verifier=None)
+            plot.got("token, PKCE not announced", tokens["access_token"])
+    if len(stopped) == len(ways) + 1:
         raise stopped[0]
     plot.learned("data of", await whose_data(lab, tokens["access_token"]))
 
 
-_DOWNGRADES: dict[str, dict[str, None]] = {
-    "challenge taken out of the request": {"code_challenge": None, "code_challenge_method": None},
-    "verifier left out of the exchange": {},
-}
+def _downgrades(client: ByHand) -> dict[str, tuple[dict[str, str | None], str | None]]:
+    """Return, by name, what is changed in the request, and the verifier that is sent."""
+    without: dict[str, str | None] = {"code_challenge": None, "code_challenge_method": None}
+    made_up = PKCE.generate(randomness("PKCE downgrade")).code_verifier
+    return {
+        "challenge taken out of the request": (without, None),
+        "challenge taken out, and a verifier made up": (without, made_up),
+        # The challenge is in the address that the attacker sees.
+        "method plain, and the challenge as verifier": ({"code_challenge_method": "plain"}, client.pkce.code_challenge),
+        "verifier left out of the exchange": ({}, None),
+    }
+
+
+@contextmanager
+def _noted(plot: Plot, stopped: list[McpOAuthError]) -> Iterator[None]:
+    try:
+        yield
+    except McpOAuthError as error:
+        plot.step(f"Refused: {error.message}")
+        stopped.append(error)
+
+
+async def _code_of_a_client(lab: HttpLab, victim: Browser, kind: type[AuthProvider]) -> str:
+    """Have the victim's client ask for a code, which does not arrive there."""
+    codes: list[str] = []
+
+    async def intercepted(url: str) -> str:
+        codes.append(code_of(await victim.person.authorize(url)))
+        raise Refused("The answer does not arrive.")
+
+    auth = lab.new_auth(client=lab.registered_client, paste=intercepted, token_bytes=randomness("PKCE, victim"))
+    try:
+        await call(lab, provider_of(kind, auth, lab.url))
+    except McpOAuthError:
+        if not codes:
+            raise
+    return codes[0]

@@ -105,20 +105,21 @@ class ErrorsFirst(Front):
 
 
 class OptionalPkce(Front):
-    """With PKCE for those who want it: no challenge is needed, and a verifier is compared only where there is one."""
+    """With PKCE for those who want it, by any method: a verifier is compared only where there are both."""
 
     def __init__(self, server: ASGIApp):
         super().__init__(server)
         # The real server insists on PKCE, so it gets it: always the same.
         self._own = PKCE.generate(randomness("optional PKCE"))
-        self._asked: dict[str, str | None] = {}
-        self._challenges: dict[str, str | None] = {}
+        self._asked: dict[str, tuple[str | None, str | None]] = {}
+        self._challenges: dict[str, tuple[str | None, str | None]] = {}
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
         """Compare by itself, as laxly as said above."""
         parameters = query_of(str(request.url))
         if request.url.path == "/authorize":
-            self._asked[parameters["state"]] = parameters.get("code_challenge")
+            asked = parameters.get("code_challenge"), parameters.get("code_challenge_method")
+            self._asked[parameters["state"]] = asked
             request = with_query(request, code_challenge=self._own.code_challenge, code_challenge_method="S256")
         elif request.url.path == "/token":
             request = self._without_proof(request)
@@ -130,10 +131,27 @@ class OptionalPkce(Front):
 
     def _without_proof(self, request: httpx.Request) -> httpx.Request:
         form = form_of(request)
-        challenge, verifier = self._challenges.get(form.get("code", "")), form.get("code_verifier")
-        if challenge is not None and verifier is not None and challenge_for(verifier) != challenge:
-            return request
+        challenge, method = self._challenges.get(form.get("code", ""), (None, None))
+        verifier = form.get("code_verifier")
+        if challenge is not None and verifier is not None:
+            # RFC 7636 section 4.6: by the method plain the challenge is the verifier.
+            made = verifier if method == "plain" else challenge_for(verifier)
+            if made != challenge:
+                return request
         return with_form(request, {**form, "code_verifier": self._own.code_verifier})
+
+
+class SilentOnPkce(Front):
+    """With metadata that name no method of PKCE, as those of a server without it."""
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        """Take the methods out."""
+        response = await super().handle(request)
+        if not request.url.path.startswith("/.well-known/oauth-authorization-server"):
+            return response
+        document = response.json()
+        document.pop("code_challenge_methods_supported", None)
+        return httpx.Response(response.status_code, json=document)
 
 
 class NoRotation(Front):

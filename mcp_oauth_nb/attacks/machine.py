@@ -12,13 +12,13 @@ import httpx
 
 from ..callback import CallbackListener
 from ..errors import McpOAuthError, SecurityError
-from ..http_auth import McpAuth
 from ..lab import Lab
 from ..oauth_handler import OAuthHandler
 from ..wire import CLIENT
 from .by_hand import code_of
 from .outcome import Plot, Refused, attack
 from .scene import EVIL, query_of, randomness
+from .starting import opened
 
 # -- 2 -------------------------------------------------------------------------------------------------------------
 
@@ -136,43 +136,20 @@ _URLS = (
 )
 async def command_in_url(lab: Lab, plot: Plot) -> None:
     """An MCP server names an authorization endpoint that is no place to sign in, but something to run."""
-    opener = _Opener(shell=not plot.defence)
-    redirect = McpAuth(open_browser=opener.open, show=lambda text: None).redirect()
-    stopped: list[SecurityError] = []
-    for url in _URLS:
-        joint = "&" if "?" in url else "?"
-        try:
-            if plot.defence:
-                await redirect.send(f"{url}{joint}state=s", lambda iss: None)
-            else:
-                opener.open(url)
-        except SecurityError as error:
-            stopped.append(error)
+    # Each asks for the answer with a state, as a request does.
+    urls = [f"{url}{'&' if '?' in url else '?'}state=s" for url in _URLS]
+    tried = await opened(urls, shell=not plot.defence)
+    for url, came in zip(_URLS, tried, strict=True):
+        for command in came.commands[:1]:
+            plot.step(f"{url} becomes the command {shlex.join(command)}")
+        if not came.commands:
             plot.step(f"{url} is not opened.")
-        else:
-            plot.step(f"{url} becomes the command {shlex.join(opener.argv[-1])}")
-    if len(stopped) == 3 and not opener.runs(_COMMAND):
-        raise stopped[0]
-    plot.learned("started by their scheme", "javascript, file, vscode")
-    plot.learned("a shell that runs", _COMMAND)
-
-
-class _Opener:
-    """Writes down what would be executed to open an address.
-
-    Args:
-        shell: by a command line, as `os.system` does.
-    """
-
-    def __init__(self, *, shell: bool):
-        self._shell = shell
-        self.argv: list[list[str]] = []
-
-    def open(self, url: str) -> bool:
-        """Open an address, as `webbrowser.open` does."""
-        self.argv.append(["/bin/sh", "-c", f'xdg-open "{url}"'] if self._shell else ["xdg-open", url])
-        return True
-
-    def runs(self, command: str) -> bool:
-        """Say whether a shell would run a command that an address has in it: double quotes do not keep it from that."""
-        return any(argv[:2] == ["/bin/sh", "-c"] and command in argv[2] for argv in self.argv)
+    *programs, page = tried
+    assert page.commands, "the address of a page is opened"
+    started = [urlsplit(one.url).scheme for one in programs if one.commands]
+    if started:
+        plot.learned("started by their scheme", ", ".join(started))
+    if page.by_shell:
+        plot.learned("a shell that runs", _COMMAND)
+    if not plot.obtained:
+        raise SecurityError(programs[0].refused)

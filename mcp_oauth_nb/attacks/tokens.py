@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -53,11 +54,18 @@ async def refresh_replay(lab: HttpLab, plot: Plot) -> None:
 
 
 async def _is_over(lab: HttpLab, owner: ByHand, tokens: dict[str, str], plot: Plot) -> None:
-    try:
-        await owner.refresh(tokens["refresh_token"])
-        await whose_data(lab, tokens["access_token"], party=CLIENT)
-    except Refused:
+    access = await _is_refused(whose_data(lab, tokens["access_token"], party=CLIENT), "invalid_token")
+    refresh = await _is_refused(owner.refresh(tokens["refresh_token"]), "invalid_grant")
+    if access and refresh:
         plot.step("So both are out: the victim's newest tokens are dead as well, and the victim signs in again.")
+
+
+async def _is_refused(asked: Awaitable[object], why: str) -> bool:
+    try:
+        await asked
+    except Refused as refused:
+        return why in refused.message
+    return False
 
 
 # -- 16 ------------------------------------------------------------------------------------------------------------
