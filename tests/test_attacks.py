@@ -55,7 +55,7 @@ EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
     "clickjacking": (VICTIM, Refused, "does not show .* frame-ancestors 'none'"),
     "callback_hijack": ({"code": "*", "state": "*"}, ConfigurationError, "Port … of 127.0.0.1 cannot be listened on"),
     "ssrf": ({"requests from inside": "6"}, Refused, 'answered 400 with the page "Unknown client", six times'),
-    "ssrf_in_discovery": ({"requests from inside": "4"}, SecurityError, "further inside the network"),
+    "ssrf_in_discovery": ({"requests from inside": "5"}, SecurityError, "further inside the network"),
     "command_in_url": ({"a shell that runs": "$(curl"}, SecurityError, "is not an http"),
     "confused_deputy": (VICTIM, Refused, 'asked the victim first, with the page "Authorize Free stickers"'),
     "issuer_switch": (VICTIM, Refused, "Nothing that https://mcp.example has given went to https://evil.example"),

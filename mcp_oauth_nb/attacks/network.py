@@ -123,6 +123,7 @@ _NAMED = (
     "https://[::ffff:127.0.0.1]/admin",
     "https://2130706433/admin",
     "http://10.0.0.1/admin",
+    f"https://{_INTRANET}/role",
 )
 
 
@@ -130,22 +131,23 @@ _NAMED = (
     13,
     "SSRF through discovery",
     needs=HttpLab,
-    check="a server on the internet leads to places on the internet, by https",
+    check="a server on the internet leads to places on the internet, by https; names are looked up",
     reference="RFC 9728 section 7.7",
 )
 async def ssrf_in_discovery(lab: HttpLab, plot: Plot) -> None:
-    """An MCP server whose challenge names an address inside the client's own network."""
+    """An MCP server whose challenge names an address inside the client's own network, or a name that leads there."""
     inside = Site({urlsplit(url).path: {"role": _SECRET} for url in _NAMED})
     for url in _NAMED:
         lab.network.sites[url.rpartition(urlsplit(url).path)[0]] = _INSIDE, inside
     stopped: list[SecurityError] = []
+    auth = lab.new_auth(resolver=_Places().resolve)
     plot.step("The attacker's MCP server answers 401, and says where the client finds its metadata.")
     for url in _NAMED:
         challenge = {"www-authenticate": f'Bearer resource_metadata="{url}"'}
         open_site(lab, Site({"/mcp": _answering(challenge)}))
         try:
             if plot.defence:
-                await call(lab, lab.new_auth().provider(f"{EVIL}/mcp"), f"{EVIL}/mcp")
+                await call(lab, auth.provider(f"{EVIL}/mcp"), f"{EVIL}/mcp")
             else:
                 plot.got("shown in an error", await _read_anywhere(lab))
         except SecurityError as error:
@@ -158,8 +160,15 @@ async def ssrf_in_discovery(lab: HttpLab, plot: Plot) -> None:
     plot.learned("requests from inside", len(inside.seen))
 
 
+class _Outside:
+    """The connection to the attacker's server, which is on the internet."""
+
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("93.184.215.14", 443) if name == "server_addr" else None
+
+
 def _answering(headers: dict[str, str]) -> Answer:
-    return lambda request: httpx.Response(401, headers=headers)
+    return lambda request: httpx.Response(401, headers=headers, extensions={"network_stream": _Outside()})
 
 
 async def _read_anywhere(lab: HttpLab) -> str:
