@@ -9,7 +9,8 @@ import enum
 import ipaddress
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import anyio.to_thread
 
@@ -88,6 +89,13 @@ def is_public(address: str) -> bool:
         if ip.ipv4_mapped or ip.sixtofour or ip.teredo:
             return False
     return ip.is_global and not ip.is_multicast
+
+
+def peer_of(extensions: Mapping[str, Any]) -> str | None:
+    """Return the address that an HTTP response came from, by its extensions; None if it came over no network."""
+    stream = extensions.get("network_stream")
+    peer = stream.get_extra_info("server_addr") if stream is not None else None
+    return str(peer[0]) if isinstance(peer, tuple) else None
 
 
 async def resolve(host: str) -> Sequence[str]:

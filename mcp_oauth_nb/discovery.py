@@ -5,8 +5,9 @@
     found = await discover("https://mcp.example/mcp")
     found.server.metadata.token_endpoint
 
-What a server names is followed only where it is safe to go: https, no internal addresses, no redirect to another
-host. The documents and the order of the URLs are the SDK's; what is checked about them is decided here.
+What a server names is followed only where it is safe to go: https, no further inside the network than the server is
+itself (see `places`), no redirect to another host. The documents and the order of the URLs are the SDK's; what is
+checked about them is decided here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mcp.client.auth.utils import (
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 from pydantic import BaseModel, ValidationError
 
+from .addresses import Resolver, resolve
 from .challenge import AuthChallenge
 from .clock import Clock
 from .discovery_report import Probe, Report
@@ -98,6 +100,7 @@ async def discover(
     client: ClientFactory = default_client,
     deadline: float = DISCOVERY_DEADLINE,
     clock: Clock | None = None,
+    resolver: Resolver = resolve,
 ) -> Discovery:
     """Find the authorization server of an MCP server. A URL without protected resource metadata is tried as an issuer.
 
@@ -106,6 +109,7 @@ async def discover(
         client: makes the HTTP client for one request.
         deadline: seconds for everything.
         clock: tells the time for `Retry-After`.
+        resolver: finds the addresses of the hosts that a server on the internet leads to, which must be there too.
 
     Raises:
         NotFound: no well-known URL serves a document. Like every error here it has a note with the probes so far.
@@ -113,7 +117,7 @@ async def discover(
         IssuerMismatch, SecurityError, RedirectRefused: a document, or a place it names, cannot be trusted.
         ProtocolError: a document is not what the RFC asks for.
     """
-    async with Prober(url_or_issuer, client, deadline, clock) as prober:
+    async with Prober(url_or_issuer, client, deadline, clock, resolver) as prober:
         try:
             resource = await _find_resource(url_or_issuer, prober)
         except NotFound:
@@ -129,12 +133,13 @@ async def discover_resource(
     client: ClientFactory = default_client,
     deadline: float = DISCOVERY_DEADLINE,
     clock: Clock | None = None,
+    resolver: Resolver = resolve,
 ) -> ProtectedResource:
     """Find an MCP server's protected resource metadata (RFC 9728).
 
     Args and Raises: as `discover`.
     """
-    async with Prober(server_url, client, deadline, clock) as prober:
+    async with Prober(server_url, client, deadline, clock, resolver) as prober:
         return await _find_resource(server_url, prober)
 
 
@@ -144,12 +149,13 @@ async def discover_authorization_server(
     client: ClientFactory = default_client,
     deadline: float = DISCOVERY_DEADLINE,
     clock: Clock | None = None,
+    resolver: Resolver = resolve,
 ) -> AuthorizationServer:
     """Find an authorization server's metadata (RFC 8414, OpenID Connect Discovery 1.0).
 
     Args and Raises: as `discover`.
     """
-    async with Prober(issuer, client, deadline, clock) as prober:
+    async with Prober(issuer, client, deadline, clock, resolver) as prober:
         return await _find_server(issuer, prober)
 
 
@@ -209,7 +215,7 @@ async def _find_server(issuer: str, prober: Prober) -> AuthorizationServer:
     metadata = _validated(OAuthMetadata, document, answer)
     for name, value in document.items():
         if name.endswith("_endpoint") and isinstance(value, str):
-            prober.check_place(value)
+            await prober.check_place(value)
     findings = _label_findings(answer)
     if "S256" not in (metadata.code_challenge_methods_supported or ()):
         findings.append("It does not promise PKCE with S256; a client must refuse it (MCP 2026-07-28, Authorization).")

@@ -21,6 +21,7 @@ from typing import Any
 import anyio
 import httpx
 
+from .addresses import peer_of
 from .errors import ProtocolError, Unreachable
 from .http_faults import MAX_BODY_BYTES, compressed, late, out_of_reach, place_of, redirected, too_long
 
@@ -35,12 +36,16 @@ ClientFactory = Callable[[], httpx.AsyncClient]
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """A complete response: status, headers and at most `MAX_BODY_BYTES` of body. Its repr shows no content."""
+    """A complete response: status, headers and at most `MAX_BODY_BYTES` of body. Its repr shows no content.
+
+    `peer` is the address that it came from, if it came over a network.
+    """
 
     url: str
     status: int
     headers: httpx.Headers
     body: bytes
+    peer: str | None = None
 
     @property
     def content_type(self) -> str:
@@ -174,6 +179,7 @@ async def send(
                 response = await client.send(
                     request, stream=True, follow_redirects=False, auth=auth or httpx.USE_CLIENT_DEFAULT
                 )
+                peer = peer_of(response.extensions)
                 try:
                     body = await _read(response, place)
                 finally:
@@ -192,7 +198,7 @@ async def send(
         raise out_of_reach(place, error) from error
     if refuse_redirects and response.has_redirect_location:
         raise redirected(place, response.status_code)
-    return Answer(place, response.status_code, response.headers, body)
+    return Answer(place, response.status_code, response.headers, body, peer)
 
 
 async def _read(response: httpx.Response, place: str) -> bytes:

@@ -24,9 +24,9 @@ from .errors import (
     StateMismatch,
 )
 from .http import Answer
-from .http_auth_places import Places
 from .http_faults import place_of
 from .pkce import METHOD
+from .places import Places
 from .redaction import printable, remember
 from .token_endpoint import Grant, check_available, read
 from .tokens import Token, split_scopes

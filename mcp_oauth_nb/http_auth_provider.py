@@ -28,18 +28,18 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from pydantic import AnyUrl
 
-from .addresses import Resolver, resolve
+from .addresses import Resolver, peer_of, resolve
 from .clock import Clock
 from .errors import ConfigurationError, IssuerMismatch, ProtocolError
 from .http_auth_checks import flow_error
 from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
 from .http_auth_grants import GrantProvider
-from .http_auth_places import Places
 from .http_auth_redirect import Redirect
 from .http_auth_sdk_storage import GrantStorage
 from .http_auth_stepup import StepUps, challenged_scopes, is_challenge, registration_for_all_scopes
 from .http_auth_wire import Wire, is_registration, is_token_request
+from .places import Places
 from .redaction import printable
 from .tokens import Token
 
@@ -112,7 +112,7 @@ class AuthProvider(GrantProvider):
             while True:
                 if outgoing is request:
                     response = yield outgoing
-                    self._wire.places.answered(response)
+                    self._wire.places.answered(peer_of(response.extensions))
                 else:
                     await self._wire.prepare(outgoing)
                     # An interrupted cell must not lose a token between the server's answer and the store.

@@ -20,8 +20,8 @@ from .http_auth_checks import (
     check_registration_offered,
 )
 from .http_auth_context import Context
-from .http_auth_places import Places
 from .http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
+from .places import Places
 from .redaction import printable
 
 

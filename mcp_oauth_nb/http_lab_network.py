@@ -151,7 +151,9 @@ class Network2(httpx2.AsyncBaseTransport):
         except httpx.ConnectError as error:
             raise httpx2.ConnectError(str(error)) from None
         body = httpx2.ByteStream(await response.aread())
-        return httpx2.Response(response.status_code, headers=response.headers.raw, stream=body)
+        return httpx2.Response(
+            response.status_code, headers=response.headers.raw, stream=body, extensions=response.extensions
+        )
 
 
 class ByName(httpx.AsyncBaseTransport):

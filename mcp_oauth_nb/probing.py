@@ -6,17 +6,15 @@ their host, and an answer of 5xx ends the search.
 
 from __future__ import annotations
 
-import ipaddress
 import random
-import re
 from typing import Any
 
 import anyio
 import httpx
 
+from .addresses import Resolver, is_public, resolve
 from .challenge import AuthChallenge
 from .clock import Clock, SystemClock
-from .config import LOOPBACK_HOSTS
 from .discovery_report import Probe
 from .errors import (
     McpOAuthError,
@@ -24,11 +22,12 @@ from .errors import (
     ProtocolError,
     RateLimited,
     RedirectRefused,
-    SecurityError,
     ServerUnavailable,
     Unreachable,
 )
 from .http import Answer, ClientFactory, send
+from .http_faults import late, place_of
+from .places import Places
 from .redaction import printable
 
 _MOST_REDIRECTS = 3
@@ -44,13 +43,15 @@ _PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 class Prober:
     """Asks one URL after the other within one deadline, keeps the report, and goes only where it is safe."""
 
-    def __init__(self, start: str, client: ClientFactory, deadline: float, clock: Clock | None):
+    def __init__(
+        self, start: str, client: ClientFactory, deadline: float, clock: Clock | None, resolver: Resolver = resolve
+    ):
         self._client = client
         self._clock = clock or SystemClock()
         self._ends = anyio.current_time() + deadline
         self.probes: list[Probe] = []
-        # Who starts on this machine may be led to this machine.
-        self._internal_allowed = is_internal(parse_url(start).host)
+        self._start = origin(parse_url(start))
+        self._places = Places(start, resolver)
 
     async def __aenter__(self) -> Prober:
         return self
@@ -124,7 +125,7 @@ class Prober:
         raise ProtocolError(f"{answer.url} redirects more than {_MOST_REDIRECTS} times.")
 
     async def _send(self, method: str, url: str, **content: Any) -> Answer:
-        self.check_place(url)
+        await self.check_place(url)
         try:
             return await self._send_once(method, url, **content)
         except Unreachable:
@@ -135,46 +136,33 @@ class Prober:
         return await self._send_once(method, url, **content)
 
     async def _send_once(self, method: str, url: str, **content: Any) -> Answer:
-        return await send(self._client, method, url, deadline=self._time_left(), refuse_redirects=False, **content)
+        answer = await send(self._client, method, url, deadline=self._time_left(), refuse_redirects=False, **content)
+        # Another address may be a proxy's, and does not say that the server is inside.
+        if answer.peer is not None and is_public(answer.peer) and origin(httpx.URL(url)) == self._start:
+            self._places.answered(answer.peer)
+        return answer
 
     def _time_left(self) -> float:
         return max(0.0, self._ends - anyio.current_time())
 
-    def check_place(self, url: str) -> None:
-        """Refuse a URL that could hurt: without TLS, with user information, or inside the network.
+    async def check_place(self, url: str) -> None:
+        """Refuse a URL that the start may not lead to, by its text and by the addresses of its host; see `Places`.
 
         Raises:
             SecurityError: it is one.
+            Unreachable: the addresses cannot be had within the deadline.
         """
-        parsed = parse_url(url)
-        if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK_HOSTS):
-            raise _refused(parsed, "does not use https", "RFC 8414 section 6.1")
-        if not parsed.host:
-            raise _refused(parsed, "names no host", "RFC 9110 section 4.2.2")
-        if parsed.userinfo or parsed.fragment:
-            raise _refused(parsed, "has user information or a fragment", "RFC 8414 section 2")
-        # Who starts outside must not be led inside (server-side request forgery).
-        if not self._internal_allowed and is_internal(parsed.host):
-            raise _refused(parsed, "leads to an internal address", "RFC 9728 section 7.7")
+        # Nothing secret is sent, but what is read decides where the secrets go (RFC 8414 section 6.1).
+        self._places.check(url, credentials=True)
+        left = self._time_left()
+        try:
+            with anyio.fail_after(left):
+                await self._places.check_resolved(url)
+        except TimeoutError as error:
+            raise late(place_of(url), left) from error
 
     def _note(self, answer: Answer, outcome: str) -> None:
         self.probes.append(Probe(answer.url, answer.status, outcome))
-
-
-# A host whose last label is a number is an IPv4 address to some resolvers, in one of its many spellings.
-_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
-
-
-def is_internal(host: str) -> bool:
-    """Say whether a host is this machine, or an address that the public internet does not route."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        # An IPv4 address inside an IPv6 one counts as internal too, or as what it maps to, depending on the Python.
-        return not ipaddress.ip_address(name).is_global
-    except ValueError:
-        return _NUMERIC.fullmatch(name) is not None
 
 
 def parse_url(url: str, base: str = "") -> httpx.URL:
@@ -195,7 +183,3 @@ def parse_url(url: str, base: str = "") -> httpx.URL:
 def origin(url: httpx.URL) -> str:
     """Return scheme, host and port, with a slash at the end."""
     return str(url.copy_with(raw_path=b"/", fragment=None, userinfo=b""))
-
-
-def _refused(url: httpx.URL, why: str, reference: str) -> SecurityError:
-    return SecurityError(f"{url.scheme}://{printable(url.host)} {why}; it is not contacted.", reference=reference)

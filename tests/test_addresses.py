@@ -6,7 +6,15 @@ import pytest
 
 from mcp_oauth_nb.addresses import Reach, is_public_name, reach, reach_of_address, resolve
 
-PUBLIC = ["mcp.example", "a.b.example.com", "MCP.Example.", "shop.xn--p1ai", "8.8.8.8", "[2606:4700::1111]"]
+PUBLIC = [
+    "mcp.example",
+    "a.b.example.com",
+    "1.2.3.example",
+    "MCP.Example.",
+    "shop.xn--p1ai",
+    "8.8.8.8",
+    "[2606:4700::1111]",
+]
 PRIVATE = ["intranet", "printer.local", "db.internal", "nas.lan", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fd00::1]"]
 LOOPBACK = ["localhost", "LOCALHOST.", "app.localhost", "127.0.0.1", "127.8.8.8", "[::1]"]
 NOWHERE = [

@@ -67,8 +67,8 @@ EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
     "refresh_replay": (VICTIM, Refused, "invalid_grant"),
     "clickjacking": (VICTIM, Refused, "does not show .* frame-ancestors 'none'"),
     "callback_hijack": ({"code": "*", "state": "*"}, ConfigurationError, "Port … of 127.0.0.1 cannot be listened on"),
-    "ssrf": ({"requests from inside": "5"}, Refused, 'answered 400 with the page "Unknown client", five times'),
-    "ssrf_in_discovery": ({"requests from inside": "4"}, SecurityError, "further inside the network"),
+    "ssrf": ({"requests from inside": "6"}, Refused, 'answered 400 with the page "Unknown client", six times'),
+    "ssrf_in_discovery": ({"requests from inside": "5"}, SecurityError, "further inside the network"),
     "command_in_url": (
         {"started by their scheme": "javascript, file, vscode", "a shell that runs": "$(curl"},
         SecurityError,

@@ -263,6 +263,7 @@ async def ask(handler: Handler, *, deadline: float = 5) -> Answer:
 async def test_a_plain_answer_arrives_over_a_socket() -> None:
     answer = await ask(says(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}'))
     assert answer.json_object() == {"a": 1}
+    assert answer.peer == "127.0.0.1"
 
 
 async def test_what_follows_the_announced_length_is_not_part_of_the_answer() -> None:

@@ -24,7 +24,7 @@ from mcp_oauth_nb.errors import (
     StateMismatch,
 )
 from mcp_oauth_nb.http_auth_checks import answer_of, check_metadata, check_registration, flow_error, read_token
-from mcp_oauth_nb.http_auth_places import Places
+from mcp_oauth_nb.places import Places
 from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio

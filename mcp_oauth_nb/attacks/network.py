@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from starlette.applications import Starlette
 
+from ..addresses import Resolver, is_public, is_public_name
 from ..authserver import AuthorizationServer, Rates
 from ..authserver.documents import DocumentFetcher
 from ..errors import ProtocolError, SecurityError
@@ -23,11 +25,13 @@ from .scene import EVIL, Answer, Browser, Site, open_site, randomness
 _INSIDE = "Internal network"
 _SECRET = "role-key-" + "of-the-machine"
 _METADATA_SERVICE = "http://169.254.169.254/latest/meta-data/role"
+_INTRANET, _REBOUND = "intranet.example", "rebound.example"
 _IDS = (
     "https://169.254.169.254/latest/meta-data/role",
     "https://[::ffff:127.0.0.1]/admin",
     "https://2130706433/admin",
-    "https://intranet.example/client.json",
+    f"https://{_INTRANET}/client.json",
+    f"https://{_REBOUND}/client.json",
     f"{EVIL}/moved.json",
 )
 
@@ -41,27 +45,33 @@ class _Places(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self.inside: list[httpx.Request] = []
+        self._asked: Counter[str] = Counter()
+
+    async def resolve(self, host: str) -> Sequence[str]:
+        """Ask the attacker's name service: of one name it gives a good address once, then one inside (rebinding)."""
+        self._asked[host] += 1
+        inside = host == _INTRANET or (host == _REBOUND and self._asked[host] > 1)
+        return ("127.0.0.1",) if inside else ("93.184.215.14",)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if str(request.url).startswith(EVIL) or request.headers["host"] == urlsplit(EVIL).netloc:
+        host = request.url.host
+        # As every connection does: a name is looked up now, whatever was found when it was checked.
+        address = (await self.resolve(host))[0] if is_public_name(host) else host
+        if is_public(address):
             return httpx.Response(302, headers={"location": _METADATA_SERVICE}, request=request)
         self.inside.append(request)
         return httpx.Response(200, text=_SECRET, request=request)
 
 
-async def _rebound(host: str) -> Sequence[str]:
-    """Resolve the attacker's other name to an address inside."""
-    return ("127.0.0.1",) if host == "intranet.example" else ("93.184.215.14",)
-
-
 class _Fetches(DocumentFetcher):
-    """Fetches whatever it is told to, and quotes what it did not expect."""
+    """Looks a name up, fetches whatever it is told to, and quotes what it did not expect."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport):
-        super().__init__()
+    def __init__(self, transport: httpx.AsyncBaseTransport, resolver: Resolver):
+        super().__init__(resolver=resolver)
         self._transport = transport
 
     async def fetch(self, url: str) -> tuple[dict[str, Any], int]:
+        await self._resolver(urlsplit(url).hostname or "")
         async with httpx.AsyncClient(transport=self._transport, follow_redirects=True) as client:
             answer = await client.get(url)
         raise ProtocolError(f"This is no client metadata document: {answer.text}")
@@ -78,8 +88,8 @@ async def ssrf(lab: HttpLab, plot: Plot) -> None:
     """Client ids that are URLs: the server fetches them, from where it stands."""
     places = _Places()
     transport = lab.trace.http(places, sender=AUTHORIZATION_SERVER, receiver=_INSIDE)
-    real = DocumentFetcher(partial(httpx.AsyncClient, transport=transport), _rebound)
-    server = _server(lab, real if plot.defence else _Fetches(transport))
+    real = DocumentFetcher(partial(httpx.AsyncClient, transport=transport), places.resolve)
+    server = _server(lab, real if plot.defence else _Fetches(transport, places.resolve))
     attacker = Browser(lab, name="Attacker")
     pages = []
     async with lab.network.running_instead(Starlette(routes=server.routes())):
@@ -90,7 +100,7 @@ async def ssrf(lab: HttpLab, plot: Plot) -> None:
             arrived = "is fetched, from inside" if len(places.inside) > before else "is not fetched"
             plot.step(f"{client_id} {arrived}.")
     if not places.inside:
-        raise Refused(f"The authorization endpoint answered {pages[0].status_code} {said(pages[0])}, five times.")
+        raise Refused(f"The authorization endpoint answered {pages[0].status_code} {said(pages[0])}, six times.")
     plot.learned("requests from inside", len(places.inside))
     if _SECRET in pages[0].text:
         plot.got("and, on the error page", _SECRET)
@@ -113,6 +123,7 @@ _NAMED = (
     "https://[::ffff:127.0.0.1]/admin",
     "https://2130706433/admin",
     "http://10.0.0.1/admin",
+    f"https://{_INTRANET}/role",
 )
 
 
@@ -120,22 +131,23 @@ _NAMED = (
     13,
     "SSRF through discovery",
     needs=HttpLab,
-    check="a server on the internet leads to places on the internet, by https",
+    check="a server on the internet leads to places on the internet, by https; names are looked up",
     reference="RFC 9728 section 7.7",
 )
 async def ssrf_in_discovery(lab: HttpLab, plot: Plot) -> None:
-    """An MCP server whose challenge names an address inside the client's own network."""
+    """An MCP server whose challenge names an address inside the client's own network, or a name that leads there."""
     inside = Site({urlsplit(url).path: {"role": _SECRET} for url in _NAMED})
     for url in _NAMED:
         lab.network.sites[url.rpartition(urlsplit(url).path)[0]] = _INSIDE, inside
     stopped: list[SecurityError] = []
+    auth = lab.new_auth(resolver=_Places().resolve)
     plot.step("The attacker's MCP server answers 401, and says where the client finds its metadata.")
     for url in _NAMED:
         challenge = {"www-authenticate": f'Bearer resource_metadata="{url}"'}
         open_site(lab, Site({"/mcp": _answering(challenge)}))
         try:
             if plot.defence:
-                await call(lab, lab.new_auth().provider(f"{EVIL}/mcp"), f"{EVIL}/mcp")
+                await call(lab, auth.provider(f"{EVIL}/mcp"), f"{EVIL}/mcp")
             else:
                 plot.got("shown in an error", await _read_anywhere(lab))
         except SecurityError as error:
@@ -148,8 +160,15 @@ async def ssrf_in_discovery(lab: HttpLab, plot: Plot) -> None:
     plot.learned("requests from inside", len(inside.seen))
 
 
+class _Outside:
+    """The connection to the attacker's server, which is on the internet."""
+
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("93.184.215.14", 443) if name == "server_addr" else None
+
+
 def _answering(headers: dict[str, str]) -> Answer:
-    return lambda request: httpx.Response(401, headers=headers)
+    return lambda request: httpx.Response(401, headers=headers, extensions={"network_stream": _Outside()})
 
 
 async def _read_anywhere(lab: HttpLab) -> str:

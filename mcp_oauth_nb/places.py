@@ -1,4 +1,4 @@
-"""Where an MCP server may lead the client: the URLs that it and its authorization server name.
+"""Where a server may lead the client: the URLs that it and its authorization server name.
 
 The client asks them from inside its own network, with what it holds. The rule: outward only. A server on the internet
 names places on the internet; one in a private network those and its neighbours; one on this machine any of them. All
@@ -17,28 +17,27 @@ from .redaction import printable
 
 _REFERENCE = "MCP, Security Best Practices, SSRF; RFC 9728 section 7.7"
 _HINT = "The MCP server, or its authorization server, leads to a place that it has no business with. Do not sign in."
+_HINT_OWN = "Use an https address of this server; http is for servers on this machine."
 
 
 class Places:
-    """The places that one MCP server may lead to.
+    """The places that one server may lead to.
 
     Args:
-        server_url: the MCP endpoint, which the user chose: its own origin may be asked whatever it is.
+        server_url: what the user chose, such as the MCP endpoint: its own origin may be asked whatever it is.
         resolver: finds the addresses of a host name.
     """
 
     def __init__(self, server_url: str, resolver: Resolver):
         self._server = httpx2.URL(server_url)
         self._resolver = resolver
-        self._reach = _trusted(reach(self._server.host))
+        self._reach = _trusted(reach(_host(self._server)))
         self._connected = False
 
-    def answered(self, response: httpx2.Response) -> None:
-        """Note an answer of the MCP server: the address that it came from says where the server is."""
-        stream = response.extensions.get("network_stream")
-        peer = stream.get_extra_info("server_addr") if stream is not None else None
-        if isinstance(peer, tuple):
-            self._reach, self._connected = _trusted(reach_of_address(str(peer[0]))), True
+    def answered(self, peer: str | None) -> None:
+        """Note an answer of the server: the address that it came from, if from any, says where the server is."""
+        if peer is not None:
+            self._reach, self._connected = _trusted(reach_of_address(peer)), True
 
     def check(self, url: str, *, credentials: bool) -> None:
         """Check a URL by its text.
@@ -51,19 +50,21 @@ class Places:
         """
         try:
             target = httpx2.URL(url)
-        except httpx2.InvalidURL:
+        except (httpx2.InvalidURL, ValueError):
             raise _refused(url, "is malformed") from None
         own = self._is_own(target)
-        if target.userinfo:
-            raise _refused(url, "has a user name")
-        at = reach(target.host)
+        if not target.raw_host:
+            raise _refused(url, "names no host")
+        if target.userinfo or target.fragment:
+            raise _refused(url, "has a user name or a fragment")
+        at = reach(_host(target))
         if not own and (at is Reach.NOWHERE or at > self._reach):
-            raise _refused(url, "is further inside the network than the MCP server is")
+            raise _refused(url, "is further inside the network than the server that leads there")
         if target.scheme == "https" or (target.scheme == "http" and own and not credentials):
             return
         if target.scheme != "http" or at is not Reach.LOOPBACK or self._reach is not Reach.LOOPBACK:
             # RFC 6749 section 3.1 and 3.2
-            raise _refused(url, "would be reached without TLS")
+            raise _refused(url, "would be reached without TLS", _HINT_OWN if own else _HINT)
 
     async def check_resolved(self, url: str) -> None:
         """Check the addresses of a URL's host, for a server that is known to be on the internet.
@@ -77,15 +78,20 @@ class Places:
         if not self._connected or self._reach is not Reach.PUBLIC or self._is_own(target):
             return
         try:
-            addresses = await self._resolver(target.host)
+            addresses = await self._resolver(_host(target))
         except OSError:
             return  # There is no place to be led to, as the request will say.
         if any(reach_of_address(address) is not Reach.PUBLIC for address in addresses):
             raise _refused(url, "resolves to an address that is not on the internet")
 
     def _is_own(self, target: httpx2.URL) -> bool:
-        mine, theirs = ((url.scheme, url.host, url.port) for url in (self._server, target))
+        mine, theirs = ((url.scheme, url.raw_host, url.port) for url in (self._server, target))
         return mine == theirs
+
+
+def _host(url: httpx2.URL) -> str:
+    # As it is asked for: `URL.host` may be in another alphabet.
+    return url.raw_host.decode("ascii")
 
 
 def _trusted(at: Reach) -> Reach:
@@ -93,9 +99,9 @@ def _trusted(at: Reach) -> Reach:
     return Reach.PUBLIC if at is Reach.NOWHERE else at
 
 
-def _refused(url: str, why: str) -> SecurityError:
+def _refused(url: str, why: str, hint: str = _HINT) -> SecurityError:
     try:
         shown = place_of(url)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         shown = url[:100]
-    return SecurityError(f"The address {printable(shown)} {why}.", hint=_HINT, reference=_REFERENCE)
+    return SecurityError(f"The address {printable(shown)} {why}.", hint=hint, reference=_REFERENCE)
