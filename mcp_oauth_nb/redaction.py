@@ -61,9 +61,9 @@ _starts: dict[str, Counter[int]] = {}
 
 
 def mask(secret: str) -> str:
-    """Return the form in which a secret may be shown."""
-    if not secret:
-        return ""
+    """Return the form in which a secret may be shown; of a mask, the mask."""
+    if not secret or MASK.fullmatch(secret):
+        return secret
     prefix = match.group() if (match := _PREFIX.match(secret)) else ""
     if len(secret) < _SHORTEST_WITH_SUFFIX:
         return f"{prefix}****"
@@ -73,7 +73,7 @@ def mask(secret: str) -> str:
 
 def remember(secret: str | None) -> None:
     """Note a secret, so that `scrub` finds it in any text. The newest 10,000 are kept, in memory only."""
-    if secret is None or len(secret) < _SHORTEST_REMEMBERED:
+    if secret is None or len(secret) < _SHORTEST_REMEMBERED or MASK.fullmatch(secret):
         return
     with _lock:
         if secret not in _known:
@@ -105,6 +105,11 @@ def scrub(text: str) -> str:
         if _CUT.search(text):
             text = _without_pieces(text, *_pieces(_forms))
     return _SHAPES.sub(lambda match: mask(match.group()), text)
+
+
+def _masked_known(text: str) -> str:
+    with _lock:
+        return "".join(_without_known(text))
 
 
 def _without_known(text: str) -> Iterator[str]:
@@ -205,26 +210,36 @@ def _learn(value: Any, names: frozenset[str], secret: bool = False) -> None:
 
 def _masked(value: Any, names: frozenset[str], secret: bool = False) -> Any:
     if isinstance(value, Mapping):
-        return {key: _masked(item, names, str(key).lower() in names) for key, item in value.items()}
+        # A peer may echo a secret as a name, too.
+        return {_masked(key, names): _masked(item, names, str(key).lower() in names) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(item, names, secret) for item in value]
     if isinstance(value, str):
         return mask(value) if secret else scrub(value)
+    if isinstance(value, int) and (shown := scrub(str(value))) != str(value):
+        return shown
     return value
 
 
 def mask_form(text: str) -> str:
     """Mask the secret parameters of a query string or form body; the others stay as they were."""
-    pairs = parse_qsl(text, keep_blank_values=True)
     return urlencode(
-        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs],
+        [(scrub(name), mask(value) if is_secret_name(name) else scrub(value)) for name, value in form_pairs(text)],
         safe="*:/@,",
         errors="surrogatepass",
     )
 
 
+def form_pairs(text: str) -> list[tuple[str, str]]:
+    """Read a query string or form body, known secrets masked; the secret parameters are yet to be."""
+    # Before it is read: of a secret that nobody quoted, `+` is read as a space, and `&` as the end of the value.
+    return parse_qsl(_masked_known(text), keep_blank_values=True)
+
+
 def mask_url(url: str) -> str:
     """Mask a URL's user information, and the secret parameters of its query and fragment."""
+    # Before it is taken apart: a secret may be, or be cut, in any part of it.
+    url = _masked_known(url)
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -67,6 +67,13 @@ def test_a_secret_that_could_be_guessed_gets_no_suffix(secret: str) -> None:
     assert mask(secret) == ("gho_****" if secret.startswith("gho_") else "****")
 
 
+@pytest.mark.parametrize("secret", [TOKEN, "a" * 40, "hunter2", "github_pat_" + "y" * 40])
+def test_a_mask_is_its_own_mask_and_no_secret(secret: str) -> None:
+    assert mask(mask(secret)) == mask(secret)
+    remember(mask(secret))
+    assert scrub(mask(secret)) == mask(secret)
+
+
 def test_an_empty_value_stays_empty() -> None:
     assert mask("") == ""
 
@@ -279,6 +286,12 @@ def test_an_ordinary_secret_is_kept_once_and_a_very_long_one_in_two_forms() -> N
 def test_a_secret_field_is_masked_at_any_depth_and_in_any_case(name: str, secret: str) -> None:
     masked = mask_fields({"a": [{name.upper(): secret}], name: secret, "b": 1, "c": None})
     assert masked == {"a": [{name.upper(): mask(secret)}], name: mask(secret), "b": 1, "c": None}
+
+
+def test_a_known_secret_is_masked_as_a_name_and_as_a_number() -> None:
+    remember(OPAQUE)
+    remember("739204857261940385")
+    assert mask_fields({OPAQUE: 739204857261940385, "b": True}) == {mask(OPAQUE): "****", "b": True}
 
 
 def test_a_list_of_secrets_is_masked_item_by_item() -> None:
