@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 # Looks the same wherever it is written.
 _ORDINARY = re.compile(r"[A-Za-z0-9._-]+")
-# A state is as long as its sender likes.
-_LONGEST = 1024
+# A state is as long and as odd as its sender likes, and may have a hundred forms. A longer one has two.
+_LONGEST = 256
 
 _ESCAPED = re.compile("%[0-9A-F]{2}")
 # What is not escaped in a URL, beside letters and digits: by Python in a path; by a browser's encodeURIComponent; where
