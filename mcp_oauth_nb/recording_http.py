@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import httpx
 
 from .recording_frames import call_title, hide_request_state
-from .redaction import JSONRPC_SECRET_NAMES, mask_fields, mask_header, mask_url, scrub
+from .redaction import JSONRPC_SECRET_NAMES, form_pairs, mask_fields, mask_header, mask_url, scrub
 from .wire import AUTHORIZATION_SERVER, SERVER, Kind
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ class _Tee(httpx.AsyncByteStream):
 
 
 def _masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): mask_header(name, value) for name, value in headers.items()}
+    return {scrub(name.lower()): mask_header(name, value) for name, value in headers.items()}
 
 
 def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
@@ -198,7 +197,7 @@ def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     text = content.decode("utf-8", "replace")
     if media == "application/x-www-form-urlencoded":
-        return mask_fields(dict(parse_qsl(text, keep_blank_values=True)))
+        return mask_fields(dict(form_pairs(text)))
     if media == "application/json" or media.endswith("+json"):
         try:
             return _masked_json(json.loads(text))
@@ -208,7 +207,7 @@ def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
         return _masked_events(text)
     if media.startswith("text/plain"):
         return scrub(text)
-    return f"({len(content):,} bytes of {media or 'unknown type'})"
+    return f"({len(content):,} bytes of {scrub(media) or 'unknown type'})"
 
 
 def _unpacked(content: bytes) -> bytes:

@@ -13,7 +13,9 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from .secret_forms import forms
 
 _HASH_KEY = b"mcp_oauth_nb mask v1"
 _SHORTEST_WITH_SUFFIX = 20
@@ -50,18 +52,18 @@ _CUT = re.compile(r"(\.{3,}|…)")
 _SHORTEST_PIECE = 8
 
 _lock = threading.Lock()
-# secret -> the same as it looks in a URL
-_known: OrderedDict[str, str] = OrderedDict()
-# The same for a search that takes no longer the more there are: either form -> secret, and their first characters ->
-# how many forms of each length begin so.
+# secret -> how it may be written
+_known: OrderedDict[str, frozenset[str]] = OrderedDict()
+# The same for a search that takes no longer the more there are: form -> secret, and their first characters -> how many
+# forms of each length begin so.
 _forms: dict[str, str] = {}
 _starts: dict[str, Counter[int]] = {}
 
 
 def mask(secret: str) -> str:
-    """Return the form in which a secret may be shown."""
-    if not secret:
-        return ""
+    """Return the form in which a secret may be shown; of a mask, the mask."""
+    if not secret or MASK.fullmatch(secret):
+        return secret
     prefix = match.group() if (match := _PREFIX.match(secret)) else ""
     if len(secret) < _SHORTEST_WITH_SUFFIX:
         return f"{prefix}****"
@@ -71,13 +73,12 @@ def mask(secret: str) -> str:
 
 def remember(secret: str | None) -> None:
     """Note a secret, so that `scrub` finds it in any text. The newest 10,000 are kept, in memory only."""
-    if secret is None or len(secret) < _SHORTEST_REMEMBERED:
+    if secret is None or len(secret) < _SHORTEST_REMEMBERED or MASK.fullmatch(secret):
         return
     with _lock:
         if secret not in _known:
-            # Half a surrogate pair is in no encoding, but a peer can write it in JSON.
-            _known[secret] = quote(secret, safe="", errors="surrogatepass")
-            for form in {secret, _known[secret]}:
+            _known[secret] = forms(secret)
+            for form in _known[secret]:
                 _forms[form] = secret
                 _starts.setdefault(form[:_SHORTEST_REMEMBERED], Counter())[len(form)] += 1
         _known.move_to_end(secret)
@@ -85,8 +86,8 @@ def remember(secret: str | None) -> None:
             _forget(*_known.popitem(last=False))
 
 
-def _forget(secret: str, quoted: str) -> None:
-    for form in {secret, quoted}:
+def _forget(secret: str, written: Iterable[str]) -> None:
+    for form in written:
         if _forms.get(form) == secret:
             del _forms[form]
         lengths = _starts[form[:_SHORTEST_REMEMBERED]]
@@ -101,10 +102,14 @@ def scrub(text: str) -> str:
     """Mask every remembered secret in a text, and everything that has the shape of a token."""
     with _lock:
         text = "".join(_without_known(text))
-        pieces = _pieces(_known) if _CUT.search(text) else None
-    if pieces is not None:
-        text = _without_pieces(text, *pieces)
+        if _CUT.search(text):
+            text = _without_pieces(text, *_pieces(_forms))
     return _SHAPES.sub(lambda match: mask(match.group()), text)
+
+
+def _masked_known(text: str) -> str:
+    with _lock:
+        return "".join(_without_known(text))
 
 
 def _without_known(text: str) -> Iterator[str]:
@@ -120,16 +125,16 @@ def _without_known(text: str) -> Iterator[str]:
     yield text[done:]
 
 
-#: Secrets by how they begin, or end.
+#: Forms of secrets by how they begin, or end.
 _Pieces = dict[str, list[str]]
 
 
-def _pieces(secrets: Iterable[str]) -> tuple[_Pieces, _Pieces]:
+def _pieces(forms: Iterable[str]) -> tuple[_Pieces, _Pieces]:
     beginnings: _Pieces = {}
     ends: _Pieces = {}
-    for secret in secrets:
-        beginnings.setdefault(secret[:_SHORTEST_PIECE], []).append(secret)
-        ends.setdefault(secret[-_SHORTEST_PIECE:], []).append(secret)
+    for form in forms:
+        beginnings.setdefault(form[:_SHORTEST_PIECE], []).append(form)
+        ends.setdefault(form[-_SHORTEST_PIECE:], []).append(form)
     return beginnings, ends
 
 
@@ -145,19 +150,19 @@ def _without_pieces(text: str, beginnings: _Pieces, ends: _Pieces) -> str:
 
 def _without_beginning(text: str, beginnings: _Pieces) -> str:
     for start in range(len(text) - _SHORTEST_PIECE + 1):
-        for secret in beginnings.get(text[start : start + _SHORTEST_PIECE], ()):
+        for form in beginnings.get(text[start : start + _SHORTEST_PIECE], ()):
             # The public prefix is no piece of the secret.
-            shortest = _SHORTEST_PIECE + (match.end() if (match := _PREFIX.match(secret)) else 0)
-            if shortest <= len(text) - start <= len(secret) and secret.startswith(text[start:]):
-                return text[:start] + mask(secret)
+            shortest = _SHORTEST_PIECE + (match.end() if (match := _PREFIX.match(form)) else 0)
+            if shortest <= len(text) - start <= len(form) and form.startswith(text[start:]):
+                return text[:start] + mask(_forms[form])
     return text
 
 
 def _without_end(text: str, ends: _Pieces) -> str:
     for end in range(len(text), _SHORTEST_PIECE - 1, -1):
-        for secret in ends.get(text[end - _SHORTEST_PIECE : end], ()):
-            if end <= len(secret) and secret.endswith(text[:end]):
-                return mask(secret) + text[end:]
+        for form in ends.get(text[end - _SHORTEST_PIECE : end], ()):
+            if end <= len(form) and form.endswith(text[:end]):
+                return mask(_forms[form]) + text[end:]
     return text
 
 
@@ -205,26 +210,36 @@ def _learn(value: Any, names: frozenset[str], secret: bool = False) -> None:
 
 def _masked(value: Any, names: frozenset[str], secret: bool = False) -> Any:
     if isinstance(value, Mapping):
-        return {key: _masked(item, names, str(key).lower() in names) for key, item in value.items()}
+        # A peer may echo a secret as a name, too.
+        return {_masked(key, names): _masked(item, names, str(key).lower() in names) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(item, names, secret) for item in value]
     if isinstance(value, str):
         return mask(value) if secret else scrub(value)
+    if isinstance(value, int) and (shown := scrub(str(value))) != str(value):
+        return shown
     return value
 
 
 def mask_form(text: str) -> str:
     """Mask the secret parameters of a query string or form body; the others stay as they were."""
-    pairs = parse_qsl(text, keep_blank_values=True)
     return urlencode(
-        [(name, mask(value) if is_secret_name(name) else scrub(value)) for name, value in pairs],
+        [(scrub(name), mask(value) if is_secret_name(name) else scrub(value)) for name, value in form_pairs(text)],
         safe="*:/@,",
         errors="surrogatepass",
     )
 
 
+def form_pairs(text: str) -> list[tuple[str, str]]:
+    """Read a query string or form body, known secrets masked; the secret parameters are yet to be."""
+    # Before it is read: of a secret that nobody quoted, `+` is read as a space, and `&` as the end of the value.
+    return parse_qsl(_masked_known(text), keep_blank_values=True)
+
+
 def mask_url(url: str) -> str:
     """Mask a URL's user information, and the secret parameters of its query and fragment."""
+    # Before it is taken apart: a secret may be, or be cut, in any part of it.
+    url = _masked_known(url)
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -17,7 +17,7 @@ from .clock import Clock, SystemClock
 from .diagram import Diagram
 from .recording_frames import recorded_frames
 from .recording_http import HttpRecorder, Receiver, RecordingTransport
-from .redaction import escape
+from .redaction import escape, scrub
 from .wire import CLIENT, GITHUB, SERVER, Exchange, Kind, Message
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Trace:
                     receiver,
                     protocol,
                     kind,
-                    escape(title),
+                    escape(scrub(title)),
                     headers or {},
                     body,
                     url,

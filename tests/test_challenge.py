@@ -25,6 +25,7 @@ from mcp_oauth_nb.challenge import (
 )
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import ProtocolError
+from mcp_oauth_nb.redaction import mask, remember
 
 GUIDE = AuthChallenge(
     authorization_url="https://github.com/login/oauth/authorize",
@@ -51,6 +52,14 @@ def test_the_error_with_default_settings_is_the_guides_json_in_the_guides_order(
 def test_the_names_on_the_wire_are_those_that_clients_look_for() -> None:
     assert (AUTHENTICATION_REQUIRED, NOT_CONFIGURED) == (-32001, -32000)
     assert OAUTH_EXTENSION == "io.github.mcp-oauth-nb/oauth"
+
+
+def test_the_repr_does_not_repeat_a_secret_that_the_server_echoes() -> None:
+    secret = r"""Zk3qW9vTb"NxLm2RpY'dF1gJ5wKa\tEcUzo0Vr"""
+    remember(secret)
+    challenge = AuthChallenge(scopes=(secret,), error_description=f"{secret} has expired")
+    assert repr(challenge).count(mask(secret)) == 2
+    assert "NxLm2RpY" not in repr(challenge)
 
 
 def test_the_repr_shows_what_is_given_a_line_each() -> None:

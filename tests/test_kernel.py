@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -21,6 +22,9 @@ from mcp_oauth_nb.redaction import mask, remember
 # As long as a real one, and of no known shape: only that it was remembered gives it away.
 SECRET = "Zk3" + "qW9" * 12 + "%2F" + "x7"
 MASKED = mask(SECRET)
+# What a refresh token, a client's secret or a password may be. Its runs of letters are what would show.
+AWKWARD = r"""Zk3qW+9vTb/8NxLm"2RpY'7sHd\F1gJ&5wKa<6tEcwéDhPz"""
+RUNS = re.findall(r"\w{4,}", AWKWARD)
 
 
 @pytest.fixture
@@ -249,6 +253,7 @@ def test_leaving_with_a_group_in_the_chain_is_shown_as_leaving(loaded: Shell) ->
 @pytest.fixture
 def _known() -> None:
     remember(SECRET)
+    remember(AWKWARD)
 
 
 @pytest.mark.usefixtures("_known")
@@ -268,6 +273,27 @@ def test_a_known_secret_is_masked_in_any_traceback(loaded: Shell, code: str) -> 
     # Highlighting cuts it at `%2F`; its pieces must not be there either.
     assert SECRET[:20] not in shown
     assert MASKED in shown
+
+
+@pytest.mark.usefixtures("_known")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise KeyError(awkward)",
+        "raise ValueError({'token': awkward})",
+        "raise ValueError(awkward.encode())",
+        "import json; raise ValueError({'body': json.dumps({'token': awkward})})",
+        "import html; raise ValueError(html.escape(awkward))",
+        "def f(token, body): 1/0\nf(awkward, awkward.encode())",
+    ],
+    ids=["KeyError", "dict", "bytes", "JSON", "HTML", "variables"],
+)
+def test_a_secret_with_quotes_and_backslashes_is_masked_as_python_writes_it(loaded: Shell, code: str) -> None:
+    loaded.user_ns["awkward"] = AWKWARD
+    loaded.run_line_magic("xmode", "Verbose")
+    shown = "\n".join([*loaded.cell(code), repr(loaded.last_execution_result.error_in_exec)])
+    assert not any(run in shown for run in RUNS)
+    assert mask(AWKWARD) in shown
 
 
 @pytest.mark.usefixtures("_known")
@@ -404,8 +430,10 @@ def log() -> tuple[logging.Logger, io.StringIO]:
         ("sent %r", [SECRET]),
         ("sent %(token)s", {"token": SECRET}),
         ("%s %d", ValueError(SECRET), 3),
+        ("sent %r", [SECRET, AWKWARD]),
+        ("sent %s: %s", SECRET, KeyError(AWKWARD)),
     ],
-    ids=["argument", "message", "inside an argument", "by name", "error"],
+    ids=["argument", "message", "inside an argument", "by name", "error", "awkward", "awkward error"],
 )
 def test_what_anybody_logs_is_masked_whatever_its_handlers_are(
     args: tuple[Any, ...], log: tuple[logging.Logger, io.StringIO]
@@ -414,6 +442,7 @@ def test_what_anybody_logs_is_masked_whatever_its_handlers_are(
     logger.debug(*args)
     assert MASKED in text.getvalue()
     assert SECRET[:8] not in text.getvalue()
+    assert not any(run in text.getvalue() for run in RUNS)
 
 
 @pytest.mark.usefixtures("_known", "loaded")

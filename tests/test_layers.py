@@ -26,6 +26,7 @@ LAYERS = [
         "errors",
         "clock",
         "redaction",
+        "secret_forms",
         "pkce",
         "pretty",
         "tokens",

@@ -187,7 +187,8 @@ def of_the_mock(one: object) -> bool:
 
 # -- tracebacks --------------------------------------------------------------------------------------------------------
 
-# As anybody may write them. `secret` is a token, `long` a longer one, `canary()` a text of both with more around them.
+# As anybody may write them. `secret` is a token, `long` a longer one, `awkward` one with quotes and backslashes in it,
+# `canary()` a text of `secret` with more around it.
 CELLS = {
     "a message": "raise ValueError(secret)",
     "a group": "raise ExceptionGroup('several', [ValueError(secret), ExceptionGroup('more', [KeyError(long)])])",
@@ -232,18 +233,28 @@ CELLS = {
     "a codec": "(secret + '\\udcff').encode()",
     "a process": "import subprocess\nsubprocess.run(['false', secret], check=True)",
     "a file": "open('/nowhere/' + long)",
+    "awkward, a key": "{}[awkward]",
+    "awkward, a mapping": "raise ValueError({'access_token': awkward})",
+    "awkward, bytes": "raise ValueError([awkward.encode()])",
+    "awkward, json": "import json; raise ValueError(json.dumps(awkward))",
+    "awkward, json in a mapping": "import json; raise ValueError({'body': json.dumps({'access_token': awkward})})",
+    "awkward, html": "import html; raise ValueError(html.escape(awkward))",
+    "awkward, a local mapping": "def f(form):\n    1 / 0\nf({'access_token': awkward, 'l': [awkward.encode()]})",
+    "awkward, a file": "open('/nowhere/' + awkward)",
+    "awkward, pydantic": "import pydantic\npydantic.TypeAdapter(dict[str, int]).validate_python({'token': awkward})",
 }
 # These show something and leave the cell as it is.
 QUIET = {"a usage error", "a thread", "a forgotten task", "a finalizer", "logging", "logging as the SDK does it"}
 
-SETUP = """
+SETUP = r"""
 %load_ext mcp_oauth_nb
 import random, string
 from mcp_oauth_nb.redaction import remember
 letters = random.Random(5)
 secret, long = ("".join(letters.choices(string.ascii_letters, k=length)) for length in (43, 240))
 long = "ghr_" + long
-remember(secret); remember(long)
+awkward = '+"\'\\&</é'.join("".join(letters.choices(string.ascii_letters, k=12)) for _ in range(4))
+remember(secret); remember(long); remember(awkward)
 def canary():
     return "x" * 30 + secret + "y" * 60 + secret + "z" * 28
 """
@@ -258,7 +269,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 @pytest.mark.parametrize("mode", ["Context", "Verbose", "Plain", "Minimal"])
 def test_an_error_of_anybodys_code_is_saved_without_the_secret_it_carries(kernel: Kernel, mode: str) -> None:
-    secrets = {kernel.value(name).strip("'") for name in ("secret", "long")}
+    secrets = {ast.literal_eval(kernel.value(name)) for name in ("secret", "long", "awkward")}
     kernel.value(f"%xmode {mode}")
     leaks, silent = {}, set()
     for name, code in CELLS.items():

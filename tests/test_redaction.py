@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import secrets
 import string
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mcp_oauth_nb import redaction
 from mcp_oauth_nb.redaction import (
     JSONRPC_SECRET_NAMES,
     SECRET_NAMES,
@@ -61,6 +65,13 @@ def test_different_secrets_can_be_told_apart() -> None:
 @pytest.mark.parametrize("secret", ["hunter2", "a" * 19, "gho_short"])
 def test_a_secret_that_could_be_guessed_gets_no_suffix(secret: str) -> None:
     assert mask(secret) == ("gho_****" if secret.startswith("gho_") else "****")
+
+
+@pytest.mark.parametrize("secret", [TOKEN, "a" * 40, "hunter2", "github_pat_" + "y" * 40])
+def test_a_mask_is_its_own_mask_and_no_secret(secret: str) -> None:
+    assert mask(mask(secret)) == mask(secret)
+    remember(mask(secret))
+    assert scrub(mask(secret)) == mask(secret)
 
 
 def test_an_empty_value_stays_empty() -> None:
@@ -185,6 +196,89 @@ def test_threads_can_remember_and_scrub_at_the_same_time() -> None:
         assert sum(pool.map(leaks, range(4))) == 0
 
 
+# -- as others write it --------------------------------------------------------------------------------------------
+
+
+def lower(quoted: str) -> str:
+    return re.sub("%..", lambda match: match[0].lower(), quoted)
+
+
+WRITERS: dict[str, Callable[[str], str]] = {
+    "repr": repr,
+    "repr, beside a double quote": lambda text: repr(f'"{text}'),
+    "ascii": ascii,
+    "a KeyError": lambda text: str(KeyError(text)),
+    "a dict": lambda text: str({"token": text}),
+    "bytes": lambda text: repr(text.encode()),
+    "bytes, beside a double quote": lambda text: repr(f'"{text}'.encode()),
+    "json": json.dumps,
+    "json beyond ASCII": lambda text: json.dumps({"token": text}, ensure_ascii=False),
+    "json in a dict": lambda text: str({"body": json.dumps({"token": text})}),
+    "json in bytes": lambda text: repr(json.dumps(text, ensure_ascii=False).encode()),
+    "json in json": lambda text: json.dumps({"text": json.dumps({"token": text})}),
+    "a dict in a KeyError": lambda text: str(KeyError(str({"token": text}))),
+    "html": html.escape,
+    "html between tags": lambda text: html.escape(text, quote=False),
+    "html by Jinja": lambda text: html.escape(text).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+    "a dict in html": lambda text: html.escape(str({"token": text})),
+    "json in html": lambda text: html.escape(json.dumps(text)),
+    "a URL": lambda text: quote(text, safe=""),
+    "a URL, small": lambda text: lower(quote(text, safe="")),
+    "a path": quote,
+    "a path, small": lambda text: lower(quote(text)),
+    "a form": quote_plus,
+    "a form, small": lambda text: lower(quote_plus(text)),
+    "a form of a browser": lambda text: quote_plus(text, safe="*").replace("~", "%7E"),
+    "encodeURIComponent": lambda text: quote(text, safe="!'()*"),
+    "a URL that nobody quoted": lambda text: quote(text, safe="!$%&'()*+,/:;=?@[\\]^`{|}"),
+    "a URL in a URL": lambda text: quote(quote(text, safe=""), safe=""),
+}
+# Its runs of letters are what would show.
+AWKWARD = r"""Zk3qW+9vTb/8NxLm"2RpY'7sHd\F1gJ&5wKa<6tEc oVr~XniB(Qywé\u20ac☃𝄞DhPz"""
+
+
+def written(writer: str, secret: str) -> str:
+    """What a writer makes of a secret, without what it puts around it."""
+    text = WRITERS[writer](f"_{secret}_")
+    return text[text.index("_") + 1 : text.rindex("_")]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("without", ["", '"', "'"])
+def test_a_secret_with_quotes_and_backslashes_is_found_whoever_writes_it(writer: str, without: str) -> None:
+    secret = AWKWARD.replace(without, "")
+    remember(secret)
+    assert scrub(f"({written(writer, secret)})") == f"({mask(secret)})"
+
+
+@given(st.sampled_from(list(WRITERS)), st.text(st.characters(exclude_categories=["Cs"]), min_size=16, max_size=80))
+@example("json in json", "\\" * 16)
+@example("a dict in a KeyError", "'\"" * 8)
+def test_no_secret_survives_whoever_writes_it(writer: str, secret: str) -> None:
+    remember(secret)
+    assert written(writer, secret) not in scrub(WRITERS[writer](f"_{secret}_"))
+
+
+@given(st.sampled_from(list(WRITERS)), st.text(string.printable[:94], min_size=16, max_size=80))
+def test_no_secret_of_visible_ascii_survives_whoever_writes_it(writer: str, secret: str) -> None:
+    remember(secret)
+    assert written(writer, secret) not in scrub(WRITERS[writer](f"_{secret}_"))
+
+
+@pytest.mark.parametrize("writer", ["a dict", "bytes", "json in a dict", "a URL"])
+def test_of_what_others_write_a_piece_beside_the_mark_of_an_abbreviation_is_masked_too(writer: str) -> None:
+    remember(AWKWARD)
+    text = written(writer, AWKWARD)
+    assert scrub(f"{text[:40]}...{text[-40:]}") == f"{mask(AWKWARD)}...{mask(AWKWARD)}"
+
+
+def test_an_ordinary_secret_is_kept_once_and_a_very_long_one_in_two_forms() -> None:
+    for secret, forms in {secrets.token_urlsafe(24): 1, '"' * 257: 2}.items():
+        before = len(redaction._forms)
+        remember(secret)
+        assert len(redaction._forms) - before == forms
+
+
 # -- fields, forms, URLs, headers ------------------------------------------------------------------------------------
 
 
@@ -192,6 +286,12 @@ def test_threads_can_remember_and_scrub_at_the_same_time() -> None:
 def test_a_secret_field_is_masked_at_any_depth_and_in_any_case(name: str, secret: str) -> None:
     masked = mask_fields({"a": [{name.upper(): secret}], name: secret, "b": 1, "c": None})
     assert masked == {"a": [{name.upper(): mask(secret)}], name: mask(secret), "b": 1, "c": None}
+
+
+def test_a_known_secret_is_masked_as_a_name_and_as_a_number() -> None:
+    remember(OPAQUE)
+    remember("739204857261940385")
+    assert mask_fields({OPAQUE: 739204857261940385, "b": True}) == {mask(OPAQUE): "****", "b": True}
 
 
 def test_a_list_of_secrets_is_masked_item_by_item() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 import zlib
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any, Literal, cast
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -23,7 +25,7 @@ from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.connection import transport
 from mcp_oauth_nb.diagram import Diagram
 from mcp_oauth_nb.recording_http import acting_as, receiver_of
-from mcp_oauth_nb.redaction import mask
+from mcp_oauth_nb.redaction import mask, remember
 from mcp_oauth_nb.trace import Trace
 from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, BROWSER, CLIENT, GITHUB, SERVER
 
@@ -160,6 +162,75 @@ async def test_secrets_are_masked_wherever_they_travel_and_the_mask_can_be_follo
     assert trace[0].request.body == {"code": MASKED, "client_secret": MASKED, "client_id": "app"}
     assert trace[1].request.url == f"https://github.com/authorize?code={MASKED}&scope=repo"
     assert trace[2].request.headers["authorization"] == f"Bearer {MASKED}"
+
+
+# Of characters that survive the case of a host and of a media type, and of those that end a value where nobody quotes.
+LOWER = "q7x2m9v4b8n1k5j3h6g0f2d8s4"
+AWKWARD = "Zk3qW9vTb+8NxLm2RpY&7sHd4F1gJ;5wKa6tEcU/zo0VrXn=="
+NUMBER = 739204857261940385
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"json": {LOWER: 1, "a": [{AWKWARD: 2}]}},
+        {"json": {"number": NUMBER, "a": [NUMBER]}},
+        {"json": {"jsonrpc": "2.0", "id": NUMBER, "result": {AWKWARD: LOWER}}},
+        {"json": {}, "headers": {f"x-{LOWER}": "1"}},
+        {"json": {}, "headers": {"location": f"https://{LOWER}.example/{AWKWARD}"}},
+        {"json": {}, "headers": {"location": f"/x?note={AWKWARD}#note={AWKWARD}"}},
+        {"content": b"x", "headers": {"content-type": f"{LOWER}/x"}},
+        {"json": {}, "extensions": {"reason_phrase": LOWER.encode()}},
+    ],
+    ids=["name", "number", "JSON-RPC", "header", "host", "query", "media type", "reason"],
+)
+async def test_a_secret_that_a_peer_echoes_where_none_belongs_is_masked(answer: dict[str, Any]) -> None:
+    trace = Trace()
+    await echoed(trace, "GET", "https://h.example/", answer)
+    assert not any(piece in everything(trace) for piece in shown_of_secrets())
+    assert "****" in everything(trace)
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        (f"https://{LOWER}.example/", ""),
+        (f"https://h.example/{AWKWARD}", ""),
+        (f"https://h.example/?{LOWER}", ""),
+        (f"https://h.example/?{quote(AWKWARD)}=1", ""),
+        (f"https://h.example/?note={AWKWARD}&a=b", ""),
+        ("https://h.example/", f"{LOWER}=1&{quote(AWKWARD, safe='')}=2"),
+        ("https://h.example/", f"note={AWKWARD}&a=b"),
+    ],
+    ids=["host", "path", "query", "name in the query", "unquoted in the query", "name in a form", "unquoted in a form"],
+)
+async def test_a_secret_that_somebody_sends_where_none_belongs_is_masked(url: str, body: str) -> None:
+    trace = Trace()
+    await echoed(trace, "POST", url, {"json": {}}, body)
+    assert not any(piece in everything(trace) for piece in shown_of_secrets())
+    assert "****" in everything(trace)
+
+
+async def echoed(trace: Trace, method: str, url: str, answer: dict[str, Any], body: str = "") -> None:
+    """Record one exchange whose secrets are known, as a party that does not mind them sends it."""
+    for secret in (LOWER, AWKWARD, str(NUMBER)):
+        remember(secret)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    inner = httpx.MockTransport(lambda request: httpx.Response(200, **answer))
+    async with httpx.AsyncClient(transport=trace.http(inner)) as client:
+        await client.request(method, url, content=body, headers=headers)
+
+
+def shown_of_secrets() -> list[str]:
+    return [LOWER, str(NUMBER), *re.findall(r"\w{8,}", AWKWARD)]
+
+
+async def test_a_form_that_carries_a_secret_has_one_mask_however_it_was_quoted() -> None:
+    trace = Trace()
+    await echoed(trace, "POST", f"https://h.example/?code={quote(AWKWARD, safe='')}", {"json": {}}, f"code={AWKWARD}")
+    request = trace[0].request
+    assert request.url == f"https://h.example/?code={mask(AWKWARD)}"
+    assert request.body == {"code": mask(AWKWARD)}
 
 
 async def test_an_answer_that_says_200_and_means_no_says_so_in_its_title() -> None:

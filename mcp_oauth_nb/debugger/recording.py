@@ -85,7 +85,7 @@ def client_of(auth: McpAuth) -> dict[str, Any]:
 
 
 def _public(name: str, value: Any) -> Any:
-    return f"stand-in-{name}" if is_secret_name(name) and value else value
+    return f"stand-in-{name}" if is_secret_name(name) and value else mask_fields(value)
 
 
 # -- while a run goes on ---------------------------------------------------------------------------------------
@@ -128,7 +128,8 @@ class Recorder:
         """
         given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
         shown = {
-            name: self._stand_in(name, value) if is_secret_name(name) else scrub(value) for name, value in given.items()
+            scrub(name): self._stand_in(name, value) if is_secret_name(name) else scrub(value)
+            for name, value in given.items()
         }
         if "state" in given:
             shown["state"] = OWN_STATE if given["state"] == state else "stand-in-other-state"
