@@ -255,6 +255,8 @@ class OAuthHandler:
     async def exchange_code_for_token(self, code: str, code_verifier: str) -> Token:
         """Exchange an authorization code for a token (RFC 6749 section 4.1.3, RFC 7636 section 4.5), and keep it.
 
+        A caller that is cancelled meanwhile does not stop it: the token would be good, and nobody's.
+
         Args:
             code: from the callback.
             code_verifier: the one that came with the authorization URL.
@@ -264,6 +266,9 @@ class OAuthHandler:
             InvalidAuthorizationCode: wrong, used or expired.
             OAuthErrorResponse, ProtocolError: see `token_endpoint.read`.
         """
+        return await SingleFlight[Token]().run(functools.partial(self._exchange, code, code_verifier))
+
+    async def _exchange(self, code: str, code_verifier: str) -> Token:
         remember(code)
         flow = self._flows.find(code, check_verifier(code_verifier))
         fields = {

@@ -73,6 +73,24 @@ async def test_a_cancelled_caller_does_not_stop_the_refresh(provider: Provider, 
     assert len(provider.seen) == 1
 
 
+async def test_a_cancelled_exchange_keeps_the_token_that_is_under_way(provider: Provider, clock: ManualClock) -> None:
+    handler = handler_for(provider, clock)
+    callback = provider.authorize(handler.get_authorization_url().url)
+    provider.hold = threading.Event()
+    caller = asyncio.create_task(handler.complete_authorization(callback))
+    while not provider.seen:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    provider.hold.set()
+    with anyio.fail_after(10):
+        while handler.token is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert handler.access_token in provider.secrets
+    assert len(provider.seen) == 1
+
+
 class Overtaken(MemoryTokenStore):
     """Right after the next look into the store, something happens elsewhere."""
 
