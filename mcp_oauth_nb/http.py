@@ -108,37 +108,36 @@ async def read_bounded(stream: AsyncIterable[bytes]) -> bytes:
     return bytes(content)
 
 
-_limit: ContextVar[anyio.CancelScope | None] = ContextVar("limit", default=None)
+_limits: ContextVar[tuple[anyio.CancelScope, ...]] = ContextVar("limits", default=())
 
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Limit the time of one request; `unhurried` stops the clock.
+    """Limit the time of one request, or of several; `unhurried` stops the clock.
 
     Raises:
         TimeoutError: it is over.
     """
     with anyio.fail_after(seconds) as scope:
-        token = _limit.set(scope)
+        token = _limits.set((*_limits.get(), scope))
         try:
             yield
         finally:
-            _limit.reset(token)
+            _limits.reset(token)
 
 
 @contextmanager
 def unhurried() -> Iterator[None]:
     """Let the time of the request under way stand still: a person looks at it before it is sent."""
-    scope = _limit.get()
-    if scope is None:
-        yield
-        return
-    left = scope.deadline - anyio.current_time()
-    scope.deadline = math.inf
+    now = anyio.current_time()
+    left = [(scope, scope.deadline - now) for scope in _limits.get()]
+    for scope, _ in left:
+        scope.deadline = math.inf
     try:
         yield
     finally:
-        scope.deadline = anyio.current_time() + left
+        for scope, seconds in left:
+            scope.deadline = anyio.current_time() + seconds
 
 
 async def send(

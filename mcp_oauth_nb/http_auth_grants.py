@@ -19,6 +19,7 @@ from .http_auth_checks import read_token
 from .http_auth_context import Context, Stop, free_lock, stopping
 from .http_auth_sdk_storage import GrantStorage
 from .http_auth_storage import Grant
+from .store_lock import still_taken
 from .tokens import Token
 
 #: How long to wait for others that refresh: as long as they may take.
@@ -111,9 +112,15 @@ class GrantProvider(OAuthClientProvider):
         if not self._must_refresh(rejected):
             yield False
             return
-        async with self._refreshing, self._storage.alone(TURN_SECONDS):
+        patient_until = anyio.current_time() + TURN_SECONDS
+        async with self._refreshing, self._storage.alone(patient_until - anyio.current_time()) as mine:
             self._adopt()
-            yield self._must_refresh(rejected)
+            wanted = self._must_refresh(rejected)
+            if wanted and not mine:
+                # A refresh token works once, and is under way already.
+                with stopping():
+                    self._put_off(still_taken(TURN_SECONDS), rejected)
+            yield wanted and mine
 
     def _must_refresh(self, rejected: Token | None) -> bool:
         wanted = not self.context.is_token_valid() or (rejected is not None and rejected == self.context.token)
@@ -143,12 +150,19 @@ class GrantProvider(OAuthClientProvider):
         try:
             await self._handle_refresh_response(response)
         except Stop as stop:
-            if not isinstance(stop.error, TransientError) or rejected is not None or self.context.is_expired:
+            if not isinstance(stop.error, TransientError):
                 raise
-            # Refreshing early is a courtesy: what is still valid is still used.
-            self.context.to_the_end = True
+            with stopping():
+                self._put_off(stop.error, rejected)
             return False
         return True
+
+    def _put_off(self, error: TransientError, rejected: Token | None) -> None:
+        """Go on with the token that could not be refreshed now, if it can be used, or raise the error."""
+        if rejected is not None or self.context.is_expired:
+            raise error
+        # Refreshing early is a courtesy: what is still valid is still used.
+        self.context.to_the_end = True
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
         held: Grant = response.request.extensions[_GRANT]

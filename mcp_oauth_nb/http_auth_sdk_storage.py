@@ -38,9 +38,15 @@ class GrantStorage:
         self._clock = clock
         self.registered = client
         self._bound: Grant | None = None
+        # Of a store without turns: still there, and as good as none.
+        self._refused: Token | None = None
 
     def current(self) -> Grant | None:
         """Return the newest grant for the resource, whoever issued it."""
+        grant = self._newest()
+        return replace(grant, token=None) if grant is not None and grant.token == self._refused else grant
+
+    def _newest(self) -> Grant | None:
         grants = [grant for key, grant in self._store.entries().items() if key.resource == self._resource]
         if self.registered is not None:
             grants = [grant for grant in grants if grant.client.client_id == self.registered.client_id]
@@ -59,13 +65,16 @@ class GrantStorage:
         same_client = known is not None and known.client.client_id == client.client_id
         self._bound = replace(grant, token=known.token if known is not None and same_client else None)
 
-    def alone(self, seconds: float) -> AbstractAsyncContextManager[None]:
+    def alone(self, seconds: float) -> AbstractAsyncContextManager[bool]:
         """Have the turn to refresh, as far as the store can give it.
 
         Args:
-            seconds: how long to wait for it; then it is taken.
+            seconds: how long to wait for it.
+
+        Returns:
+            Whether it has come, or the store knows no turns.
         """
-        return self._store.alone(seconds) if isinstance(self._store, SharedGrantStore) else nullcontext()
+        return self._store.alone(seconds) if isinstance(self._store, SharedGrantStore) else nullcontext(True)
 
     def keep(self, token: Token, *, instead_of: Token | None = None) -> Grant | None:
         """Store a token under the issuer that `bind` named.
@@ -89,6 +98,10 @@ class GrantStorage:
 
     def forget_token(self, token: Token) -> None:
         """Drop a token that is no good any more, unless there is another one already. The registration stays."""
+        if not isinstance(self._store, SharedGrantStore):
+            # Who has no turn may just have been slower than another session, to which this would be a sign-out.
+            self._refused = token
+            return
         with _changing:
             grant = self.current()
             if grant is not None and grant.token == token:
@@ -101,8 +114,10 @@ class GrantStorage:
             token: what is known to be stored with it, and no good. If there is another one, nothing is changed.
         """
         with _changing:
-            grant = self.current()
-            if grant is not None and grant.client.client_id == client.client_id and grant.token == token:
+            grant = self._newest()
+            # What was refused is as good as none.
+            known = (token, self._refused or token)
+            if grant is not None and grant.client.client_id == client.client_id and grant.token in known:
                 self._replace(grant.key, grant, None)
 
     def _grant(

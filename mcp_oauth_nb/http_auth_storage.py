@@ -117,8 +117,12 @@ class GrantStore(Protocol):
 class SharedGrantStore(GrantStore, Protocol):
     """A store that lets one refresh at a time, among all sessions and processes that use it."""
 
-    def alone(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+    def alone(self, seconds: float) -> AbstractAsyncContextManager[bool]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave.
+
+        Returns:
+            Whether nobody else is at it. Who is told False has waited in vain, and must not refresh.
+        """
         ...
 
 
@@ -152,14 +156,18 @@ class MemoryGrantStore:
         self._grants.pop(key, None)
 
     @asynccontextmanager
-    async def alone(self, seconds: float) -> AsyncIterator[None]:
-        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+    async def alone(self, seconds: float) -> AsyncIterator[bool]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave.
+
+        Returns:
+            Whether nobody else is at it.
+        """
         mine = False
         with anyio.move_on_after(seconds):
             while not (mine := self._turn.acquire(blocking=False)):  # noqa: ASYNC110 (another loop sets no event)
                 await anyio.sleep(_LOOK_SECONDS)
         try:
-            yield
+            yield mine
         finally:
             if mine:
                 self._turn.release()

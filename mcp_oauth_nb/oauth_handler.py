@@ -43,12 +43,14 @@ from .errors import (
     TransientError,
     Unreachable,
 )
-from .http import ClientFactory, default_client
+from .http import ClientFactory, default_client, limited
+from .http_faults import late, place_of
 from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
 from .redaction import mask, printable, remember
 from .single_flight import SingleFlight
 from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
+from .store_lock import still_taken
 from .token_endpoint import Grant
 from .tokens import Token, pasted_token
 
@@ -106,6 +108,8 @@ class OAuthHandler:
         self._flows = PendingFlows(self.clock)
         # A refresh token that was given without an access token waits here for its first refresh.
         self._lone_refresh_token: str | None = None
+        # Of a store without turns: still there, and as good as none.
+        self._refused: Token | None = None
         self._refresh = SingleFlight[Token]()
         # Between a look at the token and the change that follows from it.
         self._changing = threading.RLock()
@@ -115,12 +119,13 @@ class OAuthHandler:
     @property
     def token(self) -> Token | None:
         """The stored token with all that is known about it, or None."""
-        return self.store.load(self._key)
+        stored = self.store.load(self._key)
+        return stored if stored != self._refused else None
 
     @token.setter
     def token(self, token: Token | None) -> None:
         with self._changing:
-            self._lone_refresh_token = None
+            self._lone_refresh_token = self._refused = None
             if token is None:
                 self.store.delete(self._key)
             else:
@@ -250,6 +255,8 @@ class OAuthHandler:
     async def exchange_code_for_token(self, code: str, code_verifier: str) -> Token:
         """Exchange an authorization code for a token (RFC 6749 section 4.1.3, RFC 7636 section 4.5), and keep it.
 
+        A caller that is cancelled meanwhile does not stop it: the token would be good, and nobody's.
+
         Args:
             code: from the callback.
             code_verifier: the one that came with the authorization URL.
@@ -259,6 +266,9 @@ class OAuthHandler:
             InvalidAuthorizationCode: wrong, used or expired.
             OAuthErrorResponse, ProtocolError: see `token_endpoint.read`.
         """
+        return await SingleFlight[Token]().run(functools.partial(self._exchange, code, code_verifier))
+
+    async def _exchange(self, code: str, code_verifier: str) -> Token:
         remember(code)
         flow = self._flows.find(code, check_verifier(code_verifier))
         fields = {
@@ -291,6 +301,7 @@ class OAuthHandler:
 
         Raises:
             RefreshRejected: the provider refuses the refresh token, or there is none.
+            Unreachable: also if another process is at it and takes too long; then nothing was sent.
         """
         return await self._refresh_from(self.token)
 
@@ -301,10 +312,11 @@ class OAuthHandler:
     async def _refresh_alone(self, seen: Token | None) -> Token:
         """Wait for other processes that refresh: they leave a new token in the store."""
         wait_seconds = self.settings.api_timeout
-        async with self.store.alone(wait_seconds) if isinstance(self.store, SharedTokenStore) else nullcontext():
-            return await self._refresh_once(seen)
+        turn = self.store.alone(wait_seconds) if isinstance(self.store, SharedTokenStore) else nullcontext(True)
+        async with turn as mine:
+            return await self._refresh_once(seen, mine)
 
-    async def _refresh_once(self, seen: Token | None) -> Token:
+    async def _refresh_once(self, seen: Token | None, mine: bool) -> Token:
         before = self.token
         if before is not None and before != seen:
             # Somebody else refreshed between the caller's look and now.
@@ -312,6 +324,9 @@ class OAuthHandler:
         refresh_token = self.refresh_token
         if refresh_token is None:
             raise RefreshRejected("There is no refresh token.")
+        if not mine:
+            # A refresh token works once, and is under way already.
+            raise still_taken(self.settings.api_timeout)
         try:
             token = await self._request_refresh(refresh_token, before)
         except (RefreshRejected, Unreachable) as error:
@@ -320,7 +335,7 @@ class OAuthHandler:
                 # Another process was quicker and has stored its answer: use that, and never delete it.
                 return after
             if isinstance(error, RefreshRejected):
-                self._forget(before)
+                self._forget_refused(before)
             raise
         token = before.succeeded_by(token) if before else token
         if token.refresh_token is None:
@@ -346,14 +361,20 @@ class OAuthHandler:
     async def _request_refresh(self, refresh_token: str, before: Token | None) -> Token:
         fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
         scopes = before.scopes if before else ()
+        timeout = self.settings.api_timeout
         try:
-            return await self._request_token("refresh_token", fields, scopes)
-        except Unreachable as error:
-            # Nobody knows whether the refresh token was used up; asking once more tells. Not so if another process
-            # has stored a token meanwhile, or if the deadline is spent: it is one for both requests.
-            if self.token != before or isinstance(error.__cause__, TimeoutError):
-                raise
-        return await self._request_token("refresh_token", fields, scopes)
+            # One deadline for both requests: others wait as long.
+            with limited(timeout):
+                try:
+                    return await self._request_token("refresh_token", fields, scopes)
+                except Unreachable:
+                    # Nobody knows whether the refresh token was used up; asking once more tells. Not so if another
+                    # process has stored a token meanwhile.
+                    if self.token != before:
+                        raise
+                return await self._request_token("refresh_token", fields, scopes)
+        except TimeoutError as error:
+            raise late(place_of(self.settings.oauth_token_url), timeout) from error
 
     async def revoke(self) -> bool:
         """Revoke the token at the provider and forget it.
@@ -394,11 +415,21 @@ class OAuthHandler:
             else:
                 self._replace(token, None)
 
+    def _forget_refused(self, token: Token | None) -> None:
+        """Forget a token that cannot be refreshed. Who has no turn may just have been slower than another process."""
+        if token is None or isinstance(self.store, SharedTokenStore):
+            self._forget(token)
+        else:
+            # To that process an empty store would be a sign-out, and it would revoke what it gets.
+            self._refused = token
+
     def _replace(self, old: Token | None, new: Token | None) -> bool:
         """Keep a token, or None for none, if the old one is still there; returns whether it was."""
         with self._changing:
             self._lone_refresh_token = None
             if isinstance(self.store, ComparingTokenStore):
+                if old is None and self.store.load(self._key) == self._refused:
+                    old = self._refused
                 return self.store.replace(self._key, old, new)
             same = self.token == old
             if same:

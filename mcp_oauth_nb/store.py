@@ -37,8 +37,12 @@ class TokenStore(Protocol):
 class SharedTokenStore(TokenStore, Protocol):
     """A store that other processes use at the same time."""
 
-    def alone(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+    def alone(self, seconds: float) -> AbstractAsyncContextManager[bool]:
+        """Keep others who ask for the same waiting, but none longer than the seconds that it gave.
+
+        Returns:
+            Whether nobody else is at it. Who is told False has waited in vain, and must not refresh.
+        """
         ...
 
 

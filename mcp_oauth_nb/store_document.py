@@ -111,8 +111,8 @@ class DocumentStore(ABC, Generic[V]):
         """Forget what is stored under this key, if there is something."""
         self._store(key, None)
 
-    def alone(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Keep others who ask for the same waiting, but none longer than the seconds that it gave."""
+    def alone(self, seconds: float) -> AbstractAsyncContextManager[bool]:
+        """Keep others who ask for the same waiting; see `ProcessLock.alone`."""
         return self._among_processes.alone(seconds)
 
     def replace(self, key: TokenKey, old: V | None, new: V | None) -> bool:

@@ -39,7 +39,7 @@ _NO_KEYRING = (
 
 
 class KeyringStore(DocumentStore[V]):
-    """Values in the system's keyring. See `DocumentStore`; there is no lock between processes on Windows.
+    """Values in the system's keyring. See `DocumentStore`.
 
     An entry of a keyring is small. A document that does not fit into one is in several: an index, and the parts of one
     of two copies. A writer fills the copy that is not in use, points the index to it, and removes the other.

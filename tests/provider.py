@@ -164,13 +164,8 @@ def handler_for(
     provider: Provider, clock: ManualClock, *, settings: Settings | None = None, **options: Any
 ) -> OAuthHandler:
     """Return a client of `Provider` whose random values are always the same."""
-    return OAuthHandler(
-        settings=settings or settings_for(),
-        client=provider.client,
-        clock=clock,
-        token_bytes=random.Random("client").randbytes,
-        **options,
-    )
+    given = {"client": provider.client, "token_bytes": random.Random("client").randbytes}
+    return OAuthHandler(settings=settings or settings_for(), clock=clock, **{**given, **options})
 
 
 async def signed_in(provider: Provider, clock: ManualClock, **options: Any) -> OAuthHandler:

@@ -375,6 +375,11 @@ async def test_the_time_goes_on_afterwards() -> None:
         await look_then_wait()
 
 
+async def test_the_time_of_several_requests_stands_still_with_that_of_one() -> None:
+    with limited(0.02), limited(60), unhurried():
+        await anyio.sleep(0.05)
+
+
 async def test_without_a_request_there_is_no_time_to_stop() -> None:
     with unhurried():
         await anyio.lowlevel.checkpoint()

@@ -117,6 +117,22 @@ async def test_an_answer_that_never_ends_is_given_up_at_the_deadline() -> None:
     assert body.closed
 
 
+async def test_all_attempts_have_one_deadline() -> None:
+    deadlines: list[float] = []
+
+    class Noting(Line):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            deadlines.append(anyio.current_effective_deadline())
+            return await super().handle_async_request(request)
+
+    silent = Body(iter([]), hangs=True)
+    transport = PatientTransport(Noting(BROKEN, silent), pause=lambda failed: 0.0, deadline=0.05)
+    error = unreachable(await transport.handle_async_request(marked(3)))
+    assert error is not None
+    assert "0.05 seconds" in error.message
+    assert deadlines == [deadlines[0]] * 2
+
+
 async def test_a_body_without_end_is_not_read_to_the_end() -> None:
     body = Body(iter(lambda: b"x" * 65536, b""))
     transport, _ = patient(body)

@@ -7,7 +7,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from keyrings import MemoryKeyring
 from mcp.shared.auth import OAuthClientInformationFull
 
 from mcp_oauth_nb import FileGrantStore, ManualClock, Session
-from mcp_oauth_nb.errors import ReauthorizeError
+from mcp_oauth_nb.errors import AccessDenied, ReauthorizeError, Unreachable
+from mcp_oauth_nb.http_auth_grants import TURN_SECONDS
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
 from mcp_oauth_nb.store import TokenKey
@@ -181,6 +182,107 @@ async def test_without_a_lock_the_loser_uses_the_winners_token_and_never_deletes
     assert (world.count("/token", "refresh_token"), world.count("/authorize")) == (2, 1)
 
 
+async def test_without_a_lock_a_loser_that_is_refused_before_the_winner_has_its_answer_signs_nobody_out(
+    world: World,
+) -> None:
+    store, held = Plain(), Held(world)
+    await sign_in(world, store)
+    slow, quick = world.auth(store=store, carrier=lambda: held), world.auth(store=store)
+    async with (
+        Session.open(MCP, auth=slow, loop="current") as winner,
+        Session.open(MCP, auth=quick, loop="current") as loser,
+    ):
+        world.clock.advance(3700)
+        call = asyncio.create_task(whoami(winner))
+        await held.asked.wait()
+        world.declines = True  # the loser's person
+        with pytest.raises(AccessDenied):
+            await whoami(loser)
+        held.answer.set()
+        assert await call == "octocat"
+        assert await whoami(loser) == "octocat"
+    assert (world.count("/token", "refresh_token"), world.count("/authorize")) == (2, 2)
+
+
+def test_without_a_lock_what_was_refused_counts_as_gone_and_is_still_there(clock: ManualClock) -> None:
+    client, store = OAuthClientInformationFull(client_id="a-client"), Plain()
+    grant = Grant("https://id.example", MCP, client, token=Token("refused"))
+    store.save(grant.key, grant)
+    storage = GrantStorage(store, MCP, clock)
+    assert grant.token is not None
+    storage.forget_token(grant.token)
+    assert storage.current() == replace(grant, token=None)
+    assert store.entries() == {grant.key: grant}
+    newer = replace(grant, token=Token("newer"))
+    store.save(grant.key, newer)
+    storage.forget_client(client, None)
+    assert storage.current() == newer
+    store.save(grant.key, grant)
+    storage.forget_client(client, None)
+    assert store.entries() == {}
+
+
+class Busy(MemoryGrantStore):
+    """A store in which another session has the turn and keeps it.
+
+    Attributes:
+        waited: how long others would have waited.
+        meanwhile: happens while they wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    @asynccontextmanager
+    async def alone(self, seconds: float) -> AsyncIterator[bool]:
+        self.waited.append(seconds)
+        await anyio.lowlevel.checkpoint()
+        self.meanwhile()
+        yield False
+
+
+@pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "expired"])
+async def test_who_waits_in_vain_for_another_session_sends_nothing_and_keeps_the_token(
+    world: World, revoked: bool
+) -> None:
+    store = Busy()
+    await sign_in(world, store)
+    before = store.entries()
+    async with Session.open(MCP, auth=world.auth(store=store), loop="current") as session:
+        if revoked:
+            world.revoke_access()
+        else:
+            world.clock.advance(3700)
+        calls = [asyncio.create_task(whoami(session)) for _ in range(2)]
+        for call in calls:
+            with pytest.raises(Unreachable, match="Another session or process is refreshing the token"):
+                await call
+    assert store.entries() == before
+    assert (world.count("/token", "refresh_token"), world.count("/authorize")) == (0, 1)
+    # Who comes second has waited for the first already.
+    first, second = store.waited
+    assert TURN_SECONDS >= first > second
+
+
+async def test_who_waits_in_vain_uses_what_is_still_valid_or_came_meanwhile(world: World) -> None:
+    store, other = Busy(), MemoryGrantStore()
+    await sign_in(world, store)
+    ((key, old),) = store.entries().items()
+    async with Session.open(MCP, auth=world.auth(store=store), loop="current") as session:
+        world.clock.advance(3590)
+        assert await whoami(session) == "octocat"
+        assert list(store.entries().values()) == [old]
+        world.revoke_access()
+        await sign_in(world, other)
+        (new,) = other.entries().values()
+        store.meanwhile = lambda: store.save(key, new)
+        assert await whoami(session) == "octocat"
+    assert len(store.waited) == 2
+    assert (world.count("/token", "refresh_token"), world.count("/authorize")) == (0, 2)
+
+
 PROGRAM = """
 import asyncio, sys
 from mcp_oauth_nb import FileGrantStore, McpAuth, Session
@@ -283,15 +385,16 @@ async def test_what_is_not_there_is_not_forgotten(world: World) -> None:
 # -- taking turns ----------------------------------------------------------------------------------------------------
 
 
-async def test_who_waits_for_a_turn_takes_it_when_the_time_is_over() -> None:
+async def test_who_waits_for_a_turn_is_told_when_the_time_is_over() -> None:
     store = MemoryGrantStore()
-    async with store.alone(60):
+    async with store.alone(60) as mine:
+        assert mine
         with anyio.move_on_after(0.05) as tried:
             async with store.alone(60):
                 pytest.fail("two had a turn")
         assert tried.cancelled_caught
-        async with store.alone(0.01), store.alone(0.01):
-            pass
+        async with store.alone(0.01) as first, store.alone(0.01) as second:
+            assert (first, second) == (False, False)
     with anyio.fail_after(5):
         async with store.alone(60):
             pass

@@ -227,6 +227,28 @@ async def test_a_silent_server_costs_one_deadline_not_two(provider: Provider, cl
     assert len(provider.seen) == 1
 
 
+async def test_a_reset_and_then_silence_cost_one_deadline(provider: Provider, clock: ManualClock) -> None:
+    deadlines: list[float] = []
+
+    class Falling(httpx.AsyncBaseTransport):
+        """Cuts the first connection, and is silent on the second."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            deadlines.append(anyio.current_effective_deadline())
+            if len(deadlines) == 1:
+                raise httpx.ReadError("connection reset")
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    settings, falling = settings_for(api_timeout=0.1), Falling()
+    handler = handler_for(provider, clock, settings=settings, client=lambda: httpx.AsyncClient(transport=falling))
+    handler.token = before = Token("an-access-token", refresh_token="a-refresh-token")
+    with pytest.raises(Unreachable, match=r"https://id\.example/token gave no complete answer within 0\.1 seconds"):
+        await handler.refresh_access_token()
+    assert deadlines == [deadlines[0]] * 2
+    assert handler.token == before
+
+
 # -- for a request -------------------------------------------------------------------------------------------------
 
 

@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+import httpx
 import pytest
 from keyrings import MemoryKeyring
-from provider import API, CLIENT_ID, Provider, handler_for, signed_in, token_of
+from provider import API, CLIENT_ID, Provider, handler_for, settings_for, signed_in, token_of
 from starlette.responses import JSONResponse
 
 from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ReauthorizeError, TokenRejected
+from mcp_oauth_nb.errors import ReauthorizeError, RefreshRejected, TokenRejected, Unreachable
 from mcp_oauth_nb.oauth_handler import OAuthHandler
 from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore
 from mcp_oauth_nb.store_keyring import KeyringTokenStore
@@ -68,6 +70,24 @@ async def test_a_cancelled_caller_does_not_stop_the_refresh(provider: Provider, 
     await asyncio.sleep(0)
     provider.hold.set()
     assert (await joined).access_token == handler.access_token != before
+    assert len(provider.seen) == 1
+
+
+async def test_a_cancelled_exchange_keeps_the_token_that_is_under_way(provider: Provider, clock: ManualClock) -> None:
+    handler = handler_for(provider, clock)
+    callback = provider.authorize(handler.get_authorization_url().url)
+    provider.hold = threading.Event()
+    caller = asyncio.create_task(handler.complete_authorization(callback))
+    while not provider.seen:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    provider.hold.set()
+    with anyio.fail_after(10):
+        while handler.token is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert handler.access_token in provider.secrets
     assert len(provider.seen) == 1
 
 
@@ -153,6 +173,135 @@ async def test_when_another_process_was_quicker_its_token_is_used_and_kept(
     assert await handler.refresh_access_token() == winner[0]
     assert handler.token == other_process.token == winner[0]
     assert len(provider.seen) == 3  # sign-in, the winner's and the loser's
+
+
+class Slow(httpx.ASGITransport):
+    """A network on which an answer takes its time, or a request never arrives.
+
+    Attributes:
+        asked: a request is under way.
+        answer: lets it, and all later ones, go on.
+    """
+
+    def __init__(self, provider: Provider, *, arrives: bool = True):
+        super().__init__(provider)
+        self.asked, self.answer = anyio.Event(), anyio.Event()
+        self.arrives = arrives
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request) if self.arrives else None
+        self.asked.set()
+        await self.answer.wait()
+        return response or await super().handle_async_request(request)
+
+    def connect(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=self)
+
+
+class Comparing(MemoryTokenStore):
+    """A store that gives no turns, and lets nobody come between a look and a change."""
+
+    def replace(self, key: TokenKey, old: Token | None, new: Token | None) -> bool:
+        same = self.load(key) == old
+        if same and new is not None:
+            self.save(key, new)
+        elif same:
+            self.delete(key)
+        return same
+
+
+@pytest.mark.parametrize("make", [MemoryTokenStore, Comparing])
+async def test_without_a_lock_a_loser_that_is_refused_before_the_winner_has_its_answer_signs_nobody_out(
+    provider: Provider, clock: ManualClock, make: type[MemoryTokenStore]
+) -> None:
+    store, slow = make(), Slow(provider)
+    loser = await signed_in(provider, clock, store=store, revocation_url="https://id.example/revoke")
+    winner = handler_for(provider, clock, store=store, client=slow.connect, revocation_url="https://id.example/revoke")
+    provider.seen.clear()
+    winning = asyncio.create_task(winner.refresh_access_token())
+    await slow.asked.wait()
+    with pytest.raises(RefreshRejected):
+        await loser.refresh_access_token()
+    assert loser.token is None
+    slow.answer.set()
+    assert await winning == winner.token == loser.token
+    assert len(provider.seen) == 2
+    await loser.refresh_access_token()
+
+
+@pytest.mark.parametrize("make", [MemoryTokenStore, Comparing])
+async def test_without_a_lock_a_refused_token_makes_room_for_another_one(
+    provider: Provider, clock: ManualClock, make: type[MemoryTokenStore]
+) -> None:
+    handler = await signed_in(provider, clock, store=make())
+    good = token_of(handler)
+    handler.refresh_token = "a-refresh-token-that-was-revoked"
+    refused = token_of(handler)
+    with pytest.raises(RefreshRejected):
+        await handler.refresh_access_token()
+    handler.refresh_token = good.refresh_token
+    assert await handler.refresh_access_token() == handler.token
+    handler.token = refused
+    assert handler.token == refused
+
+
+async def test_who_waits_in_vain_for_another_process_sends_nothing_and_keeps_the_token(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path, slow, hasty = tmp_path / "tokens.json", Slow(provider), settings_for(api_timeout=0.02)
+    first = await signed_in(provider, clock, store=FileTokenStore(path), client=provider.client)
+    before = token_of(first)
+    winner = handler_for(provider, clock, store=FileTokenStore(path), client=slow.connect)
+    others = [handler_for(provider, clock, store=FileTokenStore(path), settings=hasty) for _ in range(2)]
+    provider.seen.clear()
+    winning = asyncio.create_task(winner.refresh_access_token())
+    await slow.asked.wait()
+    for other in others:
+        with pytest.raises(Unreachable, match=r"Another session or process .* within 0\.02 seconds") as caught:
+            await other.refresh_access_token()
+        assert "Try again in a moment" in caught.value.hint
+        assert other.token == before
+    # What is still valid is used meanwhile.
+    clock.advance(28800 - 30)
+    assert await others[0].access_token_for_request() == before.access_token
+    slow.answer.set()
+    after = await winning
+    assert [other.token for other in others] == [after, after]
+    assert len(provider.seen) == 1
+
+
+async def test_who_waited_in_vain_takes_what_came_meanwhile(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path, hasty = tmp_path / "tokens.json", settings_for(api_timeout=0.02)
+    handler = await signed_in(provider, clock, store=FileTokenStore(path), settings=hasty)
+    newer = Token("a-newer-access-token")
+    async with FileTokenStore(path).alone(1) as mine:
+        assert mine
+        refresh = asyncio.create_task(handler.refresh_access_token())
+        await asyncio.sleep(0)
+        FileTokenStore(path).save(TokenKey("https://id.example", CLIENT_ID, API), newer)
+        assert await refresh == newer
+    assert len(provider.seen) == 1  # the sign-in
+
+
+async def test_a_process_that_waits_for_a_silent_server_leaves_the_refresh_token_to_the_others(
+    provider: Provider, clock: ManualClock, tmp_path: Path
+) -> None:
+    path, silent = tmp_path / "tokens.json", Slow(provider, arrives=False)
+    await signed_in(provider, clock, store=FileTokenStore(path))
+    stuck = handler_for(
+        provider, clock, store=FileTokenStore(path), client=silent.connect, settings=settings_for(api_timeout=0.1)
+    )
+    others = [handler_for(provider, clock, store=FileTokenStore(path)) for _ in range(2)]
+    provider.seen.clear()
+    waiting = asyncio.create_task(stuck.refresh_access_token())
+    await silent.asked.wait()
+    tokens = await asyncio.gather(*(other.refresh_access_token() for other in others))
+    with pytest.raises(Unreachable, match="no complete answer"):
+        await waiting
+    assert tokens == [stuck.token] * 2
+    assert len(provider.seen) == 1
 
 
 async def test_a_restarted_process_is_still_signed_in_and_knows_when_to_refresh(

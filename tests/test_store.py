@@ -200,15 +200,37 @@ anyio.run(main)
             pytest.fail("two were alone")
     assert other.communicate() == ("", "")
     with anyio.fail_after(5):
-        async with FileTokenStore(path).alone(10):
-            pass
+        async with FileTokenStore(path).alone(10) as mine:
+            assert mine
 
 
 @pytest.mark.anyio
 async def test_a_process_that_is_stuck_does_not_keep_others_waiting_for_ever(path: Path) -> None:
     with anyio.fail_after(5):
-        async with FileTokenStore(path).alone(5), FileTokenStore(path).alone(0.01):
-            pass
+        async with FileTokenStore(path).alone(5) as stuck, FileTokenStore(path).alone(0.01) as mine:
+            assert (stuck, mine) == (True, False)
+
+
+def test_a_child_that_was_forked_meanwhile_keeps_nobody_waiting(path: Path) -> None:
+    work = """
+import anyio
+async def main():
+    store = FileTokenStore(path)
+    async with store.alone(10):
+        with store._among_processes.changing():
+            if not os.fork():
+                os.close(ending)
+                os.read(end, 1)
+                os._exit(0)
+    store.save(KEY, Token("one"))
+    async with store.alone(0) as mine:
+        print(mine)
+end, ending = os.pipe()
+anyio.run(main)
+os.close(ending)
+os.wait()
+"""
+    assert start(work, path).communicate() == ("True\n", "")
 
 
 @pytest.mark.anyio
@@ -223,8 +245,8 @@ async def test_who_is_no_longer_alone_keeps_nobody_waiting(path: Path) -> None:
 @pytest.mark.anyio
 async def test_where_no_lock_can_be_made_nobody_waits(blocked: Path) -> None:
     with anyio.fail_after(5):
-        async with FileTokenStore(blocked).alone(60), FileTokenStore(blocked).alone(60):
-            pass
+        async with FileTokenStore(blocked).alone(60) as first, FileTokenStore(blocked).alone(60) as second:
+            assert (first, second) == (True, True)
 
 
 def test_a_reader_never_sees_half_a_file(path: Path) -> None:
