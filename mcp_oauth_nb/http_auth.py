@@ -23,6 +23,7 @@ from .http_auth_sdk_storage import GrantStorage, forget
 from .http_auth_storage import GrantStore, MemoryGrantStore
 from .http_transport import HttpTransport, TransportFactory
 from .jupyterhub import FindHub, JupyterHub
+from .retry_after import Patience
 from .trace import Trace
 
 
@@ -66,6 +67,8 @@ class McpAuth:
     token_bytes: Callable[[int], bytes] = secrets.token_bytes
     resolver: Resolver = resolve
     hub: FindHub = JupyterHub.here
+    # How long token endpoints asked to be left alone, for all sessions.
+    _patience: Patience = field(default_factory=Patience, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.client is not None and self.client.client_secret and not self.client.issuer:
@@ -101,6 +104,7 @@ class McpAuth:
             self.client_metadata_url,
             token_bytes=self.token_bytes,
             resolver=self.resolver,
+            patience=self._patience,
         )
 
     def redirect(self) -> Redirect:

@@ -47,6 +47,7 @@ from .http import ClientFactory, default_client
 from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
 from .redaction import mask, printable, remember
+from .retry_after import Patience
 from .single_flight import SingleFlight
 from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
 from .token_endpoint import Grant
@@ -76,9 +77,10 @@ class OAuthHandler:
         iss_required: the metadata says `authorization_response_iss_parameter_supported`.
         revocation_url: the provider's RFC 7009 endpoint. GitHub's own way is known.
         token_bytes: the source of randomness for `state` and the code verifier.
+        patience: remembers how long the token endpoint asked to be left alone; handlers may share one.
 
     Every method that talks to the provider may raise `NotConfigured`, and `Unreachable`, `ServerUnavailable` or
-    `RateLimited` with all tokens kept.
+    `RateLimited` with all tokens kept: without a request where the token endpoint asked for patience (Retry-After).
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class OAuthHandler:
         iss_required: bool = False,
         revocation_url: str | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        patience: Patience | None = None,
     ):
         self.settings = settings or current_settings()
         self.resource_uri = resource_uri or self.settings.api_base_url
@@ -103,6 +106,7 @@ class OAuthHandler:
         self._client = client
         self._revocation_url = revocation_url
         self._token_bytes = token_bytes
+        self._patience = patience or Patience()
         self._flows = PendingFlows(self.clock)
         # A refresh token that was given without an access token waits here for its first refresh.
         self._lone_refresh_token: str | None = None
@@ -409,10 +413,11 @@ class OAuthHandler:
         return AuthenticationRequired(message, challenge=self.challenge())
 
     async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
-        answer = await token_endpoint.post(
-            self.settings, self._client, self.settings.oauth_token_url, {"grant_type": grant, **fields}
-        )
+        url = self.settings.oauth_token_url
+        self._patience.check(url, self.clock.now())
+        answer = await token_endpoint.post(self.settings, self._client, url, {"grant_type": grant, **fields})
         now = self.clock.now()
+        self._patience.heard(answer, now)
         log.debug("Token endpoint: %s answered %d", grant, answer.status)
         body = token_endpoint.read(answer, grant=grant, now=now)
         return Token.from_response(body, now=now, requested_scopes=scopes, resource=self.resource_uri)

@@ -248,6 +248,8 @@ class HandlerLife(Life):
     def sign_in(self, lifetime: int, process: int) -> None:
         self.github.knobs.access_token_lifetime = lifetime
         handler = self.handlers[process]
+        # Somebody signs in when the time has come that a server named.
+        self.wait(0.01)
 
         async def flow() -> None:
             url = handler.get_authorization_url().url
@@ -588,6 +590,7 @@ class HttpLife(Life):
     def finish(self) -> None:
         """Whatever happened: once the world is well again, one more call at most fails, and then both work."""
         self.change_the_world()
+        self.wait(0.01)
         for process in range(2):
             self.outcome(lambda process=process: self.call(process))
             assert self.run(self.call(process)) == 200

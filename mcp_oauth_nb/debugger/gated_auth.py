@@ -106,7 +106,7 @@ class GatedAuth(McpAuth):
             flow: whose carrier and clock it uses.
             person: pastes the address, where `auth` has nobody who does.
         """
-        given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth)}
+        given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth) if field.init}
         carrier: TransportFactory = flow.carrier
         # A store of its own: a run begins without a token, and leaves none behind.
         given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore()}
