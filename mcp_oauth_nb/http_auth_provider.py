@@ -150,13 +150,25 @@ class AuthProvider(GrantProvider):
         early: httpx2.Response | None = None
         sent: Token | None = None
         refreshed, asked_at = False, 0.0
+        refresh: httpx2.Request | None = None
+        rounds, waited = 0, False
         # With the token that is there; after a 401 with one that another session has, or that is refreshed now. The SDK
         # would hold its lock until the answer begins, so that calls wait for each other, and would authorize at once.
-        for _ in range(3):
-            async with self._turn_to_refresh(sent) as turn:
-                if turn:
-                    asked_at = self.context.clock.now()
-                    refreshed = await self._finish_refresh((yield await self._refresh_token()), sent)
+        while rounds < 3:
+            try:
+                async with self._turn_to_refresh(sent) as turn:
+                    if turn:
+                        asked_at = self.context.clock.now()
+                        refresh = await self._refresh_token()
+                        refreshed = await self._finish_refresh((yield refresh), sent)
+            except Stop:
+                # Nobody has the turn meanwhile, and an interrupt ends the wait.
+                self._shield(False)
+                if waited or refresh is None or not await self._wire.outlast(refresh):
+                    raise
+                waited = True
+                continue
+            rounds += 1
             if not self.context.is_token_valid() or self.context.token == sent:
                 break
             self._add_auth_header(request)

@@ -74,6 +74,10 @@ class Wire:
         """Check that a token may be asked for now; see `Patience.check`."""
         self._patience.check(token_endpoint, self._context.clock.now())
 
+    async def outlast(self, request: httpx2.Request) -> bool:
+        """Wait until a token may be asked for again; see `Patience.outlast`."""
+        return await self._patience.outlast(str(request.url), self._context.clock.now(), deadline=DEADLINE_SECONDS)
+
     def spared(self, request: httpx2.Request) -> httpx2.Response | None:
         """Return what stands for the answer to a request that is not to be sent now; None if it is."""
         if is_token_request(request):

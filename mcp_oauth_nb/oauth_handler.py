@@ -21,6 +21,8 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
+import anyio
+
 from . import token_endpoint
 from .authorization import (
     AuthorizationRequest,
@@ -77,7 +79,8 @@ class OAuthHandler:
         iss_required: the metadata says `authorization_response_iss_parameter_supported`.
         revocation_url: the provider's RFC 7009 endpoint. GitHub's own way is known.
         token_bytes: the source of randomness for `state` and the code verifier.
-        patience: remembers how long the token endpoint asked to be left alone; handlers may share one.
+        patience: remembers how long the token endpoint asked to be left alone; handlers may share one. If not given,
+            a refresh that is needed waits for it within the settings' `api_timeout`.
 
     Every method that talks to the provider may raise `NotConfigured`, and `Unreachable`, `ServerUnavailable` or
     `RateLimited` with all tokens kept: without a request where the token endpoint asked for patience (Retry-After).
@@ -106,7 +109,7 @@ class OAuthHandler:
         self._client = client
         self._revocation_url = revocation_url
         self._token_bytes = token_bytes
-        self._patience = patience or Patience()
+        self._patience = patience or Patience(anyio.sleep)
         self._flows = PendingFlows(self.clock)
         # A refresh token that was given without an access token waits here for its first refresh.
         self._lone_refresh_token: str | None = None
@@ -196,19 +199,18 @@ class OAuthHandler:
         if not token.is_due(now):
             return token.access_token
         if token.refresh_token is not None:
-            try:
+            if token.is_expired(now):
+                return (await self._refresh_patiently(token)).access_token
+            # Refreshing early is a courtesy: what is still valid is still used.
+            with suppress(TransientError):
                 return (await self._refresh_from(token)).access_token
-            except TransientError:
-                # Refreshing early is a courtesy: what is still valid is still used.
-                if token.is_expired(now):
-                    raise
         if token.is_expired(now):
             raise self._authentication_required("The access token has expired and there is no refresh token.")
         return token.access_token
 
     async def _replace_rejected(self, token: Token) -> str:
         if token.refresh_token is not None:
-            return (await self._refresh_from(token)).access_token
+            return (await self._refresh_patiently(token)).access_token
         self._forget(token)
         raise TokenRejected("The resource server answered 401: the access token was revoked or has expired.")
 
@@ -296,7 +298,18 @@ class OAuthHandler:
         Raises:
             RefreshRejected: the provider refuses the refresh token, or there is none.
         """
-        return await self._refresh_from(self.token)
+        return await self._refresh_patiently(self.token)
+
+    async def _refresh_patiently(self, seen: Token | None) -> Token:
+        """Refresh; if the endpoint asks for a wait within the deadline, wait, and ask once more."""
+        try:
+            return await self._refresh_from(seen)
+        except TransientError:
+            # Nobody has the turn meanwhile, and an interrupt ends the wait.
+            url, deadline = self.settings.oauth_token_url, self.settings.api_timeout
+            if not await self._patience.outlast(url, self.clock.now(), deadline=deadline):
+                raise
+        return await self._refresh_from(seen)
 
     async def _refresh_from(self, seen: Token | None) -> Token:
         """Refresh the token that the caller saw, together with all who saw the same."""

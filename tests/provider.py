@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.config import IsolatedSettings, Settings
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.tokens import Token
 
 CLIENT_ID = "the-client-id"
@@ -164,13 +165,8 @@ def handler_for(
     provider: Provider, clock: ManualClock, *, settings: Settings | None = None, **options: Any
 ) -> OAuthHandler:
     """Return a client of `Provider` whose random values are always the same."""
-    return OAuthHandler(
-        settings=settings or settings_for(),
-        client=provider.client,
-        clock=clock,
-        token_bytes=random.Random("client").randbytes,
-        **options,
-    )
+    given = {"token_bytes": random.Random("client").randbytes, "patience": Patience(), **options}
+    return OAuthHandler(settings=settings or settings_for(), client=provider.client, clock=clock, **given)
 
 
 async def signed_in(provider: Provider, clock: ManualClock, **options: Any) -> OAuthHandler:

@@ -38,6 +38,7 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.store import TokenKey
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +103,34 @@ async def test_a_token_endpoint_that_asks_for_patience_is_left_alone_by_all_sess
     world.clock.advance(15)
     assert await call(auth) == "octocat"
     assert world.count("/token", "refresh_token") == 2
+    assert world.count("/authorize") == 1
+
+
+async def test_a_refresh_over_http_that_is_needed_waits_once_within_the_deadline(world: World) -> None:
+    waits: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+
+    auth = world.auth(patience=Patience(pause))
+    await call(auth)
+    busy = [5, 5, 31]
+
+    def answer(seen: Seen) -> Response | None:
+        return Response(status_code=503, headers={"Retry-After": str(busy.pop(0))}) if busy else None
+
+    world.instead["/token"] = answer
+    world.clock.advance(3700)
+    for refreshes, waited in ((2, 1), (3, 1)):
+        with pytest.raises(ServerUnavailable):
+            await call(auth)
+        assert (world.count("/token", "refresh_token"), len(waits)) == (refreshes, waited)
+        world.clock.advance(5)
+    world.clock.advance(26)
+    busy.append(5)
+    assert await call(auth) == "octocat"
+    assert (world.count("/token", "refresh_token"), len(waits)) == (5, 2)
+    assert all(5 <= wait <= 6 for wait in waits)
     assert world.count("/authorize") == 1
 
 

@@ -27,6 +27,7 @@ from mcp_oauth_nb.errors import (
     Unreachable,
 )
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -215,6 +216,38 @@ async def test_an_endpoint_that_asks_for_patience_is_left_alone_until_then(
     clock.advance(come_back - clock.now())
     assert await handler.access_token_for_request() == handler.access_token != before.access_token
     assert len(provider.seen) == 2
+
+
+async def test_a_refresh_that_is_needed_waits_once_within_the_deadline(provider: Provider, clock: ManualClock) -> None:
+    waits: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+
+    handler = await signed_in(provider, clock, patience=Patience(pause))
+    provider.seen.clear()
+    before = handler.access_token
+    clock.advance(28800 - 30)
+    provider.spoiled.append(Response(status_code=429, headers={"retry-after": "5"}))
+    assert await handler.access_token_for_request() == before
+    # Early, it is a courtesy.
+    assert (waits, len(provider.seen)) == ([], 1)
+    clock.advance(31)
+    provider.spoiled.append(Response(status_code=429, headers={"retry-after": "5"}))
+    assert await handler.access_token_for_request() != before
+    assert len(waits) == 1
+    assert 5 <= waits[0] <= 6
+    assert len(provider.seen) == 3
+    for _ in range(2):
+        provider.spoiled.append(Response(status_code=503, headers={"retry-after": "5"}))
+    with pytest.raises(ServerUnavailable):
+        await handler.refresh_access_token()
+    assert (len(waits), len(provider.seen)) == (2, 5)
+    clock.advance(5)
+    provider.spoiled.append(Response(status_code=503, headers={"retry-after": "31"}))
+    with pytest.raises(ServerUnavailable):
+        await handler.access_token_for_request(rejected=handler.access_token)
+    assert (len(waits), len(provider.seen)) == (2, 6)
 
 
 async def test_a_code_is_kept_for_the_time_that_the_endpoint_named(provider: Provider, clock: ManualClock) -> None:

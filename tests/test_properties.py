@@ -41,6 +41,7 @@ from mcp_oauth_nb.http_auth_carrier import PatientTransport
 from mcp_oauth_nb.http_auth_storage import FileGrantStore
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.store import FileTokenStore
 from mcp_oauth_nb.tokens import Token
 
@@ -228,7 +229,8 @@ class HandlerLife(Life):
 
     def handler(self, store: FileTokenStore) -> OAuthHandler:
         client = lambda: httpx.AsyncClient(transport=self.wire)  # noqa: E731
-        return OAuthHandler(settings=self.settings, client=client, clock=self.clock, store=store)
+        given = {"clock": self.clock, "store": store, "patience": Patience()}
+        return OAuthHandler(settings=self.settings, client=client, **given)
 
     @rule(process=processes)
     def restart(self, process: int) -> None:
@@ -488,7 +490,12 @@ class HttpLife(Life):
         """The process dies; the next one knows only what the store has."""
         self.stores[process] = MortalGrantStore(self.path)
         self.auths[process] = replace(
-            self.lab.auth, store=self.stores[process], clock=self.clock, paste=self.person, carrier=None
+            self.lab.auth,
+            store=self.stores[process],
+            clock=self.clock,
+            paste=self.person,
+            carrier=None,
+            patience=Patience(),
         )
         self.providers[process] = self.auths[process].provider(MCP)
 

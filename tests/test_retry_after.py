@@ -9,6 +9,8 @@ from mcp_oauth_nb.errors import RateLimited, ServerUnavailable, TransientError
 from mcp_oauth_nb.http import Answer
 from mcp_oauth_nb.retry_after import Patience
 
+pytestmark = pytest.mark.anyio
+
 URL = "https://auth.example/token"
 NOW = 1_700_000_000.0
 
@@ -68,6 +70,57 @@ def test_a_day_is_the_longest() -> None:
 
 def test_a_clock_that_was_set_back_ends_it() -> None:
     asked_for(60).check(URL, NOW - 3600)
+
+
+# -- waiting -------------------------------------------------------------------------------------------------------
+
+
+class Waits(list[float]):
+    """A way to wait that takes no time."""
+
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+def patient_for(seconds: int, waits: Waits) -> Patience:
+    patience = Patience(waits)
+    patience.heard(answer(429, retry_after=str(seconds)), NOW)
+    return patience
+
+
+async def test_a_wait_that_fits_is_waited_with_jitter_and_then_it_may_be_asked() -> None:
+    waits = Waits()
+    for _ in range(20):
+        patience = patient_for(10, waits)
+        assert await patience.outlast(URL, NOW + 5, deadline=30)
+        patience.check(URL, NOW + 5)
+    assert all(5 <= wait <= 6 for wait in waits)
+    assert len(set(waits)) > 1
+
+
+async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+    waits = Waits()
+    patience = patient_for(31, waits)
+    assert not await patience.outlast(URL, NOW, deadline=30)
+    assert waits == []
+    with pytest.raises(RateLimited):
+        patience.check(URL, NOW)
+
+
+async def test_there_is_nothing_to_wait_for_where_nobody_asked_or_nobody_waits() -> None:
+    assert not await Patience(Waits()).outlast(URL, NOW, deadline=30)
+    assert not await asked_for(10).outlast(URL, NOW, deadline=30)
+
+
+async def test_what_an_endpoint_asks_for_meanwhile_holds() -> None:
+    async def meanwhile(seconds: float) -> None:
+        patience.heard(answer(429, retry_after="60"), NOW + 10)
+
+    patience = Patience(meanwhile)
+    patience.heard(answer(429, retry_after="10"), NOW)
+    assert await patience.outlast(URL, NOW, deadline=30)
+    with pytest.raises(RateLimited):
+        patience.check(URL, NOW + 10)
 
 
 def test_its_repr_names_the_endpoints() -> None:
