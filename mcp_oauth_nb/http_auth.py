@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 from mcp.client.auth.utils import is_valid_client_metadata_url
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from mcp.shared.auth_utils import resource_url_from_server_url
@@ -23,6 +24,7 @@ from .http_auth_sdk_storage import GrantStorage, forget
 from .http_auth_storage import GrantStore, MemoryGrantStore
 from .http_transport import HttpTransport, TransportFactory
 from .jupyterhub import FindHub, JupyterHub
+from .retry_after import Patience
 from .trace import Trace
 
 
@@ -49,6 +51,8 @@ class McpAuth:
         resolver: finds the addresses of the hosts that a server on the internet leads to, which must be there too.
         hub: finds the JupyterHub that this runs in. A client that registers itself comes back through it; one that is
             known already comes back to `redirect_uri`, or where it is registered.
+        patience: remembers, for all sessions, how long token endpoints asked to be left alone. A refresh that is needed
+            waits for it within its deadline of 30 seconds; with `Patience()` none waits.
     """
 
     store: GrantStore = field(default_factory=MemoryGrantStore)
@@ -66,6 +70,7 @@ class McpAuth:
     token_bytes: Callable[[int], bytes] = secrets.token_bytes
     resolver: Resolver = resolve
     hub: FindHub = JupyterHub.here
+    patience: Patience = field(default_factory=functools.partial(Patience, anyio.sleep), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.client is not None and self.client.client_secret and not self.client.issuer:
@@ -101,6 +106,7 @@ class McpAuth:
             self.client_metadata_url,
             token_bytes=self.token_bytes,
             resolver=self.resolver,
+            patience=self.patience,
         )
 
     def redirect(self) -> Redirect:

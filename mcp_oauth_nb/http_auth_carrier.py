@@ -12,7 +12,7 @@ from collections.abc import Callable
 import anyio
 import httpx2
 
-from .errors import Unreachable
+from .errors import TransientError
 from .http import limited, read_bounded
 from .http_faults import late, out_of_reach, place_of
 
@@ -32,10 +32,15 @@ def allow(request: httpx2.Request, *, attempts: int) -> None:
     request.extensions[_ATTEMPTS] = attempts
 
 
-def unreachable(response: httpx2.Response) -> Unreachable | None:
+def unreachable(response: httpx2.Response) -> TransientError | None:
     """Return the error that an answer stands for, if it stands for one."""
     error = response.extensions.get(_UNREACHABLE)
-    return error if isinstance(error, Unreachable) else None
+    return error if isinstance(error, TransientError) else None
+
+
+def no_answer(error: TransientError, request: httpx2.Request | None = None) -> httpx2.Response:
+    """Make the answer that stands for an error."""
+    return httpx2.Response(503, extensions={_UNREACHABLE: error}, stream=httpx2.ByteStream(b""), request=request)
 
 
 def _pause(failed: int) -> float:
@@ -77,7 +82,7 @@ class PatientTransport(httpx2.AsyncBaseTransport):
         except httpx2.TransportError as error:
             failure = out_of_reach(place, error)
             failure.__cause__ = error
-        return httpx2.Response(503, extensions={_UNREACHABLE: failure}, stream=httpx2.ByteStream(b""))
+        return no_answer(failure)
 
     async def _attempt(self, request: httpx2.Request, attempts: int) -> httpx2.Response:
         for failed in range(1, attempts):

@@ -41,6 +41,7 @@ from .http_auth_stepup import StepUps, challenged_scopes, is_challenge, registra
 from .http_auth_wire import Wire, is_registration, is_token_request
 from .places import Places
 from .redaction import printable
+from .retry_after import Patience
 from .tokens import Token
 
 #: The cancel scope around the request that is being authorized.
@@ -64,6 +65,7 @@ class AuthProvider(GrantProvider):
         client_metadata_url: the client's id where the server takes Client ID Metadata Documents.
         token_bytes: the source of randomness for `state` and the code verifier.
         resolver: finds the addresses of the hosts that a server on the internet leads to.
+        patience: remembers how long a token endpoint asked to be left alone.
     """
 
     def __init__(
@@ -77,13 +79,14 @@ class AuthProvider(GrantProvider):
         *,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         resolver: Resolver = resolve,
+        patience: Patience | None = None,
     ):
         handlers = (self._send_person, self._person_came_back)
         context = Context(server_url, client_metadata, storage, *handlers, client_metadata_url, clock=clock)
         super().__init__(context, storage)
         self._redirect = redirect
         self._front = FrontChannel(redirect, token_bytes)
-        self._wire = Wire(context, Places(server_url, resolver))
+        self._wire = Wire(context, Places(server_url, resolver), patience or Patience())
         self._step_ups = StepUps()
         self._doubted: OAuthClientInformationFull | None = None
 
@@ -117,7 +120,7 @@ class AuthProvider(GrantProvider):
                     await self._wire.prepare(outgoing)
                     # An interrupted cell must not lose a token between the server's answer and the store.
                     self._shield(is_token_request(outgoing))
-                    response = yield outgoing
+                    response = self._wire.spared(outgoing) or (yield outgoing)
                     await self._wire.check(outgoing, response)
                 outgoing = await flow.asend(response)
                 self._shield(False)
@@ -147,13 +150,25 @@ class AuthProvider(GrantProvider):
         early: httpx2.Response | None = None
         sent: Token | None = None
         refreshed, asked_at = False, 0.0
+        refresh: httpx2.Request | None = None
+        rounds, waited = 0, False
         # With the token that is there; after a 401 with one that another session has, or that is refreshed now. The SDK
         # would hold its lock until the answer begins, so that calls wait for each other, and would authorize at once.
-        for _ in range(3):
-            async with self._turn_to_refresh(sent) as turn:
-                if turn:
-                    asked_at = self.context.clock.now()
-                    refreshed = await self._finish_refresh((yield await self._refresh_token()), sent)
+        while rounds < 3:
+            try:
+                async with self._turn_to_refresh(sent) as turn:
+                    if turn:
+                        asked_at = self.context.clock.now()
+                        refresh = await self._refresh_token()
+                        refreshed = await self._finish_refresh((yield refresh), sent)
+            except Stop:
+                # Nobody has the turn meanwhile, and an interrupt ends the wait.
+                self._shield(False)
+                if waited or refresh is None or not await self._wire.outlast(refresh):
+                    raise
+                waited = True
+                continue
+            rounds += 1
             if not self.context.is_token_valid() or self.context.token == sent:
                 break
             self._add_auth_header(request)
@@ -254,6 +269,8 @@ class AuthProvider(GrantProvider):
         metadata = self.context.oauth_metadata
         with stopping():
             self._wire.check_metadata()
+            # Before the person says yes for nothing.
+            self._wire.check_patience(self._get_token_endpoint())
             url = with_one_query(url, str(metadata.authorization_endpoint)) if metadata is not None else url
             await self._front.send(url, self._check_issuer)
 

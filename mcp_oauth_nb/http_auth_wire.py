@@ -11,8 +11,9 @@ from urllib.parse import parse_qs
 
 import httpx2
 
+from .errors import TransientError
 from .http import Answer
-from .http_auth_carrier import DEADLINE_SECONDS, allow, unreachable
+from .http_auth_carrier import DEADLINE_SECONDS, allow, no_answer, unreachable
 from .http_auth_checks import (
     answer_of,
     check_metadata,
@@ -23,6 +24,8 @@ from .http_auth_context import Context
 from .http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
 from .places import Places
 from .redaction import printable
+from .retry_after import Patience
+from .token_endpoint import check_available
 
 
 class Wire:
@@ -31,11 +34,13 @@ class Wire:
     Args:
         context: the flow's state.
         places: where the MCP server may lead to.
+        patience: remembers how long a token endpoint asked to be left alone.
     """
 
-    def __init__(self, context: Context, places: Places):
+    def __init__(self, context: Context, places: Places, patience: Patience):
         self.places = places
         self._context = context
+        self._patience = patience
         self._unavailable: Answer | None = None
 
     def begin(self) -> None:
@@ -65,6 +70,24 @@ class Wire:
         """Check that the authorization server may be used; see `http_auth_checks.check_metadata`."""
         check_metadata(self._context, self.places, self._unavailable, self._context.clock.now())
 
+    def check_patience(self, token_endpoint: str) -> None:
+        """Check that a token may be asked for now; see `Patience.check`."""
+        self._patience.check(token_endpoint, self._context.clock.now())
+
+    async def outlast(self, request: httpx2.Request) -> bool:
+        """Wait until a token may be asked for again; see `Patience.outlast`."""
+        return await self._patience.outlast(str(request.url), self._context.clock.now(), deadline=DEADLINE_SECONDS)
+
+    def spared(self, request: httpx2.Request) -> httpx2.Response | None:
+        """Return what stands for the answer to a request that is not to be sent now; None if it is."""
+        if is_token_request(request):
+            try:
+                self.check_patience(str(request.url))
+            except TransientError as error:
+                # As if there had been no connection: what is still good is used.
+                return no_answer(error, request)
+        return None
+
     async def check(self, request: httpx2.Request, response: httpx2.Response) -> None:
         """Check an answer before the SDK reads it.
 
@@ -84,8 +107,14 @@ class Wire:
             raise redirected(place, response.status_code)
         if is_registration(request):
             await check_registration(response, self._context.clock.now())
-        elif request.method == "GET" and (response.status_code >= 500 or response.status_code == 429):
-            self._unavailable = await answer_of(response)
+        elif is_token_request(request):
+            if error is None:
+                self._patience.heard(await answer_of(response), self._context.clock.now())
+        elif response.status_code >= 500 or response.status_code == 429:
+            self._unavailable, now = await answer_of(response), self._context.clock.now()
+            if self._unavailable.retry_at(now) is not None:
+                # It asks for patience: the next well-known URL is on the same host.
+                check_available(self._unavailable, now)
 
 
 def is_registration(request: httpx2.Request) -> bool:

@@ -36,6 +36,7 @@ from .lab import LAB_EPOCH, stand_in_model
 from .mock_github import Autopilot, MockGitHub
 from .opening import Opening
 from .resource import build_http_app, build_http_server, upstream_by
+from .retry_after import Patience
 from .session import Sampling, Session
 from .tokens import Token
 from .trace import Trace
@@ -192,7 +193,7 @@ class HttpLab:
             changes: attributes of `McpAuth` to set otherwise, such as `client=lab.registered_client` or
                 `client_metadata_url=lab.client_metadata_url`.
         """
-        return dataclasses.replace(self.auth, **{"store": MemoryGrantStore(), **changes})
+        return dataclasses.replace(self.auth, **{"store": MemoryGrantStore(), "patience": Patience(), **changes})
 
     def publish(self, url: str, document: dict[str, Any]) -> None:
         """Put a JSON document at a URL of another web site, such as a client's metadata document."""
@@ -248,6 +249,8 @@ class HttpLab:
             token_bytes=self._random("client"),
             resolver=resolve,
             hub=lambda: None,
+            # Nobody waits here for a clock that stands still.
+            patience=Patience(),
         )
 
     def _settings(self, changes: dict[str, Any]) -> Settings:

@@ -27,6 +27,7 @@ from .http import ClientFactory
 from .mock_github import Autopilot, MockGitHub
 from .oauth_handler import OAuthHandler
 from .opening import Opening
+from .retry_after import Patience
 from .server import build_server
 from .session import Sampling, Session
 from .tokens import Token
@@ -72,6 +73,8 @@ class Lab:
             clock=self.clock,
             # A stream of its own, so that GitHub's codes and tokens do not depend on what the client draws.
             token_bytes=random.Random(f"{seed} client").randbytes,
+            # Nobody waits here for a clock that stands still.
+            patience=Patience(),
         )
         self.server: MCPServer = build_server(self.oauth, client=self.http_client(SERVER))
         self.browser = Autopilot(self.trace.http(self.github.transport(), sender=BROWSER), user=user)
@@ -168,6 +171,7 @@ class Lab:
             clock=self.clock,
             store=self.oauth.store,
             token_bytes=random.Random(f"{self.seed} second handler").randbytes,
+            patience=Patience(),
         )
 
     def _settings(self, changes: dict[str, Any]) -> Settings:

@@ -21,6 +21,8 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
+import anyio
+
 from . import token_endpoint
 from .authorization import (
     AuthorizationRequest,
@@ -48,6 +50,7 @@ from .http_faults import late, place_of
 from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
 from .redaction import mask, printable, remember
+from .retry_after import Patience
 from .single_flight import SingleFlight
 from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
 from .store_lock import still_taken
@@ -78,9 +81,11 @@ class OAuthHandler:
         iss_required: the metadata says `authorization_response_iss_parameter_supported`.
         revocation_url: the provider's RFC 7009 endpoint. GitHub's own way is known.
         token_bytes: the source of randomness for `state` and the code verifier.
+        patience: remembers how long the token endpoint asked to be left alone; handlers may share one. If not given,
+            a refresh that is needed waits for it within the settings' `api_timeout`.
 
     Every method that talks to the provider may raise `NotConfigured`, and `Unreachable`, `ServerUnavailable` or
-    `RateLimited` with all tokens kept.
+    `RateLimited` with all tokens kept: without a request where the token endpoint asked for patience (Retry-After).
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class OAuthHandler:
         iss_required: bool = False,
         revocation_url: str | None = None,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        patience: Patience | None = None,
     ):
         self.settings = settings or current_settings()
         self.resource_uri = resource_uri or self.settings.api_base_url
@@ -105,6 +111,7 @@ class OAuthHandler:
         self._client = client
         self._revocation_url = revocation_url
         self._token_bytes = token_bytes
+        self._patience = patience or Patience(anyio.sleep)
         self._flows = PendingFlows(self.clock)
         # A refresh token that was given without an access token waits here for its first refresh.
         self._lone_refresh_token: str | None = None
@@ -197,19 +204,18 @@ class OAuthHandler:
         if not token.is_due(now):
             return token.access_token
         if token.refresh_token is not None:
-            try:
+            if token.is_expired(now):
+                return (await self._refresh_patiently(token)).access_token
+            # Refreshing early is a courtesy: what is still valid is still used.
+            with suppress(TransientError):
                 return (await self._refresh_from(token)).access_token
-            except TransientError:
-                # Refreshing early is a courtesy: what is still valid is still used.
-                if token.is_expired(now):
-                    raise
         if token.is_expired(now):
             raise self._authentication_required("The access token has expired and there is no refresh token.")
         return token.access_token
 
     async def _replace_rejected(self, token: Token) -> str:
         if token.refresh_token is not None:
-            return (await self._refresh_from(token)).access_token
+            return (await self._refresh_patiently(token)).access_token
         self._forget(token)
         raise TokenRejected("The resource server answered 401: the access token was revoked or has expired.")
 
@@ -303,7 +309,18 @@ class OAuthHandler:
             RefreshRejected: the provider refuses the refresh token, or there is none.
             Unreachable: also if another process is at it and takes too long; then nothing was sent.
         """
-        return await self._refresh_from(self.token)
+        return await self._refresh_patiently(self.token)
+
+    async def _refresh_patiently(self, seen: Token | None) -> Token:
+        """Refresh; if the endpoint asks for a wait within the deadline, wait, and ask once more."""
+        try:
+            return await self._refresh_from(seen)
+        except TransientError:
+            # Nobody has the turn meanwhile, and an interrupt ends the wait.
+            url, deadline = self.settings.oauth_token_url, self.settings.api_timeout
+            if not await self._patience.outlast(url, self.clock.now(), deadline=deadline):
+                raise
+        return await self._refresh_from(seen)
 
     async def _refresh_from(self, seen: Token | None) -> Token:
         """Refresh the token that the caller saw, together with all who saw the same."""
@@ -440,10 +457,11 @@ class OAuthHandler:
         return AuthenticationRequired(message, challenge=self.challenge())
 
     async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
-        answer = await token_endpoint.post(
-            self.settings, self._client, self.settings.oauth_token_url, {"grant_type": grant, **fields}
-        )
+        url = self.settings.oauth_token_url
+        self._patience.check(url, self.clock.now())
+        answer = await token_endpoint.post(self.settings, self._client, url, {"grant_type": grant, **fields})
         now = self.clock.now()
+        self._patience.heard(answer, now)
         log.debug("Token endpoint: %s answered %d", grant, answer.status)
         body = token_endpoint.read(answer, grant=grant, now=now)
         return Token.from_response(body, now=now, requested_scopes=scopes, resource=self.resource_uri)

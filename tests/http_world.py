@@ -37,6 +37,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mcp_oauth_nb import ManualClock
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.loopback import listen
+from mcp_oauth_nb.retry_after import Patience
 
 P = "http://127.0.0.1:8123"
 MCP = f"{P}/mcp"
@@ -246,7 +247,7 @@ class World:
     def auth(self, person: Person | None = None, **options: Any) -> McpAuth:
         """A client that knows this world."""
         given = {"show": str, "open_browser": (person or Person(self)).open, "timeout": 10, "carrier": self.carrier}
-        given |= {"hub": lambda: None}
+        given |= {"hub": lambda: None, "patience": Patience()}
         return McpAuth(clock=self.clock, **{**given, **options})
 
     def count(self, path: str, grant: str | None = None) -> int:

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.config import IsolatedSettings, Settings
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.tokens import Token
 
 CLIENT_ID = "the-client-id"
@@ -164,8 +165,13 @@ def handler_for(
     provider: Provider, clock: ManualClock, *, settings: Settings | None = None, **options: Any
 ) -> OAuthHandler:
     """Return a client of `Provider` whose random values are always the same."""
-    given = {"client": provider.client, "token_bytes": random.Random("client").randbytes}
-    return OAuthHandler(settings=settings or settings_for(), clock=clock, **{**given, **options})
+    given = {
+        "client": provider.client,
+        "token_bytes": random.Random("client").randbytes,
+        "patience": Patience(),
+        **options,
+    }
+    return OAuthHandler(settings=settings or settings_for(), clock=clock, **given)
 
 
 async def signed_in(provider: Provider, clock: ManualClock, **options: Any) -> OAuthHandler:

@@ -12,6 +12,7 @@ import httpx2
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_provider import AuthProvider
+from mcp_oauth_nb.retry_after import Patience
 
 SERVER = "https://mcp.example/mcp"
 ISSUER = "https://auth.example"
@@ -62,6 +63,7 @@ class Steps:
             "show": str,
             "open_browser": lambda url: True,
             "clock": ManualClock(1_800_000_000),
+            "patience": Patience(),
             "resolver": self.resolve,
         }
         return McpAuth(**{**given, **options})

@@ -16,7 +16,7 @@ from pydantic import AnyUrl
 from mcp_oauth_nb.authserver.grants import Grants
 from mcp_oauth_nb.authserver.vault import Vault
 from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ConfigurationError, ReauthorizeError, TransientError
+from mcp_oauth_nb.errors import ConfigurationError, RateLimited, ReauthorizeError, TransientError
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +102,21 @@ async def test_github_out_of_reach_loses_nothing(world: World) -> None:
         await world.server.upstream_token(access)
     assert await world.server.verify_token(access.token) is not None
     assert await world.is_good_at_github(await world.server.upstream_token(access))
+
+
+async def test_a_github_that_asks_for_patience_is_not_asked_for_another_person(world: World) -> None:
+    people = [await signed_in(world) for _ in range(3)]
+    world.clock.advance(hours=8)
+    come_back = world.clock.now() + 60
+    # For the first who comes; the others would get a token.
+    world.github.faults.next_token(status=429, headers={"Retry-After": "60"})
+    for access in people:
+        with pytest.raises(RateLimited) as caught:
+            await world.server.upstream_token(access)
+        assert caught.value.retry_at == come_back
+    world.clock.advance(60)
+    for access in people:
+        assert await world.is_good_at_github(await world.server.upstream_token(access))
 
 
 async def test_an_access_token_of_nobody_has_no_token_behind_it(world: World) -> None:

@@ -38,6 +38,7 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.store import TokenKey
 
 pytestmark = pytest.mark.anyio
@@ -76,9 +77,90 @@ async def test_a_bad_day_of_the_server_keeps_the_refresh_token_and_opens_no_brow
         assert caught.value.retry_at == world.clock.now() + 30
         assert CANARY not in str(caught.value)
         del world.instead["/token"]
+        world.clock.advance(30)
         # The same session goes on once the server does.
         assert (await session.call_tool("whoami")).content[0].text == "octocat"  # type: ignore[union-attr]
     assert len(person.urls) == 1
+
+
+@pytest.mark.parametrize("status", [503, 429])
+async def test_a_token_endpoint_that_asks_for_patience_is_left_alone_by_all_sessions(world: World, status: int) -> None:
+    auth = world.auth()
+    await call(auth)
+    world.clock.advance(3590)
+    world.instead["/token"] = always(status_code=status, headers={"Retry-After": "60"})
+    come_back = world.clock.now() + 60
+    # As long as the token is good, it is used.
+    assert [await call(auth) for _ in range(3)] == ["octocat"] * 3
+    for _ in range(3):
+        world.clock.advance(15)
+        with pytest.raises(TransientError) as caught:
+            await call(auth)
+        assert type(caught.value) is (ServerUnavailable if status == 503 else RateLimited)
+        assert caught.value.retry_at == come_back
+    assert world.count("/token", "refresh_token") == 1
+    del world.instead["/token"]
+    world.clock.advance(15)
+    assert await call(auth) == "octocat"
+    assert world.count("/token", "refresh_token") == 2
+    assert world.count("/authorize") == 1
+
+
+async def test_a_refresh_over_http_that_is_needed_waits_once_within_the_deadline(world: World) -> None:
+    waits: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+
+    auth = world.auth(patience=Patience(pause))
+    await call(auth)
+    busy = [5, 5, 31]
+
+    def answer(seen: Seen) -> Response | None:
+        return Response(status_code=503, headers={"Retry-After": str(busy.pop(0))}) if busy else None
+
+    world.instead["/token"] = answer
+    world.clock.advance(3700)
+    for refreshes, waited in ((2, 1), (3, 1)):
+        with pytest.raises(ServerUnavailable):
+            await call(auth)
+        assert (world.count("/token", "refresh_token"), len(waits)) == (refreshes, waited)
+        world.clock.advance(5)
+    world.clock.advance(26)
+    busy.append(5)
+    assert await call(auth) == "octocat"
+    assert (world.count("/token", "refresh_token"), len(waits)) == (5, 2)
+    assert all(5 <= wait <= 6 for wait in waits)
+    assert world.count("/authorize") == 1
+
+
+async def test_nobody_is_asked_while_the_token_endpoint_asks_for_patience(world: World) -> None:
+    person = Person(world)
+    auth = world.auth(person)
+    world.instead["/token"] = always(status_code=429, headers={"Retry-After": "60"})
+    come_back = world.clock.now() + 60
+    for _ in range(3):
+        with pytest.raises(RateLimited) as caught:
+            await call(auth)
+        assert caught.value.retry_at == come_back
+    assert (len(person.urls), world.count("/token")) == (1, 1)
+    del world.instead["/token"]
+    world.clock.advance(60)
+    assert await call(auth) == "octocat"
+    assert (len(person.urls), world.count("/token")) == (2, 2)
+
+
+@pytest.mark.parametrize("document", [PRM, ASM])
+@pytest.mark.parametrize("status", [503, 429])
+async def test_a_discovery_that_is_asked_for_patience_asks_nothing_more(
+    world: World, document: str, status: int
+) -> None:
+    world.instead[document] = always(status_code=status, headers={"Retry-After": "60"})
+    with pytest.raises(TransientError) as caught:
+        await call(world.auth())
+    assert caught.value.retry_at == world.clock.now() + 60
+    assert world.seen[-1].path == document
+    assert world.count(document) == 1
 
 
 async def test_a_token_that_ends_early_while_the_server_cannot_refresh_it_opens_no_browser(world: World) -> None:

@@ -75,7 +75,8 @@ LAYERS = [
         "metadata_fields",
         "metadata_findings",
     ],
-    ["token_endpoint", "provider", "oauth_handler", "discovery_report", "probing", "discovery", "kernel"],
+    ["token_endpoint", "retry_after", "provider", "oauth_handler", "discovery_report", "probing"],
+    ["discovery", "kernel"],
     [
         "tools",
         "protection",

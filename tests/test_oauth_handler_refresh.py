@@ -27,6 +27,7 @@ from mcp_oauth_nb.errors import (
     Unreachable,
 )
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +154,7 @@ KEEPING: list[tuple[Response, type[McpOAuthError]]] = [
 
 @pytest.mark.parametrize(("answer", "expected"), KEEPING)
 async def test_a_refresh_that_fails_for_another_reason_keeps_the_tokens(
-    provider: Provider, handler: OAuthHandler, answer: Response, expected: type[McpOAuthError]
+    provider: Provider, handler: OAuthHandler, clock: ManualClock, answer: Response, expected: type[McpOAuthError]
 ) -> None:
     before = token_of(handler)
     provider.spoiled.append(answer)
@@ -162,6 +163,7 @@ async def test_a_refresh_that_fails_for_another_reason_keeps_the_tokens(
     assert type(caught.value) is expected
     assert handler.token == before
     assert len(provider.seen) == 1
+    clock.advance(60)
     await handler.refresh_access_token()
 
 
@@ -172,6 +174,94 @@ async def test_a_rate_limit_says_when_to_come_back(
     with pytest.raises(RateLimited) as caught:
         await handler.refresh_access_token()
     assert caught.value.retry_at == clock.now() + 60
+
+
+# -- patience ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_endpoint_that_asks_for_patience_is_asked_once_while_the_token_is_good(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock
+) -> None:
+    before = handler.access_token
+    clock.advance(28800 - 30)
+    provider.spoiled.append(Response(status_code=429, headers={"retry-after": "20"}))
+    for _ in range(20):
+        assert await handler.access_token_for_request() == before
+    assert len(provider.seen) == 1
+    clock.advance(20)
+    assert await handler.access_token_for_request() != before
+    assert len(provider.seen) == 2
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, ServerUnavailable)])
+async def test_an_endpoint_that_asks_for_patience_is_left_alone_until_then(
+    provider: Provider, handler: OAuthHandler, clock: ManualClock, status: int, kind: type[McpOAuthError]
+) -> None:
+    before = token_of(handler)
+    clock.advance(28800)
+    come_back = clock.now() + 60
+    provider.spoiled.append(Response(status_code=status, headers={"retry-after": "60"}))
+    calls: list[Callable[[], Any]] = [
+        handler.access_token_for_request,
+        handler.refresh_access_token,
+        lambda: handler.access_token_for_request(rejected=before.access_token),
+    ]
+    for call in [*calls, *calls]:
+        with pytest.raises(kind) as caught:
+            await call()
+        assert caught.value.retry_at == come_back  # type: ignore[attr-defined]
+        clock.advance(5)
+    assert handler.token == before
+    assert len(provider.seen) == 1
+    clock.advance(come_back - clock.now())
+    assert await handler.access_token_for_request() == handler.access_token != before.access_token
+    assert len(provider.seen) == 2
+
+
+async def test_a_refresh_that_is_needed_waits_once_within_the_deadline(provider: Provider, clock: ManualClock) -> None:
+    waits: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waits.append(seconds)
+
+    handler = await signed_in(provider, clock, patience=Patience(pause))
+    provider.seen.clear()
+    before = handler.access_token
+    clock.advance(28800 - 30)
+    provider.spoiled.append(Response(status_code=429, headers={"retry-after": "5"}))
+    assert await handler.access_token_for_request() == before
+    # Early, it is a courtesy.
+    assert (waits, len(provider.seen)) == ([], 1)
+    clock.advance(31)
+    provider.spoiled.append(Response(status_code=429, headers={"retry-after": "5"}))
+    assert await handler.access_token_for_request() != before
+    assert len(waits) == 1
+    assert 5 <= waits[0] <= 6
+    assert len(provider.seen) == 3
+    for _ in range(2):
+        provider.spoiled.append(Response(status_code=503, headers={"retry-after": "5"}))
+    with pytest.raises(ServerUnavailable):
+        await handler.refresh_access_token()
+    assert (len(waits), len(provider.seen)) == (2, 5)
+    clock.advance(5)
+    provider.spoiled.append(Response(status_code=503, headers={"retry-after": "31"}))
+    with pytest.raises(ServerUnavailable):
+        await handler.access_token_for_request(rejected=handler.access_token)
+    assert (len(waits), len(provider.seen)) == (2, 6)
+
+
+async def test_a_code_is_kept_for_the_time_that_the_endpoint_named(provider: Provider, clock: ManualClock) -> None:
+    handler = handler_for(provider, clock)
+    provider.spoiled.append(Response(status_code=503, headers={"retry-after": "60"}))
+    response = handler.read_callback(provider.authorize(handler.get_authorization_url().url))
+    exchange = response.code, response.flow.pkce.code_verifier
+    for _ in range(2):
+        with pytest.raises(ServerUnavailable) as caught:
+            await handler.exchange_code_for_token(*exchange)
+        assert caught.value.retry_at == clock.now() + 60
+    assert len(provider.seen) == 1
+    clock.advance(60)
+    assert (await handler.exchange_code_for_token(*exchange)).access_token == handler.access_token
 
 
 # -- outcome unknown -----------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from mcp_oauth_nb.http_auth_carrier import PatientTransport
 from mcp_oauth_nb.http_auth_storage import FileGrantStore
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.store import FileTokenStore
 from mcp_oauth_nb.tokens import Token
 
@@ -229,7 +230,7 @@ class HandlerLife(Life):
     def handler(self, store: FileTokenStore) -> OAuthHandler:
         client = lambda: httpx.AsyncClient(transport=self.wire)  # noqa: E731
         given = {"client": client, "clock": self.clock, "store": store, "token_bytes": self.token_bytes}
-        return OAuthHandler(settings=self.settings, **given)
+        return OAuthHandler(settings=self.settings, patience=Patience(), **given)
 
     @rule(process=processes)
     def restart(self, process: int) -> None:
@@ -249,6 +250,8 @@ class HandlerLife(Life):
     def sign_in(self, lifetime: int, process: int) -> None:
         self.github.knobs.access_token_lifetime = lifetime
         handler = self.handlers[process]
+        # Somebody signs in when the time has come that a server named.
+        self.wait(0.01)
 
         async def flow() -> None:
             url = handler.get_authorization_url().url
@@ -507,6 +510,7 @@ class HttpLife(Life):
             paste=self.person,
             carrier=None,
             token_bytes=self.token_bytes,
+            patience=Patience(),
         )
         self.providers[process] = self.auths[process].provider(MCP)
 
@@ -608,6 +612,7 @@ class HttpLife(Life):
     def finish(self) -> None:
         """Whatever happened: once the world is well again, one more call at most fails, and then both work."""
         self.change_the_world()
+        self.wait(0.01)
         for process in range(2):
             self.outcome(lambda process=process: self.call(process))
             assert self.run(self.call(process)) == 200

@@ -22,6 +22,7 @@ from ..github import GitHubClient
 from ..http import ClientFactory
 from ..oauth_handler import OAuthHandler
 from ..pkce import PKCE
+from ..retry_after import Patience
 from ..tokens import Token
 from .grants import Grants
 
@@ -59,6 +60,8 @@ class Upstream:
         self._client = client
         self.clock = clock
         self._token_bytes = token_bytes
+        # GitHub asks the app for patience, not one person.
+        self._patience = Patience()
 
     def begin(self, scopes: Sequence[str]) -> tuple[str, str, str]:
         """Start a flow: the URL for the browser, its state, and the code verifier to keep.
@@ -114,7 +117,13 @@ class Upstream:
     def handler(self, scopes: Sequence[str] = ()) -> OAuthHandler:
         """Make a handler for one step."""
         settings = self.settings.model_copy(update={"oauth_scopes": tuple(scopes)}) if scopes else self.settings
-        return OAuthHandler(settings=settings, client=self._client, clock=self.clock, token_bytes=self._token_bytes)
+        return OAuthHandler(
+            settings=settings,
+            client=self._client,
+            clock=self.clock,
+            token_bytes=self._token_bytes,
+            patience=self._patience,
+        )
 
 
 class UpstreamTokens:

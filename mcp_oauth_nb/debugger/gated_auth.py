@@ -15,6 +15,7 @@ from ..http_auth import McpAuth
 from ..http_auth_redirect import CheckIssuer, Redirect
 from ..http_auth_storage import MemoryGrantStore
 from ..http_transport import TransportFactory
+from ..retry_after import Patience
 from .front import at_browser
 from .person import Person
 
@@ -109,7 +110,7 @@ class GatedAuth(McpAuth):
         given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth)}
         carrier: TransportFactory = flow.carrier
         # A store of its own: a run begins without a token, and leaves none behind.
-        given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore()}
+        given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore(), "patience": Patience()}
         if auth.paste is None:
             # Beside the listener: whatever comes first.
             given |= {"paste": person.wait, "show": lambda text: None}
