@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ProtocolError
 from .pkce import METHOD
+from .redaction import scrub
 from .tokens import split_scopes
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class AuthChallenge:
         return None
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in vars(self).items() if value not in (None, ())]
+        # A server may echo in its description what it was sent.
+        given = [f"{name}={scrub(repr(value))}" for name, value in vars(self).items() if value not in (None, ())]
         return "AuthChallenge(\n    " + ",\n    ".join(given) + "\n)"
 
     def to_data(self) -> dict[str, Any]:
