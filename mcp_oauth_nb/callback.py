@@ -162,6 +162,8 @@ class CallbackListener(Generic[T]):
     async def _callback(self, request: Request) -> Response:
         if not self._is_for_us(request):
             return _page(400, "Not the expected address", "Were you signing in? Copy this page's address and paste it.")
+        if self._result.cancelled():
+            return _page(410, "Too late", "The program does not wait for this sign-in any more. Start it again there.")
         if self._result.done():
             return _page(409, "Already done", "This sign-in has already been completed. You can close this window.")
         try:

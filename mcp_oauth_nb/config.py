@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     )
 
     def __init__(self, **values: Any):
+        # Before anything can go wrong: a traceback may show the arguments.
+        for name, value in values.items():
+            if name.lower() == "oauth_client_secret" and isinstance(value, str):
+                remember(value.strip())
         options: dict[str, Any] = {"_env_file": find_dotenv(usecwd=True) or None}
         for name, value in values.items():
             # The environment and `.env` hold much else, but an argument that nothing reads is a mistake.

@@ -33,6 +33,7 @@ from .errors import (
     TokenRejected,
 )
 from .http import Answer, ClientFactory, default_client, send
+from .redaction import printable
 from .tokens import split_scopes
 
 #: The most items that GitHub puts on one page.
@@ -321,7 +322,8 @@ def _refusal(answer: Answer, now: float) -> McpOAuthError:
     granted = answer.headers.get("x-oauth-scopes")
     # Any one of the accepted scopes would do. Tokens without scopes, such as GitHub Apps', lack the second header.
     if accepted and granted is not None and not set(accepted) & set(split_scopes(granted)):
-        return InsufficientScope(f"{answer.url} needs one of the scopes {', '.join(accepted)}.", required=accepted)
+        told = printable(", ".join(accepted))
+        return InsufficientScope(f"{answer.url} needs one of the scopes {told}.", required=accepted)
     return ProtocolError(
         f"{answer.url} answered 403 Forbidden.",
         hint="The owner of the token, or a rule of the organization (SSO, app approval, IP allow list), forbids it.",

@@ -24,6 +24,7 @@ from .http_auth_sdk_storage import GrantStorage, forget
 from .http_auth_storage import GrantStore, MemoryGrantStore
 from .http_transport import HttpTransport, TransportFactory
 from .jupyterhub import FindHub, JupyterHub
+from .redaction import remember
 from .retry_after import Patience
 from .trace import Trace
 
@@ -73,6 +74,8 @@ class McpAuth:
     patience: Patience = field(default_factory=functools.partial(Patience, anyio.sleep), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.client is not None:
+            remember(self.client.client_secret)
         if self.client is not None and self.client.client_secret and not self.client.issuer:
             raise ConfigurationError(
                 "The client has a secret but does not say which authorization server it is for.",

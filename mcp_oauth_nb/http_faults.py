@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from .errors import ProtocolError, RedirectRefused, Unreachable
+from .redaction import scrub
 
 #: The largest body that is read, in bytes.
 MAX_BODY_BYTES = 1024 * 1024
@@ -13,13 +14,15 @@ MAX_BODY_BYTES = 1024 * 1024
 def place_of(url: object) -> str:
     """Return a URL as a message may show it: without user, password, query and fragment.
 
+    Secrets in its path are masked: it may be an address that a server wrote.
+
     Args:
         url: a string, or what becomes one by `str`.
 
     Raises:
         httpx.InvalidURL: it is none.
     """
-    return str(httpx.URL(str(url)).copy_with(userinfo=b"", query=None, fragment=None))
+    return scrub(str(httpx.URL(str(url)).copy_with(userinfo=b"", query=None, fragment=None)))
 
 
 def late(place: str, deadline: float) -> Unreachable:

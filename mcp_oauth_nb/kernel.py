@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .log_records import mask_record, said
 from .redaction import scrub
 from .wakeup import Waker
 
@@ -64,6 +65,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     _active[id(shell)] = [
         _report_groups(shell),
         _mask_errors(shell),
+        _mask_stored_errors(shell),
         _mask_usage_errors(shell),
         _mask_stray_errors(),
         _mask_logs(),
@@ -84,14 +86,14 @@ def _import_slow_modules() -> None:
     threading.Thread(target=importlib.import_module, args=("jsonschema",), daemon=True).start()
 
 
-def _shadow(shell: AnyShell, name: str, replacement: Callable[..., None]) -> Undo:
+def _shadow(shell: AnyShell, name: str, replacement: Callable[..., Any]) -> Undo:
     """Put a function in front of a method of one shell."""
     before = vars(shell).get(name)
-    target: Callable[..., None] = replacement
-    original: Callable[..., None] = getattr(shell, name)
+    target: Callable[..., Any] = replacement
+    original: Callable[..., Any] = getattr(shell, name)
 
-    def shadow(*args: Any, **options: Any) -> None:
-        target(*args, **options)
+    def shadow(*args: Any, **options: Any) -> Any:
+        return target(*args, **options)
 
     def undo() -> None:
         nonlocal target
@@ -106,7 +108,7 @@ def _shadow(shell: AnyShell, name: str, replacement: Callable[..., None]) -> Und
     return undo
 
 
-def _on_events(shell: AnyShell, callbacks: dict[str, Callable[[], None]]) -> Undo:
+def _on_events(shell: AnyShell, callbacks: dict[str, Callable[..., None]]) -> Undo:
     for event, callback in callbacks.items():
         shell.events.register(event, callback)
 
@@ -181,11 +183,10 @@ def _mask_errors(shell: AnyShell) -> Undo:
         show(kind, _masked_error(error), _masked_lines(lines))
 
     def post_execute() -> None:
-        result = shell.last_execution_result
-        if result is not None and not result.success:
-            _mask_result(shell, result)
+        _mask_result(shell.last_execution_result)
 
-    undo_events = _on_events(shell, {"post_execute": post_execute})
+    # A silent cell has the first event only; if IPython failed to show an error, its result is with the second only.
+    undo_events = _on_events(shell, {"post_execute": post_execute, "post_run_cell": _mask_result})
     undo_shadow = _shadow(shell, "_showtraceback", _showtraceback)
 
     def undo() -> None:
@@ -195,22 +196,39 @@ def _mask_errors(shell: AnyShell) -> Undo:
     return undo
 
 
-def _mask_result(shell: AnyShell, result: ExecutionResult) -> None:
+def _mask_result(result: ExecutionResult | None) -> None:
     # ipykernel makes the reply's `evalue` of these.
     for name in ("error_before_exec", "error_in_exec"):
-        error = getattr(result, name)
+        error = getattr(result, name, None)
         if error is not None:
             setattr(result, name, _masked_error(error))
-    stored = getattr(shell.history_manager, "exceptions", {}).get(result.execution_count)
-    if stored is not None:
-        stored.update(evalue=scrub(stored["evalue"]), traceback=_masked_lines(stored["traceback"]))
+
+
+def _mask_stored_errors(shell: AnyShell) -> Undo:
+    """Mask what `%notebook` saves. Where IPython fails to make it, ipykernel does not answer, or with that failure."""
+    store = getattr(shell, "_format_exception_for_storage", None)
+    if store is None:  # in older versions of IPython
+        return lambda: None
+
+    def _format_exception_for_storage(error: BaseException, *args: Any, **options: Any) -> dict[str, Any]:
+        if said(str, error) is None:
+            error = _masked_error(error).with_traceback(error.__traceback__)
+        stored = store(error, *args, **options)
+        return {**stored, "evalue": scrub(stored["evalue"]), "traceback": _masked_lines(stored["traceback"])}
+
+    return _shadow(shell, "_format_exception_for_storage", _format_exception_for_storage)
 
 
 def _masked_error(error: BaseException) -> BaseException:
-    """Return the error, or in its place one of the same name if its text holds a secret."""
-    # Not str(error), which may itself fail.
-    text = "".join(traceback.format_exception_only(error))
-    return error if scrub(text) == text else type(type(error).__name__, (Exception,), {})(scrub(str(error)))
+    """Return the error, or in its place one of the same name if its text holds a secret, or cannot be had."""
+    # With its notes, and the line of a syntax error.
+    whole, text = "".join(traceback.format_exception_only(error)), said(str, error)
+    if text is None:
+        text = "<exception str() failed>"  # As Python has it.
+    elif scrub(whole) == whole:
+        return error
+    kind: type[Exception] = type(type(error).__name__, (Exception,), {})
+    return kind(scrub(text))
 
 
 # A colour change after `=` is kept as a space: `client_secret=secret` in the source is a variable, not a secret.
@@ -272,10 +290,10 @@ def _mask_stray_errors() -> Undo:
 def _wrote_masked(title: str, args: Any) -> bool:
     """Write an error to stderr if it holds a secret, masked; else leave it to whoever was there before."""
     text = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
-    masked = scrub(text)
-    if masked == text:
+    masked, masked_title = scrub(text), scrub(title)
+    if (masked, masked_title) == (text, title):
         return False
-    print(f"{scrub(title)}\n{masked}", file=sys.stderr, end="")
+    print(f"{masked_title}\n{masked}", file=sys.stderr, end="")
     return True
 
 
@@ -291,9 +309,9 @@ def _mask_logs() -> Undo:
     def factory(*args: Any, **options: Any) -> logging.LogRecord:
         record = before(*args, **options)
         if active:
-            # What cannot be formatted is the handler's to report, not the business of whoever logs.
+            # Whatever is wrong with a record, the one who logs gets no error.
             with suppress(Exception):
-                _mask_record(record)
+                mask_record(record)
         return record
 
     def undo() -> None:
@@ -304,25 +322,6 @@ def _mask_logs() -> Undo:
 
     logging.setLogRecordFactory(factory)
     return undo
-
-
-def _mask_record(record: logging.LogRecord) -> None:
-    if isinstance(record.args, tuple):
-        # One by one: an access log's formatter counts them.
-        record.args = tuple(map(_masked_value, record.args))
-    text = record.getMessage()
-    if (masked := scrub(text)) != text:
-        record.msg, record.args = masked, None
-    if record.exc_info and record.exc_info[1] is not None:
-        text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
-        if (masked := scrub(text)) != text:
-            record.exc_text, record.exc_info = masked, None
-
-
-def _masked_value(value: object) -> object:
-    text = str(value)
-    masked = scrub(text)
-    return value if masked == text else masked
 
 
 # -- Stop ------------------------------------------------------------------------------------------------------

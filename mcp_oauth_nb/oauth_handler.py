@@ -16,7 +16,7 @@ import functools
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -49,7 +49,7 @@ from .http import ClientFactory, default_client, limited
 from .http_faults import late, place_of
 from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
-from .redaction import mask, printable, remember
+from .redaction import mask, mask_header, printable, remember
 from .retry_after import Patience
 from .single_flight import SingleFlight
 from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
@@ -61,10 +61,20 @@ log = logging.getLogger(__name__)
 
 
 class AuthHeaders(dict[str, str]):
-    """Request headers whose repr masks the token."""
+    """Request headers whose repr masks the token, and that of their copies too."""
 
     def __repr__(self) -> str:
-        return repr({name: f"Bearer {mask(value.removeprefix('Bearer '))}" for name, value in self.items()})
+        return repr({name: mask_header(name, value) for name, value in self.items()})
+
+    def copy(self) -> AuthHeaders:
+        """Return the same headers."""
+        return AuthHeaders(self)
+
+    def __or__(self, other: Mapping[str, str]) -> AuthHeaders:  # type: ignore[override]
+        return AuthHeaders({**self, **other})
+
+    def __ror__(self, other: Mapping[str, str]) -> AuthHeaders:  # type: ignore[override]
+        return AuthHeaders({**other, **self})
 
 
 class OAuthHandler:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
 
 from .config import Settings
+from .log_records import mask_record
 from .oauth_handler import OAuthHandler
 from .redaction import scrub
 from .server import build_server, log_authorization_metadata
@@ -21,7 +23,10 @@ class ScrubbingFormatter(logging.Formatter):
     """Masks every known secret in the finished line, tracebacks included, whoever logged it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the record and mask what must not be read."""
+        """Format the record and mask what must not be read; one that cannot be formatted is shown as it is, masked."""
+        # Of such a one `logging` itself would show everything. The copy is because other handlers get the record too.
+        record = copy.copy(record)
+        mask_record(record)
         return scrub(super().format(record))
 
 

@@ -30,8 +30,11 @@ def key_from(given: str | bytes | None, variable: str) -> bytes | None:
     if not text:
         return None
     if isinstance(text, str):
-        remember(text)
+        remember(text.strip())
     key = text if isinstance(text, bytes) else _decode(text.strip())
+    if key is not None:
+        # As a traceback with variables shows it.
+        remember(repr(key)[2:-1])
     if key is None or len(key) < SHORTEST_KEY:
         raise ConfigurationError(
             f"{variable} is not {SHORTEST_KEY} bytes or more in base64 or hexadecimal.",

@@ -13,6 +13,7 @@ from mcp_oauth_nb.authserver import Rates
 from mcp_oauth_nb.authserver.clients import Client
 from mcp_oauth_nb.authserver.redirects import answer_url, matches, problem_with
 from mcp_oauth_nb.errors import ConfigurationError
+from mcp_oauth_nb.redaction import mask, scrub
 
 pytestmark = pytest.mark.anyio
 
@@ -216,6 +217,20 @@ async def test_a_public_client_gets_no_secret_and_others_one_that_does_not_expir
     assert other.json()["client_secret_expires_at"] == 0
     assert len(other.json()["client_secret"]) == 64
     assert other.headers["cache-control"] == "no-store"
+
+
+async def test_the_secret_of_a_client_that_registers_itself_is_masked_from_then_on(world: World) -> None:
+    secret = (await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).json()["client_secret"]
+    assert secret not in scrub(f"somebody printed {secret}")
+
+
+def test_a_clients_repr_masks_its_secret_which_is_masked_everywhere_from_then_on() -> None:
+    secret = "-".join(["a", "secret", "of", "a", "client", "beforehand"])
+    client = Client(client_id="x", client_secret=secret, redirect_uris=[AnyUrl(CALLBACK)])
+    assert f"client_secret='{mask(secret)}'" in repr(client)
+    assert secret not in f"{client} {client!r}"
+    assert secret not in scrub(f"somebody printed {secret}")
+    assert "client_secret=None" in repr(client.model_copy(update={"client_secret": None}))
 
 
 async def test_a_registered_client_may_step_up_beyond_the_scope_that_it_began_with(world: World) -> None:

@@ -163,6 +163,18 @@ async def test_a_second_visit_gets_a_page_that_says_so(lab: Lab) -> None:
     assert statuses == [200, 409]
 
 
+async def test_a_visit_after_the_wait_is_over_gets_a_page_that_says_so(lab: Lab) -> None:
+    async with CallbackListener(lab.settings.oauth_redirect_uri, lab.oauth.read_callback) as listener:
+        request = lab.oauth.get_authorization_url(redirect_uri=listener.redirect_uri)
+        callback = await lab.browser.authorize(request.url)
+        with pytest.raises(ReauthorizeError):
+            await listener.wait(0.01)
+        async with httpx.AsyncClient() as browser:
+            page = await browser.get(callback)
+    assert page.status_code == 410
+    assert "does not wait for this sign-in any more" in page.text
+
+
 async def test_a_person_who_declines_gets_a_page_and_the_program_the_reason(lab: Lab) -> None:
     person = Person(lab, allow=False)
     with pytest.raises(AccessDenied):

@@ -75,6 +75,20 @@ def test_the_repr_shows_what_is_given_a_line_each() -> None:
     ]
 
 
+@pytest.mark.parametrize("form", ["header", "error"])
+def test_the_repr_masks_a_token_that_a_server_echoes(form: str) -> None:
+    token = "gho_" + "Q7x" * 12
+    if form == "header":
+        challenge = AuthChallenge.from_www_authenticate(
+            f'Bearer error_description="{token} has expired", scope="{token}"'
+        )
+    else:
+        data = {"type": "oauth2", "authorization_url": f"https://id.example/{token}", "scopes": [token]}
+        challenge = AuthChallenge.from_jsonrpc({"code": -32001, "message": f"no {token}", "data": data})
+    assert token not in repr(challenge)
+    assert mask(token) in repr(challenge)
+
+
 def test_a_challenge_stays_what_the_server_sent() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         GUIDE.authorization_url = "https://evil.example"  # type: ignore[misc]

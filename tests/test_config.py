@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import guide
 import pytest
@@ -336,6 +337,15 @@ def test_the_secret_is_found_in_any_text_from_then_on(environment: Environment) 
     environment(**COMPLETE)
     Settings()
     assert SECRET not in scrub(f"somebody printed {SECRET}")
+
+
+@pytest.mark.parametrize("wrong", [{"api_timeout": -1}, {"no_such_setting": 1}])
+def test_the_secret_is_known_even_if_another_setting_is_wrong(wrong: dict[str, Any]) -> None:
+    # IPython's verbose tracebacks show the arguments.
+    secret = f"{SECRET}-beside-{next(iter(wrong))}"
+    with pytest.raises((ConfigurationError, TypeError)):
+        IsolatedSettings(**wrong, oauth_client_secret=f" {secret}\n")
+    assert secret not in scrub(f"'{secret}'")
 
 
 def test_settings_cannot_be_changed_behind_the_handlers_back() -> None:

@@ -13,6 +13,7 @@ from mcp_oauth_nb.discovery import discover, discover_authorization_server, disc
 from mcp_oauth_nb.discovery_report import Probe
 from mcp_oauth_nb.errors import IssuerMismatch, NotFound, ProtocolError, SecurityError, ServerUnavailable
 from mcp_oauth_nb.mock_github import MockGitHub
+from mcp_oauth_nb.redaction import mask
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +45,15 @@ def server(**changes: Any) -> dict[str, Any]:
 
 def challenge(parameters: str = f'resource_metadata="{ELSEWHERE}"', status: int = 401) -> Response:
     return Response(status_code=status, headers={"WWW-Authenticate": f"Bearer {parameters}"})
+
+
+async def test_a_token_in_an_address_that_a_server_wrote_is_masked_in_the_report() -> None:
+    token = "gho_" + "Q7x" * 12
+    elsewhere = f"https://mcp.example/{token}"
+    site = Site({SERVER: challenge(f'resource_metadata="{elsewhere}"'), elsewhere: resource()})
+    found = await discover_resource(SERVER, client=site.client)
+    assert f"https://mcp.example/{mask(token)}" in repr(found)
+    assert token not in repr(found)
 
 
 # -- the protected resource ----------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.github import GitHubClient, check_token, next_link, revoke_token
 from mcp_oauth_nb.mock_github import MockGitHub
+from mcp_oauth_nb.redaction import mask
 
 pytestmark = pytest.mark.anyio
 
@@ -320,6 +321,25 @@ async def test_a_403_for_want_of_a_scope_names_the_scopes_that_would_do() -> Non
     with pytest.raises(InsufficientScope) as caught:
         await client(Script(refusal(403, headers))).repositories(1)
     assert caught.value.required == ("repo", "public_repo")
+
+
+async def test_the_scopes_that_would_do_are_told_without_secrets_and_control_characters() -> None:
+    token = "gho_" + "Q7x" * 12
+    refused = refusal(403, {"x-oauth-scopes": ""})
+    refused.raw_headers.append((b"x-accepted-oauth-scopes", f"{token}, \x1b[31mred, \u202etxt".encode()))
+    with pytest.raises(InsufficientScope, match="one of the scopes") as caught:
+        await client(Script(refused)).user()
+    assert token not in str(caught.value)
+    assert caught.value.message.isprintable()
+
+
+async def test_a_token_in_an_address_that_a_server_wrote_is_masked_in_the_error() -> None:
+    token = "gho_" + "Q7x" * 12
+    server = Script(page(1, 1, f'<{API}/{token}>; rel="next"'), refusal(404))
+    with pytest.raises(NotFound) as caught:
+        await client(server).repositories(10)
+    assert token not in str(caught.value)
+    assert f"{API}/{mask(token)}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +20,7 @@ from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUna
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
+from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
 
@@ -253,3 +255,14 @@ def test_stores_show_no_content(tmp_path: Path) -> None:
 def test_a_client_metadata_url_must_be_https() -> None:
     with pytest.raises(ConfigurationError, match="client metadata URL"):
         McpAuth(client_metadata_url="http://client.example/metadata.json")
+
+
+@pytest.mark.parametrize("issuer", ["https://as.example", None])
+def test_the_secret_of_a_client_is_masked_from_then_on_even_if_the_client_is_refused(issuer: str | None) -> None:
+    secret = f"a-secret-registered-beforehand-at-{issuer}"
+    client = OAuthClientInformationFull(
+        client_id="an-id", client_secret=secret, issuer=issuer, redirect_uris=["http://127.0.0.1/cb"]
+    )
+    with nullcontext() if issuer else pytest.raises(ConfigurationError):
+        McpAuth(client=client)
+    assert secret not in scrub(repr(client))

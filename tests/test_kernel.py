@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -15,7 +16,6 @@ from IPython import get_ipython
 from IPython.core.error import UsageError
 from shells import Shell, opened
 
-from mcp_oauth_nb import kernel
 from mcp_oauth_nb.kernel import install, load_ipython_extension, unload_ipython_extension
 from mcp_oauth_nb.redaction import mask, remember
 
@@ -326,12 +326,36 @@ def test_an_error_without_a_secret_stays_the_very_object(loaded: Shell) -> None:
     assert loaded.last_execution_result.error_in_exec is error
 
 
-def test_an_error_whose_text_cannot_be_had_is_left_to_ipython(loaded: Shell) -> None:
-    class Speechless(Exception):
-        def __str__(self) -> str:
-            raise ZeroDivisionError
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError(SECRET)
 
-    assert kernel._masked_error(error := Speechless()) is error
+
+@pytest.mark.usefixtures("_known")
+@pytest.mark.parametrize("note", ["nothing to hide", SECRET])
+def test_an_error_whose_text_cannot_be_had_is_shown_without_it(loaded: Shell, note: str) -> None:
+    loaded.user_ns["error"] = error = Speechless()
+    error.add_note(note)
+    kind, text, trace = loaded.cell("raise error")
+    assert (kind, text) == ("Speechless", "<exception str() failed>")
+    # IPython's traceback says why, in its own way.
+    assert MASKED in trace
+    result = loaded.last_execution_result
+    assert type(result.error_in_exec).__name__ == "Speechless"
+    stored = getattr(loaded.history_manager, "exceptions", {})
+    assert SECRET[:20] not in "\n".join([trace, str(stored), str(result.error_in_exec), str(result.error_before_exec)])
+
+
+@pytest.mark.usefixtures("_known")
+def test_what_ipython_itself_fails_to_show_is_masked_in_the_reply(loaded: Shell) -> None:
+    class Stopped(Exception):
+        def _render_traceback_(self) -> list[str]:
+            raise KeyboardInterrupt(SECRET)
+
+    loaded.user_ns["error"] = Stopped()
+    result = loaded.run_cell("raise error", store_history=True)
+    assert type(result.error_in_exec).__name__ == "KeyboardInterrupt"
+    assert str(result.error_in_exec) == MASKED
 
 
 def test_a_variable_is_not_taken_for_the_secret_it_holds(loaded: Shell) -> None:
@@ -390,6 +414,17 @@ def test_an_error_that_no_cell_raises_is_masked_and_others_look_as_before(
     assert "NoneType" not in masked
     unload_ipython_extension(shell)
     assert SECRET in written(SECRET)
+
+
+@pytest.mark.usefixtures("_known", "as_in_a_kernel", "loaded")
+def test_a_thread_whose_name_is_a_secret_is_shown_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    thread = threading.Thread(target=fail, args=("nothing to hide",), name=SECRET)
+    thread.start()
+    thread.join()
+    written = capsys.readouterr().err
+    assert written.startswith(f"Exception in thread {MASKED}:")
+    assert written.endswith("ValueError: nothing to hide\n")
+    assert SECRET[:8] not in written
 
 
 @pytest.mark.usefixtures("_known", "as_in_a_kernel")
@@ -456,6 +491,51 @@ def test_the_traceback_in_a_log_is_masked_too(log: tuple[logging.Logger, io.Stri
     assert "test_kernel.py" in text.getvalue()
 
 
+class Dumb:
+    def __str__(self) -> str:
+        raise ValueError(SECRET)
+
+
+@pytest.mark.usefixtures("_known", "loaded")
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (("bad %d", "x"), "bad %d ('x',) (cannot be formatted)"),
+        ((f"bad %d {SECRET}", "x"), f"bad %d {MASKED} ('x',) (cannot be formatted)"),
+        (("%d %s", SECRET, 3), f"%d %s ('{MASKED}', 3) (cannot be formatted)"),
+        (("%(x)d", {"y": SECRET}), f"%(x)d {{'y': '{MASKED}'}} (cannot be formatted)"),
+        (("%s %s", SECRET, Dumb()), f"{MASKED} Dumb"),
+    ],
+    ids=["type of an argument", "secret in the message", "in an argument", "by name", "no text"],
+)
+def test_a_faulty_log_call_shows_no_secret_and_nothing_of_what_was_handled_meanwhile(
+    args: tuple[Any, ...], shown: str, log: tuple[logging.Logger, io.StringIO], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger, text = log
+    logger.handlers[0].setFormatter(None)
+    try:
+        fail(SECRET)
+    except ValueError:
+        logger.error(*args)
+        logger.exception("failed", "x")
+    first, second, *trace = text.getvalue().splitlines()
+    assert (first, second) == (shown, "failed ('x',) (cannot be formatted)")
+    assert trace[-1] == f"ValueError: {MASKED}"
+    assert SECRET[:8] not in text.getvalue()
+    # Where `logging` writes of records that cannot be formatted.
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_known", "loaded")
+def test_the_stack_in_a_log_is_masked_too(tmp_path: Path, log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, text = log
+    script = tmp_path / "script.py"
+    script.write_text(f"log.error('here', stack_info=True)  # {SECRET}")
+    runpy.run_path(str(script), {"log": logger})
+    assert MASKED in text.getvalue()
+    assert SECRET[:8] not in text.getvalue()
+
+
 def test_what_is_logged_without_a_secret_stays_the_very_record(shell: Shell) -> None:
     before = logging.getLogRecordFactory()
     load_ipython_extension(shell)
@@ -466,8 +546,6 @@ def test_what_is_logged_without_a_secret_stays_the_very_record(shell: Shell) -> 
         made = logging.getLogRecordFactory()("x", 10, "f", 1, "%s %d", (value, 3), sys.exc_info())
     assert made.args == (value, 3)
     assert made.exc_info is not None
-    # Logging reports a record that cannot be formatted; the one who logs gets no error.
-    assert logging.getLogRecordFactory()("x", 10, "f", 1, "%d", ("no number",), None).args == ("no number",)
     unload_ipython_extension(shell)
     assert logging.getLogRecordFactory() is before
 

@@ -70,6 +70,7 @@ LAYERS = [
         "mock_github",
         "loops",
         "wakeup",
+        "log_records",
         "opening",
         "metadata_checks",
         "metadata_fields",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,17 @@ def test_the_headers_mask_themselves(handler: OAuthHandler) -> None:
     for shown in (repr(headers), str(headers), f"{headers}"):
         assert ACCESS_TOKEN not in shown
         assert shown == repr({"Authorization": f"Bearer {mask(ACCESS_TOKEN)}"})
+
+
+def test_copies_of_the_headers_mask_themselves_too_and_leave_other_headers_readable(handler: OAuthHandler) -> None:
+    handler.access_token = ACCESS_TOKEN
+    headers, other = handler.get_auth_headers(), {"Accept": "text/plain"}
+    assert headers.copy() == copy.copy(headers) == headers
+    assert headers | other == {**headers, **other}
+    assert list(other | headers) == ["Accept", "Authorization"]
+    for copied in (headers.copy(), copy.copy(headers), headers | other, other | headers):
+        assert ACCESS_TOKEN not in repr(copied)
+    assert repr(headers | other) == repr({"Authorization": f"Bearer {mask(ACCESS_TOKEN)}", **other})
 
 
 def test_without_a_token_there_are_no_headers_but_the_way_to_one(handler: OAuthHandler) -> None:

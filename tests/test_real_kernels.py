@@ -235,6 +235,17 @@ def test_a_known_secret_is_masked_in_the_message_and_in_the_reply(kernel: Kernel
     assert failed.error["evalue"].startswith("no such token: ****")
 
 
+@pytest.mark.parametrize("begin", ["", "await asyncio.sleep(0); "], ids=["plain", "awaiting"])
+def test_an_error_whose_text_cannot_be_had_is_answered_without_a_secret(kernel: Kernel, begin: str) -> None:
+    kernel.value(f"from mcp_oauth_nb.redaction import remember; secret = {SECRET}; remember(secret)")
+    kernel.value("class Speechless(Exception):\n  def __str__(self): raise RuntimeError(secret)")
+    # ipykernel alone does not answer at all if the cell awaits.
+    failed = kernel.run(f"{begin}raise Speechless")
+    assert "qW9qW9" not in str((failed.error, failed.reply, failed.stdout, failed.stderr))
+    assert failed.reply["ename"] == "Speechless"
+    assert failed.reply["evalue"] == "<exception str() failed>"
+
+
 def test_unloading_puts_everything_back(kernel: Kernel) -> None:
     kernel.value("%unload_ext mcp_oauth_nb")
     lost = kernel.run("raise ExceptionGroup('several', [ValueError('first')])")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import subprocess
 import sys
@@ -31,6 +32,22 @@ def test_a_known_secret_is_masked_in_the_line_and_in_its_traceback() -> None:
     text = ScrubbingFormatter("%(message)s").format(record)
     assert SECRET not in text
     assert text.count(mask(SECRET)) == 2
+
+
+def test_a_faulty_log_call_is_shown_masked_and_other_handlers_get_it_as_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    remember(SECRET)
+    handler = logging.StreamHandler(text := io.StringIO())
+    handler.setFormatter(ScrubbingFormatter("%(message)s"))
+    record = logging.LogRecord("somebody", logging.ERROR, __file__, 1, "bad %d", (SECRET,), None)
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        handler.handle(record)
+    assert text.getvalue() == f"bad %d ('{mask(SECRET)}',) (cannot be formatted)\n"
+    assert capsys.readouterr().err == ""
+    assert record.args == (SECRET,)
 
 
 @pytest.mark.parametrize(

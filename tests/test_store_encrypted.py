@@ -172,3 +172,17 @@ def test_the_key_is_masked_wherever_it_appears(path: Path) -> None:
     assert key not in repr(store)
     assert key not in scrub(f"TOKEN_STORE_KEY={key}")
     assert key not in repr(vars(store))
+
+
+def test_a_key_is_masked_without_the_white_space_around_it_and_as_the_bytes_that_it_stands_for() -> None:
+    key = secrets.token_bytes(32)
+    key_from(f"{key.hex()}\n", "TOKEN_STORE_KEY")
+    assert key.hex() not in scrub(f"TOKEN_STORE_KEY={key.hex()}!")
+    assert repr(key)[2:-1] not in scrub(f"key = {key!r}")
+
+
+def test_a_key_of_bytes_is_masked_even_if_it_is_too_short() -> None:
+    key = secrets.token_hex(10).encode()
+    with pytest.raises(ConfigurationError):
+        key_from(key, "TOKEN_STORE_KEY")
+    assert repr(key)[2:-1] not in scrub(f"key = {key!r}")

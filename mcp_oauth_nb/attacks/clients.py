@@ -17,6 +17,7 @@ from ..http_auth_sdk_storage import GrantStorage
 from ..http_auth_stepup import StepUps
 from ..http_auth_wire import Wire
 from ..oauth_handler import OAuthHandler
+from ..retry_after import Patience
 from ..token_endpoint import Grant
 from ..tokens import Token
 
@@ -91,7 +92,7 @@ class TrustsAnyServer(AuthProvider):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        self._wire = _AnyServer(self.context, self._wire.places)
+        self._wire = _AnyServer(self.context, self._wire.places, Patience())
 
 
 class NeverTired(StepUps):

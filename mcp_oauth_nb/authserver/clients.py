@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from mcp.server.auth.provider import RegistrationError
@@ -11,6 +11,7 @@ from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthCli
 from pydantic import AnyUrl, ValidationError
 
 from ..errors import ConfigurationError, McpOAuthError, ProtocolError, StoreUnavailable
+from ..redaction import mask, remember
 from . import redirects
 from .documents import CachedDocuments, is_document_url
 from .metadata import AUTH_METHODS
@@ -36,6 +37,14 @@ class Client(OAuthClientInformationFull):
 
     origin: Origin = "pre-registered"
     may_ask: tuple[str, ...] = ()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Note the secret, so that it is masked wherever it appears."""
+        remember(self.client_secret)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, mask(value) if name == "client_secret" and value else value
 
     @property
     def uris(self) -> list[str]:

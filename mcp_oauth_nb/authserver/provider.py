@@ -77,6 +77,7 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         client_info.client_id_issued_at = int(self._clock.now())
         if client_info.client_secret is not None:
             client_info.client_secret = self._token_bytes(32).hex()
+            remember(client_info.client_secret)
         await self.clients.register(client_info)
 
     async def authorize(self, client: OAuthClientInformationFull, params: AuthorizationParams) -> str:
