@@ -51,9 +51,11 @@ _CUT = re.compile(r"(\.{3,}|…)")
 # Fewer characters of a secret, beside such a cut, are left to stand: they are as likely to be an ordinary word.
 _SHORTEST_PIECE = 8
 
-_lock = threading.Lock()
-# secret -> how it may be written
+# A finalizer may run wherever memory is taken, in a scrub too, and log something that is to be scrubbed.
+_lock = threading.RLock()
+# secret -> how it may be written: what was handed to this package or made by it, and what others said.
 _known: OrderedDict[str, frozenset[str]] = OrderedDict()
+_heard: OrderedDict[str, frozenset[str]] = OrderedDict()
 # The same for a search that takes no longer the more there are: form -> secret, and their first characters -> how many
 # forms of each length begin so.
 _forms: dict[str, str] = {}
@@ -71,19 +73,26 @@ def mask(secret: str) -> str:
     return f"{prefix}****{digest.hexdigest()}"
 
 
-def remember(secret: str | None) -> None:
-    """Note a secret, so that `scrub` finds it in any text. The newest 10,000 are kept, in memory only."""
+def remember(secret: str | None, *, heard: bool = False) -> None:
+    """Note a secret, so that `scrub` finds it in any text. The newest 10,000 are kept, in memory only.
+
+    Args:
+        heard: whether a peer said it, who may say many: they are counted by themselves, and displace no others.
+    """
     if secret is None or len(secret) < _SHORTEST_REMEMBERED or MASK.fullmatch(secret):
         return
     with _lock:
-        if secret not in _known:
-            _known[secret] = forms(secret)
-            for form in _known[secret]:
+        here, there = (_heard, _known) if heard and secret not in _known else (_known, _heard)
+        if secret in there:
+            here[secret] = there.pop(secret)
+        elif secret not in here:
+            here[secret] = forms(secret)
+            for form in here[secret]:
                 _forms[form] = secret
                 _starts.setdefault(form[:_SHORTEST_REMEMBERED], Counter())[len(form)] += 1
-        _known.move_to_end(secret)
-        if len(_known) > _MOST_REMEMBERED:
-            _forget(*_known.popitem(last=False))
+        here.move_to_end(secret)
+        if len(here) > _MOST_REMEMBERED:
+            _forget(*here.popitem(last=False))
 
 
 def _forget(secret: str, written: Iterable[str]) -> None:
@@ -103,7 +112,7 @@ def scrub(text: str) -> str:
     with _lock:
         text = "".join(_without_known(text))
         if _CUT.search(text):
-            text = _without_pieces(text, *_pieces(_forms))
+            text = _without_pieces(text, *_pieces(list(_forms)))
     return _SHAPES.sub(lambda match: mask(match.group()), text)
 
 
@@ -116,7 +125,7 @@ def _without_known(text: str) -> Iterator[str]:
     """Give the pieces of a text, every known secret masked."""
     done, end = 0, len(text) - _SHORTEST_REMEMBERED + 1
     while (at := next((i for i in range(done, end) if text[i : i + _SHORTEST_REMEMBERED] in _starts), end)) < end:
-        forms = (text[at : at + length] for length in _starts[text[at : at + _SHORTEST_REMEMBERED]])
+        forms = (text[at : at + length] for length in list(_starts[text[at : at + _SHORTEST_REMEMBERED]]))
         # The longest, in case one secret begins with another.
         form = max((form for form in forms if form in _forms), key=len, default=None)
         yield text[done:at]
@@ -205,7 +214,7 @@ def _learn(value: Any, names: frozenset[str], secret: bool = False) -> None:
         for item in value:
             _learn(item, names, secret)
     elif secret and isinstance(value, str):
-        remember(value)
+        remember(value, heard=True)
 
 
 def _masked(value: Any, names: frozenset[str], secret: bool = False) -> Any:

@@ -185,6 +185,56 @@ def test_the_oldest_secrets_are_forgotten_so_that_memory_is_bounded() -> None:
     assert done.stdout == f"the-very-first-secret {mask('bulk-secret-00009999')}\n"
 
 
+PEER = """
+from mcp_oauth_nb.redaction import mask_fields, remember, scrub
+remember("the-very-first-secret")
+mask_fields({"token": [f"bulk-secret-{number:08d}" for number in range(10_001)]})
+print(scrub("the-very-first-secret bulk-secret-00000000 bulk-secret-00010000"))
+"""
+
+
+def test_what_a_peer_says_displaces_no_secret_of_ours() -> None:
+    done = subprocess.run([sys.executable, "-c", PEER], capture_output=True, text=True, check=True)
+    latest = mask("bulk-secret-00010000")
+    assert done.stdout == f"{mask('the-very-first-secret')} bulk-secret-00000000 {latest}\n"
+
+
+def test_a_secret_that_a_peer_said_first_becomes_ours() -> None:
+    secret = secrets.token_urlsafe(24)
+    mask_fields({"token": secret})
+    remember(secret)
+    mask_fields({"token": secret})
+    assert scrub(secret) == mask(secret)
+
+
+FINALIZER = """
+import gc
+from mcp_oauth_nb.redaction import remember, scrub
+
+class Dropped:
+    seen = []
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        remember(f"said-at-the-very-end-{len(self.seen)}")
+        self.seen.append(scrub("bulk-secret-00000001"))
+
+for number in range(2_000):
+    remember(f"bulk-secret-{number:08d}")
+gc.set_threshold(10, 1, 1)
+for _ in range(20):
+    Dropped()
+    scrub("a piece: bulk-sec... and what follows")
+gc.set_threshold(0)
+print(len(Dropped.seen) > 5, set(Dropped.seen))
+"""
+
+
+def test_a_finalizer_that_runs_in_a_scrub_may_scrub_and_remember() -> None:
+    done = subprocess.run([sys.executable, "-c", FINALIZER], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"True {{{mask('bulk-secret-00000001')!r}}}\n"
+
+
 def test_threads_can_remember_and_scrub_at_the_same_time() -> None:
     def leaks(_: int) -> int:
         found = [secrets.token_urlsafe(24) for _ in range(100)]

@@ -194,7 +194,7 @@ class Grants:
 
     async def verify(self, token: str) -> AccessToken | None:
         """Return what an access token stands for, or None if it is unknown, expired or its family has ended."""
-        remember(token)
+        remember(token, heard=True)
         stored = await self._access_record(token)
         family = await self._family(stored["family"]) if stored is not None else None
         if stored is None or family is None:
@@ -224,7 +224,7 @@ class Grants:
 
     async def load_refresh(self, client_id: str, token: str) -> Refresh | None:
         """Return a refresh token that is still good, without using it up."""
-        remember(token)
+        remember(token, heard=True)
         stored = await self.vault.get("refresh", token)
         if stored is None:
             await self._notice_reuse(client_id, token)

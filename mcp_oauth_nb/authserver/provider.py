@@ -90,7 +90,7 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
             raise AuthorizeError("invalid_target", "The resource is not this server's.")  # RFC 8707 section 2.1
         flow = random_token(self._token_bytes)
         remember(flow)
-        remember(params.state)
+        remember(params.state, heard=True)
         params.scopes = params.scopes or self._default_scopes
         record = {
             "client_id": client.client_id,

@@ -87,7 +87,7 @@ class Authorize:
     # -- the request -------------------------------------------------------------------------------------------
 
     def _check(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
-        remember(parameters.get("state"))
+        remember(parameters.get("state"), heard=True)
         app = self._state.apps.get(parameters.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: without a known client and a registered URI nothing may be redirected.
         if app is None:

@@ -70,7 +70,7 @@ def bearer_token(scope: Mapping[str, Any]) -> str | None:
         raise malformed("several_headers", "There is more than one Authorization header")
     if match := _BEARER.fullmatch(headers[0]):
         token = match[1].decode("ascii")
-        remember(token)
+        remember(token, heard=True)
         return token
     if _OTHER_SCHEME.fullmatch(headers[0]):
         # RFC 6750 section 3.1: no error code for a method that this resource does not support.
