@@ -56,6 +56,9 @@ class Places:
         own = self._is_own(target)
         if target.userinfo:
             raise _refused(url, "has a user name")
+        if credentials and "#" in url:
+            # RFC 6749 section 3.1 and 3.2
+            raise _refused(url, "has a fragment")
         at = reach(target.host)
         if not own and (at is Reach.NOWHERE or at > self._reach):
             raise _refused(url, "is further inside the network than the MCP server is")
