@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,8 @@ class FileStore(DocumentStore[V]):
     stay in memory.
 
     Raises:
-        ConfigurationError: the key is not a good one. When the store is used: other users may read the file, or it is
-            encrypted with another key; it then stays as it is.
+        ConfigurationError: the key is not a good one. When the store is used: other users may read the file or own it,
+            or it is encrypted with another key; it then stays as it is.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class FileStore(DocumentStore[V]):
     def _get(self) -> bytes | None:
         try:
             with self.path.open("rb") as file:
-                self._check_mode(os.fstat(file.fileno()).st_mode)
+                self._check(os.fstat(file.fileno()))
                 return file.read()
         except FileNotFoundError:
             return None
@@ -68,10 +69,18 @@ class FileStore(DocumentStore[V]):
                 Path(name).unlink()
             raise
 
-    def _check_mode(self, mode: int) -> None:
-        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    def _check(self, file: os.stat_result) -> None:
+        if sys.platform == "win32":
+            return
+        if file.st_uid != os.geteuid():
+            # Root could read it all the same, with tokens that somebody else put there.
             raise ConfigurationError(
-                f"The token store {self.path} can be read by other users (mode {stat.S_IMODE(mode):04o}).",
+                f"The token store {self.path} belongs to another user.",
+                hint="Use a file of your own. If this one should be yours, change its owner.",
+            )
+        if file.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigurationError(
+                f"The token store {self.path} can be read by other users (mode {stat.S_IMODE(file.st_mode):04o}).",
                 hint=f"Run: chmod 600 {self.path}. If others use this machine, revoke the tokens and sign in again.",
             )
 

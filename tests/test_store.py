@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import stat
 import subprocess
 import sys
@@ -433,6 +434,17 @@ def test_a_file_that_others_may_use_is_refused_with_the_way_out(path: Path, mode
     # Nothing is lost: once the mode is right, the token that was refused is there.
     path.chmod(0o600)
     assert store.load(KEY) == token("two")
+
+
+def test_a_file_of_another_owner_is_refused_whatever_its_mode(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token())
+    if os.geteuid() == 0:
+        os.chown(path, 65534, -1)
+    else:
+        # Nobody else may give a file away, so it is one that is there.
+        path = Path("/etc/passwd")
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        FileTokenStore(path).load(KEY)
 
 
 def test_the_default_file_is_in_the_users_own_data(tmp_path: Path) -> None:
