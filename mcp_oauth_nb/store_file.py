@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import stat
@@ -56,8 +57,9 @@ class FileStore(DocumentStore[V]):
             return None
 
     def _put(self, document: dict[str, Any]) -> None:
+        self._remove_left_over()
         # mkstemp makes the file with mode 0600 before a byte is in it.
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".new")
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 json.dump(document, file, indent=1)
@@ -68,6 +70,15 @@ class FileStore(DocumentStore[V]):
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
+
+    def _remove_left_over(self) -> None:
+        """Remove what a process left that was killed before its rename: tokens where nobody looks for them."""
+        if sys.platform == "win32":
+            return  # There is no lock: it could be that of a process at work.
+        # Eight characters of mkstemp's: the locks, and the files of a neighbour `NAME.more`, are named otherwise.
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????.new"):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
     def _check(self, file: os.stat_result) -> None:
         if sys.platform == "win32":

@@ -286,6 +286,24 @@ FileTokenStore(path).save(KEY, Token("new-token"))
     assert all(name.startswith(".tokens.json.") for name in left)
     FileTokenStore(path).save(KEY, token("next"))
     assert FileTokenStore(path).load(KEY) == token("next")
+    assert {left.name for left in path.parent.iterdir()} == {"tokens.json", ".tokens.json.lock"}
+
+
+def test_signing_out_removes_what_a_killed_process_left_and_nothing_of_a_neighbour(path: Path) -> None:
+    store, neighbour = FileTokenStore(path), FileTokenStore(f"{path}.old")
+    for each in (store, neighbour):
+        each.save(KEY, token("old"))
+    for killed in (path, Path(f"{path}.old")):
+        work = "sys.addaudithook(lambda event, _: os._exit(7) if event == 'os.rename' else None)\n"
+        process = start(work + "FileTokenStore(path).save(KEY, Token('token-new'))", killed)
+        assert process.communicate() == ("", "")
+    (path.parent / ".tokens.json.original").touch()
+    store.delete(KEY)
+    names = [left.name for left in path.parent.iterdir()]
+    assert len([name for name in names if name.endswith(".new")]) == 1
+    assert {".tokens.json.lock", ".tokens.json.old.lock", ".tokens.json.original", "tokens.json.old"} < set(names)
+    assert not [left for left in path.parent.iterdir() if ".old" not in left.name and b"token-" in left.read_bytes()]
+    assert neighbour.load(KEY) == token("old")
 
 
 def test_a_full_disk_costs_a_warning_and_keeps_both_the_old_file_and_the_new_token(path: Path) -> None:
