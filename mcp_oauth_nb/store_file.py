@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -50,7 +51,7 @@ class FileStore(DocumentStore[V]):
 
     def _get(self) -> bytes | None:
         try:
-            with self.path.open("rb") as file:
+            with open(self.path, "rb", opener=_at_once) as file:
                 self._check(os.fstat(file.fileno()))
                 return file.read()
         except FileNotFoundError:
@@ -81,6 +82,8 @@ class FileStore(DocumentStore[V]):
                 left.unlink()
 
     def _check(self, file: os.stat_result) -> None:
+        if not stat.S_ISREG(file.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
         if sys.platform == "win32":
             return
         if file.st_uid != os.geteuid():
@@ -94,6 +97,11 @@ class FileStore(DocumentStore[V]):
                 f"The token store {self.path} can be read by other users (mode {stat.S_IMODE(file.st_mode):04o}).",
                 hint=f"Run: chmod 600 {self.path}. If others use this machine, revoke the tokens and sign in again.",
             )
+
+
+def _at_once(path: str, flags: int) -> int:
+    # A pipe in the file's place would let nobody read before somebody writes.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def default_path() -> Path:

@@ -454,6 +454,17 @@ def test_a_file_that_others_may_use_is_refused_with_the_way_out(path: Path, mode
     assert store.load(KEY) == token("two")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(path, 0o600)
+    store = FileTokenStore(path)
+    assert store.load(KEY) is None
+    assert "cannot be read (not a regular file)" in caplog.text
+    store.save(KEY, token())
+    assert store.load(KEY) == token()
+    assert path.is_fifo()
+
+
 def test_a_file_of_another_owner_is_refused_whatever_its_mode(path: Path) -> None:
     FileTokenStore(path).save(KEY, token())
     if os.geteuid() == 0:
