@@ -129,9 +129,9 @@ def test_the_file_is_for_its_owner_only(path: Path) -> None:
 
 
 def test_missing_directories_are_made_for_the_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "tokens.json"
+    path = tmp_path / "new" / "under" / "tokens.json"
     FileTokenStore(path).save(KEY, token())
-    assert mode_of(path.parent) == 0o700
+    assert mode_of(path.parent) == mode_of(path.parent.parent) == 0o700
 
 
 def test_looking_for_a_token_makes_no_file(path: Path) -> None:
