@@ -21,6 +21,9 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_\-]{1,63}(?<!-)")
 _INSIDE = frozenset({"localhost", "local", "internal", "lan", "home", "corp", "intranet", "arpa"})
 # An IPv6-only network reaches IPv4 through it (RFC 6052). Other wrappings of an IPv4 address are refused as a whole.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# The internet in IPv6 (RFC 4291 section 2.4, as IANA has assigned it), but for examples (RFC 9637). To the Pythons of
+# today more is global, even forms that once stood for an IPv4 address.
+_GLOBAL_UNICAST, _EXAMPLES = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("3fff::/20")
 
 
 class Reach(enum.IntEnum):
@@ -60,9 +63,10 @@ def reach_of_address(address: str) -> Reach:
         return Reach.NOWHERE
     if is_public(address):
         return Reach.PUBLIC
-    if ip.is_loopback:
-        return Reach.LOOPBACK
     disguised = isinstance(ip, ipaddress.IPv6Address) and (ip in _NAT64 or ip.ipv4_mapped or ip.sixtofour or ip.teredo)
+    # From Python 3.13 on, an address in disguise is on this machine if the one in it is.
+    if ip.is_loopback and not disguised:
+        return Reach.LOOPBACK
     if disguised or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
         return Reach.NOWHERE
     return Reach.PRIVATE
@@ -86,7 +90,7 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip in _NAT64:
             return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
-        if ip.ipv4_mapped or ip.sixtofour or ip.teredo:
+        if ip.sixtofour or ip.teredo or ip not in _GLOBAL_UNICAST or ip in _EXAMPLES:
             return False
     return ip.is_global and not ip.is_multicast
 

@@ -12,7 +12,7 @@ checked about them is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -166,7 +166,7 @@ async def _find_resource(server_url: str, prober: Prober) -> ProtectedResource:
     mark = len(prober.probes)
     challenge = await prober.challenge(server_url)
     named = challenge.resource_metadata if challenge else None
-    urls = list(dict.fromkeys(build_protected_resource_metadata_discovery_urls(named, server_url)))
+    urls = _well_known(build_protected_resource_metadata_discovery_urls, named, server_url)
     url, answer = await prober.first_of(urls, "protected resource metadata")
     document = answer.json_object()
     metadata = _validated(ProtectedResourceMetadata, document, answer)
@@ -203,7 +203,8 @@ def _canonical(url: str) -> str:
 
 async def _find_server(issuer: str, prober: Prober) -> AuthorizationServer:
     mark = len(prober.probes)
-    urls = build_oauth_authorization_server_metadata_discovery_urls(issuer, issuer)
+    await prober.check_place(issuer)
+    urls = _well_known(build_oauth_authorization_server_metadata_discovery_urls, issuer, issuer)
     _, answer = await prober.first_of(urls, "authorization server metadata")
     document = answer.json_object()
     # RFC 8414 section 3.3: identical, without any normalization; the text of the document, not a parsed URL.
@@ -222,6 +223,14 @@ async def _find_server(issuer: str, prober: Prober) -> AuthorizationServer:
     if not metadata.registration_endpoint and not metadata.client_id_metadata_document_supported:
         findings.append("Clients cannot register themselves: create the client by hand (RFC 7591 is not offered).")
     return AuthorizationServer(issuer, metadata, tuple(prober.probes[mark:]), tuple(findings))
+
+
+def _well_known(build: Callable[[str | None, str], list[str]], named: str | None, url: str) -> list[str]:
+    try:
+        return list(dict.fromkeys(build(named, url)))
+    except ValueError:
+        # The SDK splits it with urllib, which refuses some that httpx lets pass, and quotes them.
+        raise ProtocolError(f"{printable(url)} is not a URL.") from None
 
 
 def _label_findings(answer: Answer) -> list[str]:

@@ -186,10 +186,12 @@ class GitHubClient:
             return None
         try:
             url = httpx.URL(current).join(target)
-        except httpx.InvalidURL:
+            # A host in IDNA is decoded when it is asked for.
+            place = _origin(url)
+        except (httpx.InvalidURL, ValueError):
             raise ProtocolError(f"{answer.url} names a next page that is not a URL.", reference="RFC 8288") from None
         # User information would replace the bearer token, so it counts as another place.
-        if _origin(url) != _origin(self._base_url) or url.userinfo:
+        if place != _origin(self._base_url) or url.userinfo:
             raise SecurityError(
                 f"{answer.url} names a next page on another host. The access token is not sent there.",
                 reference="RFC 6750 section 5.3",

@@ -55,8 +55,11 @@ class Places:
         own = self._is_own(target)
         if not target.raw_host:
             raise _refused(url, "names no host")
-        if target.userinfo or target.fragment:
-            raise _refused(url, "has a user name or a fragment")
+        if target.userinfo:
+            raise _refused(url, "has a user name")
+        if "#" in url:
+            # RFC 6749 sections 3.1 and 3.2, RFC 8414 section 2
+            raise _refused(url, "has a fragment")
         at = reach(_host(target))
         if not own and (at is Reach.NOWHERE or at > self._reach):
             raise _refused(url, "is further inside the network than the server that leads there")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -155,6 +156,12 @@ def open_store(url: str | None) -> SharedStore:
         return SharedStore("memory")
     scheme, separator, rest = url.partition("://")
     if not separator:
+        # Else a password would become the name of a directory, and be shown. One letter is a drive of Windows.
+        if mistyped := re.match(r"[a-z][a-z0-9+.\-]+:", url, re.IGNORECASE):
+            raise ConfigurationError(
+                f"The store begins with {mistyped[0]}, and its two slashes are missing.",
+                hint=f"--store is one of: {_KINDS}. If a directory is called so, write ./ before it.",
+            )
         return _on_disk(Path(url))
     if scheme == "disk":
         return _on_disk(Path(unquote(rest)))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import json
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +35,8 @@ class FileStore(DocumentStore[V]):
     stay in memory.
 
     Raises:
-        ConfigurationError: the key is not a good one. When the store is used: other users may read the file, or it is
-            encrypted with another key; it then stays as it is.
+        ConfigurationError: the key is not a good one. When the store is used: other users may read the file or own it,
+            or it is encrypted with another key; it then stays as it is.
     """
 
     def __init__(
@@ -48,15 +51,16 @@ class FileStore(DocumentStore[V]):
 
     def _get(self) -> bytes | None:
         try:
-            with self.path.open("rb") as file:
-                self._check_mode(os.fstat(file.fileno()).st_mode)
+            with open(self.path, "rb", opener=_at_once) as file:
+                self._check(os.fstat(file.fileno()))
                 return file.read()
         except FileNotFoundError:
             return None
 
     def _put(self, document: dict[str, Any]) -> None:
+        self._remove_left_over()
         # mkstemp makes the file with mode 0600 before a byte is in it.
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".new")
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 json.dump(document, file, indent=1)
@@ -68,12 +72,36 @@ class FileStore(DocumentStore[V]):
                 Path(name).unlink()
             raise
 
-    def _check_mode(self, mode: int) -> None:
-        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    def _remove_left_over(self) -> None:
+        """Remove what a process left that was killed before its rename: tokens where nobody looks for them."""
+        if sys.platform == "win32":
+            return  # There is no lock: it could be that of a process at work.
+        # Eight characters of mkstemp's: the locks, and the files of a neighbour `NAME.more`, are named otherwise.
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????.new"):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+    def _check(self, file: os.stat_result) -> None:
+        if not stat.S_ISREG(file.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if sys.platform == "win32":
+            return
+        if file.st_uid != os.geteuid():
+            # Root could read it all the same, with tokens that somebody else put there.
             raise ConfigurationError(
-                f"The token store {self.path} can be read by other users (mode {stat.S_IMODE(mode):04o}).",
+                f"The token store {self.path} belongs to another user.",
+                hint="Use a file of your own. If this one should be yours, change its owner.",
+            )
+        if file.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigurationError(
+                f"The token store {self.path} can be read by other users (mode {stat.S_IMODE(file.st_mode):04o}).",
                 hint=f"Run: chmod 600 {self.path}. If others use this machine, revoke the tokens and sign in again.",
             )
+
+
+def _at_once(path: str, flags: int) -> int:
+    # A pipe in the file's place would let nobody read before somebody writes.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def default_path() -> Path:

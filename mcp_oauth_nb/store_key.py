@@ -21,13 +21,13 @@ def key_from(given: str | bytes | None, variable: str) -> bytes | None:
 
     Args:
         given: the key, or its text; what the variable holds if None.
-        variable: in the environment or `.env`; an empty one is as good as none.
+        variable: in the environment or `.env`; an empty one is as good as none, but an empty `given` is a mistake.
 
     Raises:
         ConfigurationError: it is not 32 bytes or more, or not base64 or hexadecimal.
     """
-    text = given if given is not None else from_environment(variable)
-    if not text:
+    text = given if given is not None else from_environment(variable) or None
+    if text is None:
         return None
     if isinstance(text, str):
         remember(text.strip())

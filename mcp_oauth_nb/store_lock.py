@@ -77,7 +77,8 @@ class ProcessLock:
             yield not taken
 
     def _open(self, purpose: str) -> int:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in reversed((self._path.parent, *self._path.parent.parents)):
+            directory.mkdir(mode=0o700, exist_ok=True)
         # A file of its own: a lock on the store itself would be on the one that is replaced.
         return os.open(self._path.with_name(f".{self._path.name}.{purpose}"), os.O_WRONLY | os.O_CREAT, 0o600)
 

@@ -132,6 +132,22 @@ def test_the_reason_names_the_rule_that_an_address_breaks(why: str, uri: str) ->
     assert why in problem
 
 
+HANDED_ON = (
+    "smb nfs afp ldap ldaps jnlp jnlps feed mhtml mk res hcp help search rdp vnc applescript content itms-services "
+    "microsoft-edge ms-officecmd ms-word ms-excel ms-settings ms-msdt ms-appinstaller ms-whatever-comes-next"
+).split()
+
+
+@pytest.mark.parametrize("scheme", HANDED_ON)
+def test_no_client_is_what_the_operating_system_opens_by_such_a_scheme(scheme: str) -> None:
+    assert problem_with(f"{scheme}:/cb", "native") == "has a scheme that is never a client's"
+
+
+@pytest.mark.parametrize("scheme", ["msauth.com.example", "msal-app", "com.ms-example", "mself"])
+def test_a_scheme_that_only_begins_like_one_of_windows_may_be_a_clients(scheme: str) -> None:
+    assert problem_with(f"{scheme}:/cb", "native") is None
+
+
 @pytest.mark.parametrize("uri", ["https://app.example/" + "x" * 1980, "x:/"])
 def test_the_longest_and_the_shortest_address_that_are_allowed(uri: str) -> None:
     assert problem_with(uri, "native") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,9 +40,9 @@ class Web:
 
     def respond(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        if self.content is not None:
-            return httpx.Response(self.status, content=self.content, headers=self.headers)
-        return httpx.Response(self.status, json=self.document, headers=self.headers)
+        content = json.dumps(self.document).encode() if self.content is None else self.content
+        headers = {"Content-Type": "application/json", **self.headers}
+        return httpx.Response(self.status, content=content, headers=headers)
 
     def fetcher(self) -> DocumentFetcher:
         transport = httpx.MockTransport(self.respond)
@@ -178,6 +179,8 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "authentication by key": {"token_endpoint_auth_method": "private_key_jwt"},
     "a name of another type": {"client_name": ["x"]},
     "a name that turns the text round": {"client_name": "a\u202eb"},
+    "half a character in a name": {"client_name": "\ud800"},
+    "half a character among the keys": {"jwks": {"\ud800": 1}},
 }
 
 

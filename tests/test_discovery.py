@@ -267,6 +267,24 @@ async def test_the_issuer_is_compared_as_the_resource_wrote_it() -> None:
         await discover(SERVER, client=site.client)
 
 
+@pytest.mark.parametrize(
+    "issuer", ["https://u\u2100@as.example/", "https://u\uff0f@as.example/", "https://user@as.example/tenant"]
+)
+async def test_an_issuer_with_a_user_name_is_refused_and_the_name_not_told(issuer: str) -> None:
+    site = Site({AT_PATH: resource(authorization_servers=[issuer])})
+    with pytest.raises(SecurityError, match=r"^https://as\.example has user information"):
+        await discover(SERVER, client=site.client)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[", "https://a[b]/", "https://[::1", "https://a\u2100.example/", "https://x:y"]
+)
+@pytest.mark.parametrize("ask", [discover, discover_resource, discover_authorization_server])
+async def test_what_the_caller_gives_and_is_no_url_is_a_protocol_error(ask: Any, url: str) -> None:
+    with pytest.raises(ProtocolError, match="is not a URL"):
+        await ask(url, client=Site({}).client)
+
+
 async def test_a_server_error_ends_the_search_with_a_report_of_every_probe() -> None:
     site = Site({AT_PATH: resource(), INSERTED: Response(status_code=503), OIDC_INSERTED: server()})
     with pytest.raises(ServerUnavailable) as caught:

@@ -187,9 +187,11 @@ async def test_the_default_port_is_the_same_origin() -> None:
     assert len(await client(server).repositories(10)) == 2
 
 
-async def test_a_next_link_that_is_no_url_is_a_protocol_error() -> None:
-    with pytest.raises(ProtocolError, match="not a URL"):
-        await client(Script(page(1, 1, '<https://api.github.com:port/>; rel="next"'))).repositories(10)
+@pytest.mark.parametrize("target", ["https://api.github.com:port/", "https://xn--a/", "https://[::1"])
+async def test_a_next_link_that_is_no_url_is_a_protocol_error(target: str) -> None:
+    with pytest.raises(ProtocolError, match="not a URL") as caught:
+        await client(Script(page(1, 1, f'<{target}>; rel="next"'))).repositories(10)
+    assert caught.value.__cause__ is None
 
 
 async def test_one_bad_repository_is_named_by_its_place() -> None:

@@ -144,6 +144,15 @@ async def test_a_url_that_is_none_is_refused(place: str) -> None:
         await Steps(resource_metadata=place).walk()
 
 
+@pytest.mark.parametrize("where", WAYS[2:])
+@pytest.mark.parametrize("fragment", ["#x", "#"])
+async def test_an_endpoint_with_a_fragment_is_refused_before_anybody_is_sent_there(where: str, fragment: str) -> None:
+    steps = Steps(changed={where: f"{ISSUER}/x{fragment}"})
+    with pytest.raises(SecurityError, match="has a fragment"):
+        await steps.walk()
+    assert steps.sent_to == []
+
+
 async def test_a_url_beyond_all_measure_is_a_typed_error() -> None:
     with pytest.raises(ProtocolError, match="too long"):
         await Steps(changed={"registration_endpoint": f"{ISSUER}/{'x' * 70_000}"}).walk()

@@ -64,6 +64,21 @@ async def test_a_directory_is_named_by_its_path_or_as_a_url(elsewhere: Path, for
     await store.aclose()
 
 
+@pytest.mark.parametrize("url", [f"redis:u:{PASSWORD}@h", f"redis:/u:{PASSWORD}@h/0", f"REDISS:{PASSWORD}@h", "disk:x"])
+def test_a_url_without_its_slashes_is_no_name_of_a_directory(elsewhere: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="two slashes") as caught:
+        open_store(url)
+    assert PASSWORD not in str(caught.value)
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["./a:b", "a/b:c", "a"])
+async def test_a_directory_may_have_a_colon_behind_a_slash(elsewhere: Path, path: str) -> None:
+    store = open_store(path)
+    assert (elsewhere / path).is_dir()
+    await store.aclose()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
 async def test_a_new_directory_is_its_owners_alone_and_one_that_others_may_write_to_is_refused(
     elsewhere: Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import stat
 import subprocess
 import sys
@@ -128,9 +129,9 @@ def test_the_file_is_for_its_owner_only(path: Path) -> None:
 
 
 def test_missing_directories_are_made_for_the_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "tokens.json"
+    path = tmp_path / "new" / "under" / "tokens.json"
     FileTokenStore(path).save(KEY, token())
-    assert mode_of(path.parent) == 0o700
+    assert mode_of(path.parent) == mode_of(path.parent.parent) == 0o700
 
 
 def test_looking_for_a_token_makes_no_file(path: Path) -> None:
@@ -307,6 +308,24 @@ FileTokenStore(path).save(KEY, Token("new-token"))
     assert all(name.startswith(".tokens.json.") for name in left)
     FileTokenStore(path).save(KEY, token("next"))
     assert FileTokenStore(path).load(KEY) == token("next")
+    assert {left.name for left in path.parent.iterdir()} == {"tokens.json", ".tokens.json.lock"}
+
+
+def test_signing_out_removes_what_a_killed_process_left_and_nothing_of_a_neighbour(path: Path) -> None:
+    store, neighbour = FileTokenStore(path), FileTokenStore(f"{path}.old")
+    for each in (store, neighbour):
+        each.save(KEY, token("old"))
+    for killed in (path, Path(f"{path}.old")):
+        work = "sys.addaudithook(lambda event, _: os._exit(7) if event == 'os.rename' else None)\n"
+        process = start(work + "FileTokenStore(path).save(KEY, Token('token-new'))", killed)
+        assert process.communicate() == ("", "")
+    (path.parent / ".tokens.json.original").touch()
+    store.delete(KEY)
+    names = [left.name for left in path.parent.iterdir()]
+    assert len([name for name in names if name.endswith(".new")]) == 1
+    assert {".tokens.json.lock", ".tokens.json.old.lock", ".tokens.json.original", "tokens.json.old"} < set(names)
+    assert not [left for left in path.parent.iterdir() if ".old" not in left.name and b"token-" in left.read_bytes()]
+    assert neighbour.load(KEY) == token("old")
 
 
 def test_all_of_the_new_file_is_on_the_disk_before_the_rename(path: Path) -> None:
@@ -477,6 +496,28 @@ def test_a_file_that_others_may_use_is_refused_with_the_way_out(path: Path, mode
     # Nothing is lost: once the mode is right, the token that was refused is there.
     path.chmod(0o600)
     assert store.load(KEY) == token("two")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(path, 0o600)
+    store = FileTokenStore(path)
+    assert store.load(KEY) is None
+    assert "cannot be read (not a regular file)" in caplog.text
+    store.save(KEY, token())
+    assert store.load(KEY) == token()
+    assert path.is_fifo()
+
+
+def test_a_file_of_another_owner_is_refused_whatever_its_mode(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token())
+    if os.geteuid() == 0:
+        os.chown(path, 65534, -1)
+    else:
+        # Nobody else may give a file away, so it is one that is there.
+        path = Path("/etc/passwd")
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
+        FileTokenStore(path).load(KEY)
 
 
 def test_the_default_file_is_in_the_users_own_data(tmp_path: Path) -> None:

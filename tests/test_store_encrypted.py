@@ -166,6 +166,18 @@ def test_a_key_that_is_none_is_refused_at_once_and_not_repeated(path: Path, key:
     assert "secrets.token_urlsafe(32)" in caught.value.hint
 
 
+@pytest.mark.parametrize("key", ["", b"", " "])
+def test_an_empty_key_that_is_given_does_not_mean_in_clear(path: Path, key: str | bytes) -> None:
+    with pytest.raises(ConfigurationError, match="TOKEN_STORE_KEY is not 32 bytes or more"):
+        FileTokenStore(path, key=key)
+
+
+def test_an_empty_variable_is_as_good_as_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_STORE_KEY", "")
+    FileTokenStore(path).save(KEY, TOKEN)
+    assert b"access-token-one" in path.read_bytes()
+
+
 def test_the_key_is_masked_wherever_it_appears(path: Path) -> None:
     key = secrets.token_urlsafe(32)
     store = FileTokenStore(path, key=key)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mcp.server.auth.provider import RegistrationError
 from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthClientInformationFull, OAuthClientMetadata
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl
 
 from ..errors import ConfigurationError, McpOAuthError, ProtocolError, StoreUnavailable
 from ..redaction import mask, remember
@@ -217,19 +217,20 @@ class ClientDirectory:
             check_redirect_uris(document)
             check_text(document)
             metadata = OAuthClientMetadata.model_validate({**document, "token_endpoint_auth_method": "none"})
+            return Client.model_validate(
+                {
+                    **metadata.model_dump(mode="json", exclude_none=True),
+                    "client_id": client_id,
+                    "grant_types": [grant for grant in metadata.grant_types if grant in _DYNAMIC_GRANTS],
+                    "origin": "document",
+                    "may_ask": self._scopes,
+                }
+            )
         except RegistrationError as error:
             raise ProtocolError(f"The client metadata document is refused: {error.error_description}") from None
-        except ValidationError:
+        except ValueError:
+            # pydantic's own, or half a surrogate pair that cannot be written.
             raise ProtocolError("The client metadata document has a member of the wrong type.") from None
-        return Client.model_validate(
-            {
-                **metadata.model_dump(mode="json", exclude_none=True),
-                "client_id": client_id,
-                "grant_types": [grant for grant in metadata.grant_types if grant in _DYNAMIC_GRANTS],
-                "origin": "document",
-                "may_ask": self._scopes,
-            }
-        )
 
     def _pre_registered(self, client: OAuthClientInformationFull) -> Client:
         record = client.model_dump(mode="json", exclude_none=True)

@@ -22,8 +22,10 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*")
 # What a browser runs, reads from disk or hands to a program that is not the client (CVE-2025-6514).
 _DANGEROUS_SCHEMES = frozenset(
     "javascript data vbscript file filesystem blob about view-source ws wss ftp ftps sftp ssh telnet mailto tel sms "
-    "chrome chrome-extension moz-extension edge resource jar ms-msdt search-ms intent shell".split()
+    "chrome chrome-extension moz-extension edge resource jar search search-ms intent shell smb nfs afp ldap ldaps "
+    "jnlp jnlps feed mhtml mk res hcp help rdp vnc applescript content itms-services microsoft-edge".split()
 )
+_OF_WINDOWS = "ms-"
 # Stricter than the URL standard, which lets `;` and quotes through: the host is shown, and named in a CSP header.
 _HOST = re.compile(r"(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _LOOPBACK_ADDRESS = re.compile(r"(127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
@@ -40,7 +42,7 @@ def problem_with(uri: str, application_type: ApplicationType) -> str | None:
     parts = _parts(uri)
     if parts is None or not _SCHEME.fullmatch(parts.scheme) or len(uri) <= len(parts.scheme) + 1:
         return "is not an absolute URI"
-    if parts.scheme in _DANGEROUS_SCHEMES:
+    if parts.scheme in _DANGEROUS_SCHEMES or parts.scheme.startswith(_OF_WINDOWS):
         return "has a scheme that is never a client's"
     # RFC 6749 section 3.1.2: no fragment. A user name disguises the host, a wildcard is no exact match.
     if "#" in uri or "@" in parts.netloc or "*" in uri:
