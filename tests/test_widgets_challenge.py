@@ -67,6 +67,14 @@ def test_whatever_carries_the_news_is_read(source: Any) -> None:
     assert ChallengeModel(source).summary == BOTH
 
 
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"code": ' + "1" * 5_000 + "}"], ids=["too deep", "too long"])
+def test_json_that_python_cannot_read_is_a_typed_error(model: ChallengeModel, text: str) -> None:
+    model.jsonrpc = text
+    error = model.jsonrpc_reading.error
+    assert isinstance(error, ProtocolError)
+    assert "number too long, or too deep" in error.message
+
+
 @pytest.mark.anyio
 async def test_the_error_of_a_labs_server_is_read() -> None:
     async with Lab.open() as lab:

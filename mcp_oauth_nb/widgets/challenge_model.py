@@ -121,6 +121,8 @@ class ChallengeModel(HasTraits):
         except json.JSONDecodeError as problem:
             where = f"line {problem.lineno}, column {problem.colno}"
             return Reading(error=ProtocolError(f"This is not JSON: {problem.msg} at {where}."))
+        except (ValueError, RecursionError):
+            return Reading(error=ProtocolError("This is JSON that nobody sends: a number too long, or too deep."))
         if not isinstance(error, Mapping):
             return Reading(error=ProtocolError("This is not a JSON object."))
         try:
