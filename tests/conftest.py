@@ -33,7 +33,7 @@ def secrets_of_one_test() -> Iterator[None]:
     before = list(redaction._known)
     yield
     with redaction._lock:
-        for store in (redaction._known, redaction._forms, redaction._starts):
+        for store in (redaction._known, redaction._heard, redaction._forms, redaction._starts):
             store.clear()
     for secret in before:
         redaction.remember(secret)
