@@ -243,6 +243,22 @@ async def test_who_is_no_longer_alone_keeps_nobody_waiting(path: Path) -> None:
                 pass
 
 
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no list of open files")
+async def test_a_lock_that_is_left_leaves_no_file_open(path: Path) -> None:
+    store = FileTokenStore(path)
+    store.save(KEY, token("0"))
+    before = open_files()
+    store.save(KEY, token("1"))
+    async with store.alone(60):
+        pass
+    assert open_files() == before
+
+
 @pytest.mark.anyio
 async def test_where_no_lock_can_be_made_nobody_waits(blocked: Path) -> None:
     with anyio.fail_after(5):
