@@ -99,13 +99,15 @@ def reasons(path: Path) -> dict[Key, str]:
 def snippet(survivors: Iterable[Survivor]) -> str:
     """Write the lines for `survivors.toml` that are still without their reason."""
     lines: list[str] = []
-    last = None
+    last, begun = None, 0
     for one in sorted(survivors, key=lambda one: (one.module, one.line)):
         if last != (one.module, one.where):
             last = (one.module, one.where)
             lines.append(f"\n[{json.dumps(one.module)}.{json.dumps(one.where)}]")
+            begun = len(lines)
         text = f"'{one.change}'" if "'" not in one.change else json.dumps(one.change)
-        if f'{text} = ""' not in lines:
+        # Of two that read the same in one place, one; the same in another place has a reason of its own.
+        if f'{text} = ""' not in lines[begun:]:
             lines.append(f'{text} = ""')
     return "\n".join(lines)
 
