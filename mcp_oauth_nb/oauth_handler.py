@@ -16,7 +16,7 @@ import functools
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import anyio
 
 from . import token_endpoint
+from .auth_headers import AuthHeaders
 from .authorization import (
     AuthorizationRequest,
     AuthorizationResponse,
@@ -49,7 +50,7 @@ from .http import ClientFactory, default_client, limited
 from .http_faults import late, place_of
 from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
-from .redaction import mask, mask_header, printable, remember
+from .redaction import mask, printable, remember
 from .retry_after import Patience
 from .single_flight import SingleFlight
 from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
@@ -58,23 +59,6 @@ from .token_endpoint import Grant
 from .tokens import Token, pasted_token
 
 log = logging.getLogger(__name__)
-
-
-class AuthHeaders(dict[str, str]):
-    """Request headers whose repr masks the token, and that of their copies too."""
-
-    def __repr__(self) -> str:
-        return repr({name: mask_header(name, value) for name, value in self.items()})
-
-    def copy(self) -> AuthHeaders:
-        """Return the same headers."""
-        return AuthHeaders(self)
-
-    def __or__(self, other: Mapping[str, str]) -> AuthHeaders:  # type: ignore[override]
-        return AuthHeaders({**self, **other})
-
-    def __ror__(self, other: Mapping[str, str]) -> AuthHeaders:  # type: ignore[override]
-        return AuthHeaders({**other, **self})
 
 
 class OAuthHandler:

@@ -74,8 +74,6 @@ class FileStore(DocumentStore[V]):
 
     def _remove_left_over(self) -> None:
         """Remove what a process left that was killed before its rename: tokens where nobody looks for them."""
-        if sys.platform == "win32":
-            return  # There is no lock: it could be that of a process at work.
         # Eight characters of mkstemp's: the locks, and the files of a neighbour `NAME.more`, are named otherwise.
         for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????.new"):
             with contextlib.suppress(OSError):

@@ -26,6 +26,7 @@ LAYERS = [
         "errors",
         "clock",
         "redaction",
+        "auth_headers",
         "secret_forms",
         "pkce",
         "pretty",

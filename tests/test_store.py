@@ -239,8 +239,8 @@ async def test_who_is_no_longer_alone_keeps_nobody_waiting(path: Path) -> None:
     store = FileTokenStore(path)
     with anyio.fail_after(5):
         for _ in range(2):
-            async with store.alone(60):
-                pass
+            async with store.alone(60) as mine:
+                assert mine
 
 
 def open_files() -> int:

@@ -171,7 +171,7 @@ def test_a_value_is_read_as_a_person_writes_it(text: str, value: Any) -> None:
     assert read_value(value_text(value)) == value
 
 
-@pytest.mark.parametrize("text", ['["S256"', '{"a"', '"open', ""])
+@pytest.mark.parametrize("text", ['["S256"', '{"a"', '"open', "", pytest.param("[" * 200_000, id="deep")])
 def test_a_value_that_begins_like_json_must_be_json(model: MetadataModel, text: str) -> None:
     with pytest.raises(ValueError, match="This is not JSON: "):
         model.set_text(PKCE, text)

@@ -198,6 +198,8 @@ def read_value(text: str) -> Any:
         if text[:1] and text[0] not in '[{"':
             return text
         raise ValueError(f"This is not JSON: {error.msg} at character {error.pos + 1}.") from None
+    except RecursionError:
+        raise ValueError("This is not JSON: it nests too deep.") from None
 
 
 def reads(text: str, value: Any) -> bool:
