@@ -77,10 +77,16 @@ class ProcessLock:
             yield not taken
 
     def _open(self, purpose: str) -> int:
-        for directory in reversed((self._path.parent, *self._path.parent.parents)):
-            directory.mkdir(mode=0o700, exist_ok=True)
+        _make(self._path.parent)
         # A file of its own: a lock on the store itself would be on the one that is replaced.
         return os.open(self._path.with_name(f".{self._path.name}.{purpose}"), os.O_WRONLY | os.O_CREAT, 0o600)
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it that are missing, each for the owner only: `parents=True` does the last."""
+    if not directory.is_dir():
+        _make(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def still_taken(seconds: float) -> Unreachable:
