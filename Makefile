@@ -46,8 +46,8 @@ conformance: $(TEST_VENV)/.ready ## run the official conformance suite (needs np
 coverage: $(TEST_VENV)/.ready ## measure the branch coverage of the unit tests
 	$(TEST)/python -m pytest tests --cov --cov-report=term --cov-fail-under=95
 
-mutation: $(MUTATION_VENV)/.ready ## see whether the tests notice small mistakes in the security checks (half an hour)
-	$(MUTATION_VENV)/$(BIN)/python mutation/run.py
+mutation: $(MUTATION_VENV)/.ready ## see whether the tests notice small mistakes in the security checks; with ALL=1, in unchanged ones too
+	$(MUTATION_VENV)/$(BIN)/python mutation/run.py $(if $(ALL),--all)
 
 bench: $(TEST_VENV)/.ready ## measure the ratios in benchmarks/
 	$(TEST)/python benchmarks/run.py

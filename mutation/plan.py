@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_TESTS = _HERE.parent / "tests"
+_PACKAGE = _HERE.parent / "mcp_oauth_nb"
+
 _STORE = ("store", "store_encrypted", "store_keyring")
 _HANDLER = (
     "oauth_handler",
@@ -47,3 +56,34 @@ EACH = frozenset(module for module in PLAN if module.startswith("store"))
 def tests_of(module: str) -> list[str]:
     """Return the files of a module's tests."""
     return [f"tests/test_{name}.py" for name in PLAN[module]]
+
+
+def fingerprint(module: str) -> str:
+    """Return a hash of what a module's score depends on first: the module, its tests with their helpers, the mistakes.
+
+    The rest of the package is left out: with it, each change would make all scores old.
+    """
+    files = [_PACKAGE / module, _HERE / "mutants.py", _HERE / "operators.py", _TESTS / "conftest.py"]
+    files += sorted(_with_helpers(_TESTS / f"test_{name}.py" for name in PLAN[module]))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def _with_helpers(tests: Iterable[Path]) -> set[Path]:
+    """Return some files of `tests`, and the files there that they import, and those that these import."""
+    found: set[Path] = set()
+    wanted = list(tests)
+    while wanted:
+        path = wanted.pop()
+        if path not in found:
+            found.add(path)
+            imported = (_TESTS / f"{name}.py" for name in _imported(path))
+            wanted += [helper for helper in imported if helper.exists()]
+    return found
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,9 @@ killed: the mutant made the tests endless.
 No mutants are made of texts of several words, of the hints and references of errors, of what is logged, of
 documentation, and of annotations. All others count: those that no test could tell from the original, too. Of all
 mutants together {least:.0%} must be killed; a module below that is marked, and its survivors are worth a look.
+
+A score is kept (`mutation/scores`) until the module, its tests, their helpers or the kinds of mistakes change; of a
+change elsewhere in the package it knows nothing. `make mutation ALL=1` tries all of them again.
 """
 
 
@@ -53,6 +56,8 @@ class Score:
     timeouts: int = 0
     seconds: float = 0.0
     survivors: list[Survivor] = field(default_factory=list)
+    #: Of what was tried; see `plan.fingerprint`.
+    fingerprint: str = ""
 
     def count(self, trial: Trial) -> None:
         """Take a trial into account."""
@@ -130,13 +135,23 @@ def printed(scores: list[Score], known: Mapping[Key, str]) -> str:
     return "\n".join(lines)
 
 
-def keep(path: Path, scores: Iterable[Score], modules: Sequence[str]) -> list[Score]:
-    """Write the scores down in place of earlier ones of their modules; return those of all modules."""
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    stored |= {score.module: asdict(score) for score in scores}
-    stored = {module: stored[module] for module in modules if module in stored}
-    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [Score(**{**one, "survivors": [Survivor(**each) for each in one["survivors"]]}) for one in stored.values()]
+def keep(directory: Path, score: Score) -> None:
+    """Write a module's score down, in place of an earlier one."""
+    directory.mkdir(exist_ok=True)
+    text = json.dumps(asdict(score), indent=1, ensure_ascii=False)
+    _file(directory, score.module).write_text(f"{text}\n", encoding="utf-8")
+
+
+def kept(directory: Path, modules: Iterable[str]) -> Iterator[Score]:
+    """Read the scores that were written down; a module that was never tried has none."""
+    for module in modules:
+        if (path := _file(directory, module)).exists():
+            one = json.loads(path.read_text(encoding="utf-8"))
+            yield Score(**{**one, "survivors": [Survivor(**each) for each in one["survivors"]]})
+
+
+def _file(directory: Path, module: str) -> Path:
+    return directory / f"{module.removesuffix('.py').replace('/', '.')}.json"
 
 
 def results(scores: list[Score], known: Mapping[Key, str]) -> str:
