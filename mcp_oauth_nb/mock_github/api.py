@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .formats import query_pairs
 from .limits import Limits
 from .listing import Unprocessable, paginate, select
 from .manage import Manage
@@ -51,7 +52,7 @@ class Api:
         return json_response(user_json(self._state, self._state.users[token.user], private=private))
 
     def _repositories(self, request: Request, token: IssuedToken) -> Response:
-        query = dict(request.query_params)
+        query = dict(query_pairs(request))
         page = paginate(select(self._state.repositories, token, query), query)
         response = json_response([repository_json(self._state, item, token.user) for item in page.items])
         # The configured address, never the Host header: a link must not lead elsewhere.

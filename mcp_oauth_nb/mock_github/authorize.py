@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from ..redaction import remember
 from . import pages, redirects, scopes
-from .formats import error_fields
+from .formats import error_fields, form_pairs, given, query_pairs
 from .ledger import Refused
 from .model import Browser, OAuthApp
-from .signin import current_browser, read_pairs, redirect_target, sign_in_first, stale_form, submitting_browser
+from .signin import current_browser, redirect_target, sign_in_first, stale_form, submitting_browser
 from .state import State
 
 PATH = "/login/oauth/authorize"
@@ -51,8 +51,7 @@ class Authorize:
         return [Route(PATH, self._ask), Route(PATH, self._decide, methods=["POST"])]
 
     async def _ask(self, request: Request) -> Response:
-        # RFC 6749 section 3.1: a parameter without a value counts as left out.
-        parameters = dict(parse_qsl(request.url.query))
+        parameters = given(query_pairs(request))
         checked = self._check(parameters)
         if isinstance(checked, Response):
             return checked
@@ -68,7 +67,7 @@ class Authorize:
         return self._consent(checked, browser, wanted)
 
     async def _decide(self, request: Request) -> Response:
-        pairs = await read_pairs(request)
+        pairs = await form_pairs(request)
         form = dict(pairs)
         browser = submitting_browser(self._state, request, form)
         if browser is None or browser.user is None:

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import pages, scopes
-from .formats import answer, read_parameters, refusal
+from .formats import answer, form_pairs, read_parameters, refusal
 from .ledger import Refused
 from .model import DeviceRequest, IssuedToken, OAuthApp
-from .signin import current_browser, read_pairs, sign_in_first, stale_form, submitting_browser
+from .signin import current_browser, sign_in_first, stale_form, submitting_browser
 from .state import State
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -122,7 +122,7 @@ class Device:
         return pages.device_page(browser)
 
     async def _enter(self, request: Request) -> Response:
-        form = dict(await read_pairs(request))
+        form = dict(await form_pairs(request))
         browser = submitting_browser(self._state, request, form)
         if browser is None or browser.user is None:
             return stale_form()
@@ -134,7 +134,7 @@ class Device:
         return pages.consent_page(app, browser, waiting.scopes, action=_DECIDE, fields=fields, leads_to=None)
 
     async def _decide(self, request: Request) -> Response:
-        pairs = await read_pairs(request)
+        pairs = await form_pairs(request)
         form = dict(pairs)
         browser = submitting_browser(self._state, request, form)
         if browser is None or browser.user is None:

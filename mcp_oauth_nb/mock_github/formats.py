@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
@@ -20,16 +19,27 @@ _AUTHORIZATION_ERRORS = frozenset("access_denied redirect_uri_mismatch applicati
 _NO_STORE = {"Cache-Control": "no-store"}  # RFC 6749 section 5.1
 
 
-async def read_parameters(request: Request) -> dict[str, str]:
-    """Read the query, and over it the body: a form, or a JSON object of strings.
+def query_pairs(request: Request) -> list[tuple[str, str]]:
+    """Read the query as names and values. Bytes that are no UTF-8 are replaced, where `request.url` would raise."""
+    return parse_qsl(request.scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
 
-    RFC 6749 section 3.2: a parameter without a value counts as left out.
-    """
-    found = dict(parse_qsl(request.url.query))
-    body = (await request.body()).decode("utf-8", "replace")
+
+async def form_pairs(request: Request) -> list[tuple[str, str]]:
+    """Read a submitted form as names and values, whatever its bytes are."""
+    return parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+
+
+def given(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Keep what has a value: a parameter without one counts as left out (RFC 6749 sections 3.1 and 3.2)."""
+    return {name: value for name, value in pairs if value}
+
+
+async def read_parameters(request: Request) -> dict[str, str]:
+    """Read the query, and over it the body: a form, or a JSON object of strings."""
+    found = given(query_pairs(request))
     if media_type(request) == "application/json":
-        return found | _json_fields(body)
-    return found | dict(parse_qsl(body))
+        return found | _json_fields(await request.body())
+    return found | given(await form_pairs(request))
 
 
 def basic_credentials(request: Request, *, form_encoded: bool) -> tuple[str, str] | None:
@@ -43,7 +53,8 @@ def basic_credentials(request: Request, *, form_encoded: bool) -> tuple[str, str
         return None
     try:
         name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
+        # What is no Base64, not even ASCII, or no UTF-8 underneath: each is an error of its own kind of ValueError.
         return None
     if not colon:
         return None
@@ -83,11 +94,16 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _json_fields(body: str) -> dict[str, str]:
+def _json_fields(body: bytes) -> dict[str, str]:
     try:
-        fields = json.loads(body)
+        fields = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(fields, dict):
         return {}
-    return {name: value for name, value in fields.items() if isinstance(value, str) and value}
+    return {_encodable(name): _encodable(value) for name, value in fields.items() if isinstance(value, str) and value}
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON can write (RFC 8259 section 8.2) and no answer of ours could repeat."""
+    return text.encode("utf-8", "replace").decode()

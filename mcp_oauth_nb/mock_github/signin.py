@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from . import pages, redirects
+from .formats import form_pairs, query_pairs
 from .model import Browser, OAuthApp
 from .state import State
 
@@ -43,19 +44,20 @@ class SignIn:
 
     async def _show(self, request: Request) -> Response:
         browser = current_browser(self._state, request) or self._state.new_browser()
-        return_to = _local(request.query_params.get("return_to", ""))
+        query = dict(query_pairs(request))
+        return_to = _local(query.get("return_to", ""))
         response = pages.sign_in_page(
             list(self._state.users.values()),
             browser,
             return_to,
-            suggested=request.query_params.get("login", ""),
-            sign_up=request.query_params.get("allow_signup") != "false",
+            suggested=query.get("login", ""),
+            sign_up=query.get("allow_signup") != "false",
             leads_to=destination(self._state, dict(parse_qsl(urlsplit(return_to).query))),
         )
         return self._with_cookie(response, browser)
 
     async def _submit(self, request: Request) -> Response:
-        form = await read_form(request)
+        form = dict(await form_pairs(request))
         browser = submitting_browser(self._state, request, form)
         login = form.get("login", "")
         if browser is None or login not in self._state.users:
@@ -83,16 +85,6 @@ def submitting_browser(state: State, request: Request, form: Mapping[str, str]) 
         return None
     same = hmac.compare_digest(form.get("authenticity_token", "").encode(), browser.form_token.encode())
     return browser if same else None
-
-
-async def read_form(request: Request) -> dict[str, str]:
-    """Read a submitted form whose names do not repeat."""
-    return dict(await read_pairs(request))
-
-
-async def read_pairs(request: Request) -> list[tuple[str, str]]:
-    """Read a submitted form as names and values."""
-    return parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
 
 
 def sign_in_first(return_to: str, *, login: str = "", allow_signup: str = "") -> Response:
