@@ -11,6 +11,7 @@ import importlib.util
 import json
 import random
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from mcp_oauth_nb.attacks import ATTACKS
 from mcp_oauth_nb.mock_github.minting import Mint
 from mcp_oauth_nb.pkce import PKCE, random_token
 
@@ -136,6 +138,84 @@ def test_every_link_leads_to_a_file(path: Path) -> None:
 @pytest.mark.parametrize(("here", "there"), [*pairwise(PATHS)], ids=lambda path: path.stem[:2])
 def test_each_leads_to_the_next(here: Path, there: Path) -> None:
     assert f"]({there.name})" in prose(here).rpartition("**Next:**")[2]
+
+
+# -- what is counted -------------------------------------------------------------------------------------------
+
+NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+
+
+def path_of(number: int) -> Path:
+    return PATHS[number]
+
+
+def rows(text: str, heading: str) -> int:
+    """How many rows the first table after a heading has."""
+    table = re.search(r"^\|.*\n\|[-| ]+\n((?:\|.*(?:\n|$))+)", text.partition(heading)[2], re.MULTILINE)
+    assert table is not None
+    return len(table[1].splitlines())
+
+
+def attacks_shown() -> list[int]:
+    return [int(number) for number in re.findall(r"^### (\d+) · ", prose(path_of(13)), re.MULTILINE)]
+
+
+def of_the_form(title: str) -> set[str]:
+    """The fields that notebook 04 shows in a table of the token request."""
+    table = prose(path_of(4)).partition(title)[2]
+    first = re.findall(r"^\| ([^|]*`[^|]*) \|", table.partition("\n\n")[0], re.MULTILINE)
+    return {name for cell in first if "header" not in cell for name in re.findall(r"`(\w+)`", cell)}
+
+
+# The notebook, a sentence with a number in words, and how many there are.
+COUNTS = [
+    (0, "## {} actors", lambda: rows(prose(path_of(0)), "## Four actors")),
+    (0, "{} words are enough", lambda: rows(prose(path_of(0)), "words are enough")),
+    (2, "can end in {} ways", lambda: rows(prose(path_of(2)), "can end in four ways")),
+    (4, "with all {} fields of the form", lambda: len(of_the_form("| field | why it is there |\n|---|---|"))),
+    (10, "become known to it in {} ways", lambda: len(re.findall(r"^\d\. \*\*", prose(path_of(10)), re.MULTILINE))),
+    (12, "## {} broken servers", lambda: len(re.findall(r"^\*\*\d\.\*\* ", prose(path_of(12)), re.MULTILINE))),
+    (13, "a client and a server in {} ways", lambda: len(attacks_shown())),
+]
+
+
+@pytest.mark.parametrize(("number", "sentence", "count"), COUNTS)
+def test_what_is_counted_in_words_is_as_many(number: int, sentence: str, count: Any) -> None:
+    text = " ".join(prose(path_of(number)).lower().split())
+    assert sentence.format(NUMBERS[count()]) in text
+
+
+def test_the_list_of_attacks_is_described_as_it_is() -> None:
+    threats = Counter(attack.row for attack in ATTACKS)
+    assert sorted(threats) == list(range(1, 21))
+    assert sorted(threats.values())[-3:] == [1, 2, 2]
+    assert "threats in a list of twenty; two of the threats have two attacks each" in prose(path_of(13))
+    titles = re.findall(r"^### (\d+) · ", prose(path_of(13)), re.MULTILINE)
+    assert len(titles) == len(set(titles))
+    assert set(attacks_shown()) <= set(threats)
+
+
+def test_every_symptom_of_the_table_is_reproduced() -> None:
+    text = prose(path_of(9))
+    in_table = {int(number) for number in re.findall(r"\| (\d+) \|", text.partition("##")[0])}
+    told = {int(number) for number in re.findall(r"^##.* (\d+) · ", text, re.MULTILINE)}
+    assert told == in_table == set(range(1, 16))
+
+
+@each_notebook
+def test_other_notebooks_that_are_named_exist(path: Path) -> None:
+    named = re.findall(r"[Nn]otebooks? (\d+)(?:(?:,| to| and) (\d+))*", prose(path))
+    numbers = {int(number) for found in named for number in found if number}
+    assert numbers <= set(range(14))
+    # A link is told by its number, and leads there.
+    for number, target in re.findall(r"\[(?:notebook )?(\d+)(?: · [^\]]*)?\]\(([^)]+)\)", prose(path), re.IGNORECASE):
+        assert target.startswith(f"{int(number):02}-"), target
+
+
+@each_notebook
+def test_nothing_is_promised_of_the_readme_that_it_lacks(path: Path) -> None:
+    # `mcp-oauth-nb lab` copies the notebooks alone, so that there may be no README beside them.
+    assert "README" not in prose(path)
 
 
 @each_notebook

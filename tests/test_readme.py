@@ -16,10 +16,12 @@ from typing import Any
 
 import click
 import pytest
+from mcp import MCPError
 
-from mcp_oauth_nb import cli, debug_command, shared_store, store_choice, store_document
+from mcp_oauth_nb import Lab, McpOAuthError, Session, cli, debug_command, shared_store, store_choice, store_document
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.debugger.export import FORMATS
+from mcp_oauth_nb.errors import AccessDenied
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +76,51 @@ async def test_each_example_runs_as_a_cell_would(code: str, elsewhere: Path) -> 
     for opened in ("debug", "session", "lab"):
         if opened in namespace:
             await namespace[opened].aclose()
+
+
+async def _as_told(words: str) -> tuple[Lab, BaseException | None]:
+    """Do what a sentence of the README says, in a fresh lab; return the lab and the error that ended it, if any."""
+    lab = await Lab.open()
+    error: BaseException | None = None
+    for code in re.findall(r"`([^`]+)`", words):
+        compiled = compile(code, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        try:
+            ran = eval(compiled, {"lab": lab})
+            if inspect.isawaitable(ran):
+                await ran
+        except (MCPError, McpOAuthError) as raised:
+            error = raised
+    await lab.aclose()
+    return lab, error
+
+
+async def test_what_one_is_told_to_break_breaks_and_the_error_says_what_to_do() -> None:
+    told = README.partition("3. Break something")[2].partition("4. Do the two exercises")[0]
+    cancel, expiry, failure = re.findall(r"^   - (.+?)(?=^   - |\Z)", told, re.MULTILINE | re.DOTALL)
+
+    _, refused = await _as_told(cancel)
+    assert isinstance(refused, AccessDenied)
+    assert refused.hint
+
+    lab, nothing = await _as_told(expiry)
+    assert nothing is None
+    assert "refresh_token" in str(lab.trace.find("access_token")[-1].request)
+
+    lab, failed = await _as_told(failure)
+    assert isinstance(failed, MCPError)
+    assert "Try again" in failed.data["hint"]
+    # "Then call it again": the tokens were kept.
+    assert lab.oauth.token is not None
+    async with Session.open(lab.server) as session:
+        assert not (await session.call_tool("get_github_user_info")).is_error
+
+
+def test_the_first_notebook_says_yes_as_many_cells_later_as_is_told() -> None:
+    path = ROOT / "notebooks" / "00-start-here.ipynb"
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    calls = [number for number, cell in enumerate(cells) if "get_github_user_info" in "".join(cell["source"])]
+    words = "zero one two three four five six seven eight nine".split()
+    assert f"a protected tool says no, and {words[calls[1] - calls[0]]} code cells later it says yes" in README
 
 
 def test_each_command_is_run_by_a_test() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mcp_types import CallToolResult
 
 from ..errors import AccessDenied, McpOAuthError
+from ..lab import Lab
 from ..tokens import Token
+from ..wire import BROWSER, Exchange
 from .verdict import Verdict, checked, not_yet, right
 
 
@@ -22,14 +25,37 @@ def check_denial(answer: Any) -> Verdict:
         )
     if not isinstance(answer, AccessDenied):
         return not_yet(f"{type(answer).__name__} is another refusal: it must come from the user's Cancel.")
+    if answer.__traceback__ is None:
+        return not_yet("nothing has raised that error: let the user press Cancel, and catch what comes.")
     return right("the refusal came back through the browser as error=access_denied, and no code was ever issued.")
 
 
 @checked
 def check_one_call(answer: Any) -> Verdict:
-    """The answer is the result of the protected tool."""
-    if not isinstance(answer, CallToolResult):
-        return not_yet("that is not a tool result: assign what `await ....call_tool(...)` returns.")
-    if answer.is_error or "user" not in (answer.structured_content or {}):
-        return not_yet("that result is not a GitHub user: call get_github_user_info.")
+    """The answer is a lab in which one call of the protected tool was all that happened."""
+    if isinstance(answer, CallToolResult):
+        return not_yet("that is the result. Assign the lab: its trace tells what has led to the result.")
+    if not isinstance(answer, Lab):
+        return not_yet("that is not a lab: assign the one in which you made the call.")
+    exchanges = answer.trace.exchanges
+    calls = [place for place, exchange in enumerate(exchanges) if "get_github_user_info" in exchange.request.title]
+    if not calls:
+        return not_yet("in that lab nobody has called get_github_user_info.")
+    if problem := _before(exchanges[: calls[0]]):
+        return not_yet(f"{problem} Take a fresh lab.")
+    last = exchanges[calls[-1]].response
+    if last is None or last.title != "tools/call: result":
+        return not_yet("the call was refused, and nothing came after it that would have helped.")
+    requests_for_tokens = [exchange for exchange in exchanges if exchange.request.url.endswith("/access_token")]
+    if len(calls) != 2 or len(requests_for_tokens) != 1:
+        return not_yet("more than one call has succeeded in that lab, or the user signed in twice. Take a fresh lab.")
     return right("challenge, consent, exchange and retry in one line.")
+
+
+def _before(exchanges: Sequence[Exchange]) -> str:
+    """Say what a lab did before the call; connecting, which `Lab.open` does, is nothing."""
+    if any(exchange.request.sender == BROWSER for exchange in exchanges):
+        return "the user of that lab had signed in before the call."
+    if any(exchange.request.title.startswith(("tools/", "prompts/")) for exchange in exchanges):
+        return "in that lab something else came before the call."
+    return ""

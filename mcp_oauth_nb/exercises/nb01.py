@@ -9,21 +9,20 @@ from mcp.client.auth.utils import build_oauth_authorization_server_metadata_disc
 from ..discovery import discover_authorization_server
 from ..errors import McpOAuthError
 from ..lab import Lab
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked, checked_function, not_yet, right
 
 _ISSUERS = (
     "https://github.com/login/oauth",
     "https://login.example",
     "https://login.example:8443/tenants/7",
     "https://login.example/",
+    "https://login.example/tenants/7/",
 )
 
 
-@checked
+@checked_function
 def check_well_known_url(answer: Any) -> Verdict:
     """The answer is a function from an issuer to the URL of its metadata (RFC 8414 section 3.1)."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for issuer in _ISSUERS:
         # The SDK's own, which knows the OpenID Connect forms too; RFC 8414's comes first.
         expected = build_oauth_authorization_server_metadata_discovery_urls(issuer, issuer)[0]
@@ -44,6 +43,6 @@ async def check_honest_server(answer: Any) -> Verdict:
         found = await discover_authorization_server(issuer, client=answer.http_client())
     except McpOAuthError as error:
         return not_yet(f"the server announces the issuer {issuer}, and a discovery fails: {error.message}")
-    if not {"read:user", "repo"} <= set(announced["scopes_supported"]):
+    if {"read:user", "repo"} != set(announced["scopes_supported"]):
         return not_yet(f"the issuer is right; the announced scopes are {', '.join(announced['scopes_supported'])}.")
     return right(f"the announcement and GitHub's own document now name the same issuer, {found.issuer}.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, REQUEST_TIMEOUT
 
 from ..challenge import AUTHENTICATION_REQUIRED, NOT_CONFIGURED, AuthChallenge
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked, checked_function, not_yet, right
 
 _METADATA_URL = "https://mcp.example/.well-known/oauth-protected-resource"
 
@@ -38,18 +39,17 @@ _ERRORS: tuple[tuple[str, dict[str, Any], str], ...] = (
         {"code": AUTHENTICATION_REQUIRED, "message": "Session not found", "data": {"type": "session"}},
         "report",
     ),
+    ("data that is a list", {"code": INTERNAL_ERROR, "message": "Internal error", "data": ["oauth2"]}, "report"),
     ("data that is only a text", {"code": INTERNAL_ERROR, "message": "Internal error", "data": "oauth2"}, "report"),
 )
 
 
-@checked
+@checked_function
 def check_handler(answer: Any) -> Verdict:
     """The answer is a function from a JSON-RPC error object to what the client should do."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for what, error, expected in _ERRORS:
         try:
-            decision = answer(dict(error))
+            decision = answer(copy.deepcopy(error))
         except (AttributeError, KeyError, TypeError) as problem:
             return not_yet(f"{what} makes it raise {type(problem).__name__}: {error}.")
         if decision != expected:

@@ -10,17 +10,16 @@ import httpx
 
 from ..lab import Lab
 from ..pkce import challenge_for
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked_function, not_yet, right
 
 # RFC 7636 appendix B, then others: the longest that is allowed, and characters that an encoding could change.
 _VERIFIERS = ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "0123456789abcdef" * 8, "-._~" * 11, "A" * 43)
+_PADDED = challenge_for(_VERIFIERS[0]) + "="
 
 
-@checked
+@checked_function
 def check_challenge(answer: Any) -> Verdict:
     """The answer is a function from a verifier to its S256 challenge."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for verifier in _VERIFIERS:
         challenge = answer(verifier)
         if challenge != challenge_for(verifier):
@@ -41,11 +40,9 @@ def _what_went_wrong(challenge: Any, verifier: str) -> str:
     return f"for the verifier {verifier} it returned {challenge!r}."
 
 
-@checked
+@checked_function
 def check_is_protected(answer: Any, lab: Lab) -> Verdict:
     """The answer is a function that says whether PKCE protects the code of an authorization URL."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for what, url, expected in _urls(lab):
         says = answer(url)
         if says is not expected:
@@ -72,5 +69,7 @@ def _urls(lab: Lab) -> list[tuple[str, str, bool]]:
         ("a method in lower case", str(genuine.copy_set_param("code_challenge_method", "s256")), False),
         ("a challenge that is empty", str(genuine.copy_set_param("code_challenge", "")), False),
         ("a challenge cut short", str(genuine.copy_set_param("code_challenge", "E9Melhoa2OwvFrEM")), False),
+        ("a challenge with the `=` at its end", str(genuine.copy_set_param("code_challenge", _PADDED)), False),
+        ("both behind a `#`, where no server sees them", str(genuine).replace("?", "#"), False),
         ("no PKCE at all", str(genuine.copy_with(query=b"response_type=code")), False),
     ]

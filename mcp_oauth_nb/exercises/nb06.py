@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import inspect
+from dataclasses import replace
 from typing import Any
 
 from ..lab import Lab
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked_async_function, not_yet, right
+
+# A scope that no tool needs, but another server's challenge could name.
+_ANOTHER = "gist"
 
 
-@checked
+@checked_async_function
 async def check_authorize(answer: Any, lab: Lab) -> Verdict:
     """The answer, given as `authorize=`, lets the tool see private repositories."""
-    if not inspect.iscoroutinefunction(answer):
-        return not_yet("that is not a function made with `async def`.")
     await lab.oauth.revoke()
-    result = await lab.session.call_tool("get_github_user_info", {"repo_limit": 100}, authorize=answer)
-    token = lab.oauth.token
-    if token is None or "repo" not in token.scopes:
+    # The challenge of this call does not name repo, that of a call for private repositories would.
+    await lab.session.call_tool("get_github_user_info", authorize=answer)
+    if "repo" not in _granted(lab):
         return not_yet("the token that it got is without the scope repo.")
-    if not {"read:user", "user"} & set(token.scopes):
+    if not {"read:user", "user"} & _granted(lab):
         return not_yet("it forgot the scopes that the challenge names.")
+    arguments = {"include_private": True, "repo_limit": 100}
+    result = await lab.session.call_tool("get_github_user_info", arguments)
     private = [repository for repository in (result.structured_content or {})["repositories"] if repository["private"]]
+    if not private:
+        return not_yet("the tool still shows no private repository.")
+    await answer(replace(lab.oauth.challenge(), scopes=("read:user", _ANOTHER)))
+    if not {_ANOTHER, "repo"} <= _granted(lab):
+        return not_yet(f"for a challenge that names {_ANOTHER} it asks for the same as before: read `.scopes`.")
     return right(f"the challenge's scopes and one more, and {len(private)} private repositories appear.")
 
 
-@checked
+def _granted(lab: Lab) -> set[str]:
+    return set(lab.oauth.token.scopes) if lab.oauth.token is not None else set()
+
+
+@checked_async_function
 async def check_model(answer: Any) -> Verdict:
     """The answer is a sampling callback that writes as many words as it may."""
-    if not inspect.iscoroutinefunction(answer):
-        return not_yet("that is not a function made with `async def`.")
     async with Lab.open(sampling=answer) as lab:
         for limit in (3, 12):
             arguments = {"code": "pass", "max_tokens": limit}

@@ -9,7 +9,7 @@ import httpx
 from ..config import Settings
 from ..errors import ConfigurationError
 from ..oauth_handler import OAuthHandler
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked, checked_function, not_yet, right
 
 #: What the third provider publishes about itself (RFC 8414).
 METADATA: dict[str, Any] = {
@@ -30,11 +30,14 @@ _REDIRECTS = (
     ("https://app.example/callback", "https://app.example:8443/callback", False),
     ("https://app.example/callback", "https://evil.app.example/callback", False),
     ("https://app.example/callback", "http://app.example/callback", False),
+    ("https://app.example/callback", "https://app.example/CALLBACK", False),
     ("http://127.0.0.1/callback", "http://127.0.0.1/callback", True),
     ("http://127.0.0.1/callback", "http://127.0.0.1:54321/callback", True),
     ("http://127.0.0.1:8000/callback", "http://127.0.0.1:54321/callback", True),
     ("http://127.0.0.1/callback", "http://127.0.0.1:54321/elsewhere", False),
     ("http://127.0.0.1/callback", "http://127.0.0.1:54321/callback?next=x", False),
+    ("http://127.0.0.1/callback", "http://127.0.0.1:54321/callback#fragment", False),
+    ("http://localhost:8000/callback", "http://localhost:54321/callback", False),
     ("http://127.0.0.1/callback", "http://127.0.0.1.evil.example/callback", False),
     ("http://127.0.0.1/callback", "http://127.0.0.1:54321@evil.example/callback", False),
     ("http://127.0.0.1/callback", "http://someone@127.0.0.1:54321/callback", False),
@@ -75,11 +78,9 @@ class _ThirdProvider:
         return httpx.Response(200, json={"access_token": "a-token-of-this-check", "token_type": "Bearer"})
 
 
-@checked
+@checked_function
 def check_matches(answer: Any) -> Verdict:
     """The answer decides whether a requested redirect URI is the registered one."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for registered, requested, allowed in _REDIRECTS:
         said = answer(registered, requested)
         if said is not allowed:

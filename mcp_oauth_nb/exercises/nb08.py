@@ -31,7 +31,7 @@ async def check_redirect_uri(answer: Any, lab: Lab) -> Verdict:
         return not_yet("the host is not the registered one, 127.0.0.1: to GitHub another name is another place.")
     if parts.port != _PORT:
         return not_yet(f"the notebook listens on port {_PORT}, and the browser would go elsewhere.")
-    if parts.path in ("", "/", "/callback"):
+    if parts.path.rstrip("/") in ("", "/callback"):
         return not_yet("the path is not one of its own: the first notebook uses it already.")
     request = lab.oauth.get_authorization_url(redirect_uri=answer)
     try:
@@ -59,6 +59,8 @@ async def check_host(answer: Any) -> Verdict:
         async with asyncio.timeout(_SECONDS):
             await _call_protected_tool(command)
     except AuthenticationRequired:
+        if not (answer["env"].get("OAUTH_CLIENT_ID") and secret):
+            return not_yet("the server has credentials, but not from env: other users may see where they come from.")
         return right("the server runs, has its credentials, and waits for somebody to sign in.")
     except TimeoutError:
         return not_yet(f"that command did not answer within {_SECONDS:g} seconds, as an MCP server would.")

@@ -10,7 +10,7 @@ from ..config import IsolatedSettings
 from ..errors import AccessDenied, McpOAuthError, RateLimited, StateMismatch
 from ..lab import Lab
 from ..oauth_handler import OAuthHandler
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked, checked_function, not_yet, right
 
 
 def broken(lab: Lab) -> dict[str, Any]:
@@ -53,11 +53,9 @@ def _errors() -> tuple[tuple[str, BaseException, BaseException | None], ...]:
     )
 
 
-@checked
+@checked_function
 def check_find(answer: Any) -> Verdict:
     """The answer is a function that finds the first error of this package in an error."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for what, error, expected in _errors():
         found = answer(error)
         if found is not expected:

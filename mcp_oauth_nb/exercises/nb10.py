@@ -8,7 +8,7 @@ import httpx
 
 from ..errors import McpOAuthError
 from ..http_lab import HttpLab
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked, checked_function, not_yet, right
 
 #: Where the check of exercise 2 publishes the document.
 MINE = "https://mine.example/client.json"
@@ -38,11 +38,9 @@ def _refusals() -> tuple[tuple[str, httpx.Response, str], ...]:
     )
 
 
-@checked
+@checked_function
 def check_find_metadata(answer: Any) -> Verdict:
     """The answer is a function from a 401 to the URL of the resource's metadata (RFC 9728 sections 3.1 and 5.1)."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for what, response, expected in _refusals():
         found = answer(response)
         if str(found) != expected:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from ..http_lab import HttpLab
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked_async_function, checked_function, not_yet, right
 
 _PUBLIC, _PRIVATE = frozenset({"read:user"}), frozenset({"read:user", "repo"})
 _NEEDS = 'Bearer error="insufficient_scope", scope="{}", resource_metadata="https://one.example/document"'
@@ -19,15 +18,14 @@ _CASES: tuple[tuple[str, str, frozenset[str], frozenset[str] | None], ...] = (
     ("a token that has it already", _NEEDS.format("repo"), _PRIVATE, None),
     ("a token with more than that", _NEEDS.format("read:user"), _PRIVATE, None),
     ("a token that expired", 'Bearer error="invalid_token", scope="read:user"', _PUBLIC, _PUBLIC),
+    ("an expired token, and no scope named", 'Bearer error="invalid_token"', _PUBLIC, _PUBLIC),
     ("an expired token that could do more", 'Bearer error="invalid_token", scope="read:user"', _PRIVATE, _PRIVATE),
 )
 
 
-@checked
+@checked_function
 def check_scopes_to_ask(answer: Any) -> Verdict:
     """The answer is a function from a challenge and the granted scopes to the scopes to ask for."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for what, header, granted, expected in _CASES:
         found = answer(header, set(granted))
         if found is None if expected is None else isinstance(found, set | frozenset) and found == expected:
@@ -37,11 +35,9 @@ def check_scopes_to_ask(answer: Any) -> Verdict:
     return right("the union, so that nothing is lost, and an end where asking again would change nothing.")
 
 
-@checked
+@checked_async_function
 async def check_report(answer: Any) -> Verdict:
     """The answer counts repositories, asks the person once, and takes a no."""
-    if not inspect.iscoroutinefunction(answer):
-        return not_yet("that is not a function made with `async def`.")
     public, everything = await _counts()
     async with HttpLab.open() as lab:
         found = await answer(lab.session)

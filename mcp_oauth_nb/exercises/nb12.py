@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import re
 from typing import Any
 
 from ..debugger.faults import FAULTS, with_fault
@@ -10,7 +10,7 @@ from ..debugger.record import Cause, Step
 from ..flow_debugger import FlowDebugger
 from ..http_auth import McpAuth
 from ..http_lab import HttpLab
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked, checked_async_function, not_yet, right
 
 # By number, since a name would tell what there is to find. The last one is the exercise's.
 _SERVERS = (
@@ -23,7 +23,6 @@ _SERVERS = (
     "reuse_accepted",
 )
 _IN_THE_NOTEBOOK = (("code_verifier", "dropped"),)
-_SHORTEST_PREDICTION = 3
 
 
 def broken(lab: HttpLab, number: int) -> McpAuth:
@@ -56,11 +55,9 @@ async def _cause(fault: str) -> Cause | None:
         return debug.cause
 
 
-@checked
+@checked_async_function
 async def check_experiment(answer: Any) -> Verdict:
     """The answer changes a request so that the server refuses it, and predicts how."""
-    if not inspect.iscoroutinefunction(answer):
-        return not_yet("that is not a function made with `async def`.")
     async with HttpLab.open() as lab, FlowDebugger.open(lab) as debug:
         await answer(debug)
         changed = [step for step in debug.steps if step.changed]
@@ -76,8 +73,15 @@ def _experiment(step: Step) -> Verdict:
         return not_yet(f"a browser carries {step.about.title!r}: change a request that a server answers.")
     if step.messages[-1].kind != "error":
         return not_yet(f"the server took it, and answered {step.outcome}: change what it must refuse.")
-    if len(step.predicted) < _SHORTEST_PREDICTION:
+    if not _says_what(step):
         return not_yet("say before the step what will come: step(predict=...), a status or an error code.")
     if not step.prediction_held:
         return not_yet(f"you predicted {step.predicted!r}, and {step.outcome!r} came.")
     return right(f"{step.outcome}, as you said. A server that takes this request has a hole.")
+
+
+def _says_what(step: Step) -> bool:
+    """Say whether a prediction names a status or an error, and is not a letter that many outcomes have in them."""
+    words = re.findall(r"\w+", step.predicted.lower())
+    there = set(re.findall(r"\w+", step.outcome.lower())) - {"error"}
+    return bool(there.intersection(words)) if step.prediction_held else bool(words)

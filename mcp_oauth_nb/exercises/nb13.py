@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .verdict import Verdict, checked, not_yet, right
+from .verdict import Verdict, checked_function, not_yet, right
 
 _SHOP, _LOCAL = "https://shop.example/callback", "http://127.0.0.1/callback"
 
@@ -18,6 +18,8 @@ REDIRECTS: tuple[tuple[str, str, bool, str], ...] = (
     (_SHOP, "https://shop.example%2f@evil.example/callback", False, "the same, with an escaped slash"),
     (_SHOP, "https://shop.example:8443/callback", False, "another port of a host on the internet"),
     (_SHOP, "http://shop.example/callback", False, "the same without TLS"),
+    (_SHOP, "https://shop.example/CALLBACK", False, "the same in capitals: a path is compared as it is"),
+    (_SHOP, f"{_SHOP}#fragment", False, "a fragment that was not registered"),
     (_LOCAL, _LOCAL, True, "a program on this machine"),
     (_LOCAL, "http://127.0.0.1:51004/callback", True, "the same program, at the port that it got today"),
     (_LOCAL, "http://127.0.0.1:51004/other", False, "another path on this machine"),
@@ -53,14 +55,15 @@ CALLBACKS: tuple[tuple[str, bool, str], ...] = (
     (f"state={_STATE}&iss=https%3A%2F%2Fmcp.example&error=access_denied", False, "an error alone"),
     (f"{_GOOD}&code=another", False, "two codes"),
     (f"state=forged&{_GOOD}", False, "two states"),
+    (f"iss=https%3A%2F%2Fevil.example&{_GOOD}", False, "two issuers"),
+    (f"{_GOOD}&iss=https%3A%2F%2Fevil.example", False, "two issuers, the other way round"),
+    (_GOOD.replace(_CODE, ""), False, "a code that is empty"),
 )
 
 
-@checked
+@checked_function
 def check_redirect_uri(answer: Any) -> Verdict:
     """The answer is a function that says whether a request's redirect URI fits the registered one."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for registered, asked, expected, what in REDIRECTS:
         found = answer(registered, asked)
         if found is not expected:
@@ -70,11 +73,9 @@ def check_redirect_uri(answer: Any) -> Verdict:
     )
 
 
-@checked
+@checked_function
 def check_code_to_send(answer: Any) -> Verdict:
     """The answer is a function that returns the code of a callback, or None where it must not be used."""
-    if not callable(answer):
-        return not_yet("that cannot be called: assign the function itself, without parentheses.")
     for query, good, what in CALLBACKS:
         found = answer(_BACK + query, _STATE, _ISSUER)
         if found != (_CODE if good else None):

@@ -41,19 +41,31 @@ def not_yet(text: str) -> Verdict:
 
 Check = TypeVar("Check", bound=Callable[..., Any])
 
+#: Looks at an answer before its check does, and says what it is instead of what the exercise asks for.
+Form = Callable[[Any], Verdict | None]
 
-def checked(check: Check) -> Check:
+
+def _any_form(answer: Any) -> None:
+    """Let every answer pass to the check."""
+
+
+def checked(check: Check, form: Form = _any_form) -> Check:
     """Decorate a check, sync or async: an answer that makes it stumble is "not yet", never an error.
 
     The same goes for an answer that is still `...`.
+
+    Args:
+        check: looks at the answer.
+        form: refuses answers that are of another form; the check does not see them.
     """
 
     @functools.wraps(check)
     def wrapper(answer: Any, *others: Any) -> Any:
+        refused = _UNANSWERED if answer is ... else form(answer)
         if inspect.iscoroutinefunction(check):
-            return _awaited(check, answer, others)
-        if answer is ...:
-            return _UNANSWERED
+            return _awaited(check, refused, answer, others)
+        if refused is not None:
+            return refused
         try:
             return check(answer, *others)
         except Exception as error:  # noqa: BLE001 - the answer may be anything, and its failure is the news
@@ -62,9 +74,35 @@ def checked(check: Check) -> Check:
     return cast(Check, wrapper)
 
 
-async def _awaited(check: Callable[..., Any], answer: Any, others: tuple[Any, ...]) -> Verdict:
-    if answer is ...:
-        return _UNANSWERED
+def checked_function(check: Check) -> Check:
+    """Decorate the check of an answer that is a function made with `def`; otherwise as `checked`."""
+    return checked(check, _function)
+
+
+def checked_async_function(check: Check) -> Check:
+    """Decorate the check of an answer that is a function made with `async def`; otherwise as `checked`."""
+    return checked(check, _async_function)
+
+
+def _function(answer: Any) -> Verdict | None:
+    if not callable(answer):
+        return not_yet("that cannot be called: assign the function itself, without parentheses.")
+    # The check would get a coroutine that nobody awaits, and Python would warn of it.
+    return not_yet("that function is made with `async def`: a plain `def` will do.") if _is_async(answer) else None
+
+
+def _async_function(answer: Any) -> Verdict | None:
+    return None if _is_async(answer) else not_yet("that is not a function made with `async def`.")
+
+
+def _is_async(answer: Any) -> bool:
+    """Say whether calling it makes a coroutine; an object with an async `__call__` counts too."""
+    return inspect.iscoroutinefunction(answer) or inspect.iscoroutinefunction(getattr(answer, "__call__", None))  # noqa: B004
+
+
+async def _awaited(check: Callable[..., Any], refused: Verdict | None, answer: Any, others: tuple[Any, ...]) -> Verdict:
+    if refused is not None:
+        return refused
     try:
         return cast(Verdict, await check(answer, *others))
     except Exception as error:  # noqa: BLE001 - as above

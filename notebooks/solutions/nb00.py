@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from mcp_types import CallToolResult
-
 from mcp_oauth_nb import Lab, McpOAuthError
 
 
@@ -16,6 +14,7 @@ async def denial(lab: Lab) -> McpOAuthError | None:
     return None
 
 
-async def one_call(lab: Lab) -> CallToolResult:
+async def one_call(lab: Lab) -> Lab:
     """Let `call_tool` run the flow."""
-    return await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+    await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+    return lab
