@@ -17,9 +17,10 @@ from pydantic import AnyUrl
 from .addresses import Resolver, resolve
 from .browser_login import Opener
 from .clock import Clock, SystemClock
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ProtocolError
 from .http_auth_provider import AuthProvider
 from .http_auth_redirect import Paste, Redirect
+from .http_auth_registration import auth_method
 from .http_auth_sdk_storage import GrantStorage, forget
 from .http_auth_storage import GrantStore, MemoryGrantStore
 from .http_transport import HttpTransport, TransportFactory
@@ -82,6 +83,12 @@ class McpAuth:
                 hint="Set its `issuer`: otherwise any MCP server could name a place to send the secret to.",
                 reference="RFC 9700 section 4.4",
             )
+        if self.client is not None:
+            try:
+                auth_method(self.client, None)
+            except ProtocolError as error:
+                hint = "Correct its token_endpoint_auth_method, or its client_secret."
+                raise ConfigurationError(error.message, hint=hint, reference="RFC 7591 section 2") from None
         if self.client_metadata_url is not None and not is_valid_client_metadata_url(self.client_metadata_url):
             raise ConfigurationError(
                 "The client metadata URL is not an https URL with a path.",

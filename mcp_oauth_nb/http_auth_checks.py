@@ -9,15 +9,10 @@ import httpx
 import httpx2
 from mcp.client.auth import OAuthFlowError
 from mcp.client.auth.oauth2 import OAuthContext
-from mcp.shared.auth import OAuthClientInformationFull
-from pydantic import ValidationError
 
-from .authorization import describe
 from .errors import (
-    ConfigurationError,
     IssuerMismatch,
     McpOAuthError,
-    OAuthErrorResponse,
     ProtocolError,
     SecurityError,
     ServerUnavailable,
@@ -27,11 +22,9 @@ from .http import Answer
 from .http_faults import place_of
 from .pkce import METHOD
 from .places import Places
-from .redaction import printable, remember
+from .redaction import printable
 from .token_endpoint import Grant, check_available, read
 from .tokens import Token, split_scopes
-
-_REGISTER_YOURSELF = "Register a client with the server's operator, and pass it: McpAuth(client=...)."
 
 
 async def answer_of(response: httpx2.Response) -> Answer:
@@ -75,58 +68,6 @@ def check_metadata(context: OAuthContext, places: Places, unavailable: Answer | 
     for endpoint in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.registration_endpoint):
         if endpoint is not None:
             places.check(str(endpoint), credentials=True)
-
-
-def check_registration_offered(context: OAuthContext) -> None:
-    """Check that the authorization server says where to register; the SDK would guess.
-
-    Raises:
-        ConfigurationError: it does not.
-    """
-    metadata = context.oauth_metadata
-    if metadata is not None and metadata.registration_endpoint is None:
-        raise ConfigurationError(
-            f"The authorization server {printable(str(metadata.issuer))} registers no clients by itself.",
-            hint=_REGISTER_YOURSELF,
-            reference="RFC 7591 section 3",
-        )
-
-
-async def check_registration(response: httpx2.Response, now: float) -> None:
-    """Check the answer to a registration, before the SDK quotes it in an error.
-
-    Raises:
-        TransientError: try again later.
-        OAuthErrorResponse, ConfigurationError: the server refused.
-        ProtocolError: the answer is not one of RFC 7591.
-    """
-    answer = await answer_of(response)
-    check_available(answer, now)
-    if answer.status not in (200, 201):
-        raise _registration_refused(answer)
-    body = answer.json_object()
-    secret = body.get("client_secret")
-    remember(secret if isinstance(secret, str) else None)
-    try:
-        OAuthClientInformationFull.model_validate(body)
-    except ValidationError:
-        # `from None`: pydantic quotes the values.
-        raise ProtocolError(
-            f"{answer.url} answered without a usable registration.", reference="RFC 7591 section 3.2.1"
-        ) from None
-
-
-def _registration_refused(answer: Answer) -> McpOAuthError:
-    try:
-        body = answer.json_object()
-    except ProtocolError:
-        body = {}
-    code = body.get("error")
-    if not isinstance(code, str):
-        text = f"{answer.url} answered {answer.status} to the registration."
-        return ConfigurationError(text, hint=_REGISTER_YOURSELF)
-    text = f"The registration was answered {describe(code, body.get('error_description'))}."
-    return OAuthErrorResponse(text, code=printable(code), reference="RFC 7591 section 3.2.2")
 
 
 async def read_token(

@@ -12,6 +12,7 @@ from mcp.client.auth.oauth2 import OAuthContext
 
 from .clock import Clock, SystemClock
 from .errors import McpOAuthError
+from .http_auth_registration import auth_method
 from .http_auth_sdk_storage import oauth_token
 from .tokens import Token
 
@@ -78,6 +79,25 @@ class Context(OAuthContext):
         if self.token is None or self.is_expired:
             return False
         return self.to_the_end or not self.can_refresh_token() or not self.token.is_due(self.clock.now())
+
+    @property
+    def auth_method(self) -> str:
+        """How the client authenticates at the token endpoint; see `http_auth_registration.auth_method`."""
+        return auth_method(self.client_info, self.oauth_metadata) if self.client_info is not None else "none"
+
+    def prepare_token_auth(
+        self, data: dict[str, str], headers: dict[str, str] | None = None
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Add what authenticates the client. The SDK would send nothing where the registration names no method."""
+        known = self.client_info
+        if known is None:
+            return data, headers or {}
+        with stopping():
+            self.client_info = known.model_copy(update={"token_endpoint_auth_method": self.auth_method})
+        try:
+            return super().prepare_token_auth(data, headers)
+        finally:
+            self.client_info = known
 
     def clear_tokens(self) -> None:
         """Forget the token."""

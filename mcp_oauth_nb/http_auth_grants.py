@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import TypeGuard
 
 import anyio
 import httpx2
 from mcp.client.auth import OAuthClientProvider
+from mcp.shared.auth import OAuthClientInformationFull
 
-from .errors import ConfigurationError, OAuthErrorResponse, ReauthorizeError, TransientError
+from .errors import ConfigurationError, McpOAuthError, OAuthErrorResponse, ReauthorizeError, TransientError
 from .http_auth_carrier import unreachable
 from .http_auth_checks import read_token
 from .http_auth_context import Context, Stop, free_lock, stopping
+from .http_auth_registration import client_refused
 from .http_auth_sdk_storage import GrantStorage
 from .http_auth_storage import Grant
 from .store_lock import still_taken
@@ -97,6 +100,12 @@ class GrantProvider(OAuthClientProvider):
                 self._know(grant)
                 self.context.lock.release()
         return self.context.is_token_valid()
+
+    def _registered_here(self, client: OAuthClientInformationFull | None) -> TypeGuard[OAuthClientInformationFull]:
+        """Say whether the SDK registered this client, and can so do it again."""
+        made = self._storage.registered
+        known = {self.context.client_metadata_url, made.client_id if made is not None else None}
+        return client is not None and client.client_id not in known
 
     # -- refresh -----------------------------------------------------------------------------------------------------
 
@@ -199,14 +208,28 @@ class GrantProvider(OAuthClientProvider):
             try:
                 token = await self._token(response)
             except ConfigurationError as error:
-                # The server knows this client no more, or not yet: it may have lost its registrations.
-                if self.context.client_info is not None:
-                    self._storage.forget_client(self.context.client_info, self.context.token)
-                self.context.client_info = None
-                raise ReauthorizeError(
-                    error.message, hint="The registration was forgotten. Call again: a new one is made."
-                ) from None
+                raise self._client_refused(error) from None
             self._keep(token)
+
+    def _client_refused(self, error: ConfigurationError) -> McpOAuthError:
+        client = self.context.client_info
+        assert client is not None, "a token was asked for by a client"
+        # The server knows this client no more, or not yet: it may have lost its registrations.
+        self._storage.forget_client(client, self.context.token)
+        self.context.client_info = None
+        message, lists = client_refused(error, client, self.context.oauth_metadata)
+        if not self._registered_here(client):
+            hint = (
+                f"Check the id, the secret and the token_endpoint_auth_method of the client that was passed; {lists}."
+            )
+            return ConfigurationError(message, hint=hint, reference="RFC 6749 section 5.2")
+        return ReauthorizeError(
+            message,
+            hint="The registration was forgotten. Call again: a new one is made. If that ends alike, the server does "
+            f"not accept the clients that it registers: tell its operator how this one authenticated; {lists}. Or "
+            "register one by hand, and pass it: McpAuth(client=...).",
+            reference="RFC 6749 section 5.2",
+        )
 
     async def _token(self, response: httpx2.Response, refreshed: Token | None = None) -> Token:
         return await read_token(

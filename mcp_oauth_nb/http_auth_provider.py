@@ -18,7 +18,6 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
-from typing import TypeGuard
 
 import anyio
 import httpx2
@@ -36,8 +35,9 @@ from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
 from .http_auth_grants import GrantProvider
 from .http_auth_redirect import Redirect
+from .http_auth_registration import read_registration, registration_request
 from .http_auth_sdk_storage import GrantStorage
-from .http_auth_stepup import StepUps, challenged_scopes, is_challenge, registration_for_all_scopes
+from .http_auth_stepup import StepUps, challenged_scopes, is_challenge
 from .http_auth_wire import Wire, is_registration, is_token_request
 from .places import Places
 from .redaction import printable
@@ -200,10 +200,11 @@ class AuthProvider(GrantProvider):
         try:
             outgoing = await flow.__anext__()
             while True:
-                if outgoing is not request:
-                    if is_registration(outgoing):
-                        outgoing = registration_for_all_scopes(self.context)
-                        self._doubted = None
+                if is_registration(outgoing) and outgoing is not request:
+                    self._doubted = None
+                    registration = yield registration_request(self.context)
+                    response = await read_registration(self.context, registration, self.context.clock.now())
+                elif outgoing is not request:
                     response = yield outgoing
                 else:
                     # Unless another call has authorized meanwhile.
@@ -257,18 +258,13 @@ class AuthProvider(GrantProvider):
                 self.context.client_info = None
         return await self._redirect.start()
 
-    def _registered_here(self, client: OAuthClientInformationFull | None) -> TypeGuard[OAuthClientInformationFull]:
-        """Say whether the SDK registered this client, and can so do it again."""
-        made = self._storage.registered
-        known = {self.context.client_metadata_url, made.client_id if made is not None else None}
-        return client is not None and client.client_id not in known
-
     # -- the person ---------------------------------------------------------------------------------------------------
 
     async def _send_person(self, url: str) -> None:
         metadata = self.context.oauth_metadata
         with stopping():
             self._wire.check_metadata()
+            _ = self.context.auth_method
             # Before the person says yes for nothing.
             self._wire.check_patience(self._get_token_endpoint())
             url = with_one_query(url, str(metadata.authorization_endpoint)) if metadata is not None else url

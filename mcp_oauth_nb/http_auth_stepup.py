@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import httpx2
-from mcp.client.auth.utils import (
-    create_client_registration_request,
-    extract_field_from_www_auth,
-    union_scopes,
-)
+from mcp.client.auth.utils import extract_field_from_www_auth
 
 from .challenge import AuthChallenge
 from .errors import InsufficientScope, TokenRejected
-from .http_auth_context import Context
 from .redaction import printable
 
 
@@ -61,22 +56,6 @@ class StepUps:
         if is_challenge(response):
             self._in_vain.add(challenged_scopes(response))
             raise _insufficient(response)
-
-
-def registration_for_all_scopes(context: Context) -> httpx2.Request:
-    """Register for every scope that a step-up may need: each authorization asks for its own few.
-
-    The SDK registers for the first few only, and servers hold a client to that. A second registration would be
-    another client, to which a stateful MCP session does not belong.
-    """
-    scope = context.client_metadata.scope
-    for metadata in (context.protected_resource_metadata, context.oauth_metadata):
-        scope = union_scopes(scope, " ".join(metadata.scopes_supported or ()) if metadata is not None else None)
-    return create_client_registration_request(
-        context.oauth_metadata,
-        context.client_metadata.model_copy(update={"scope": scope}),
-        context.get_authorization_base_url(context.server_url),
-    )
 
 
 def _insufficient(response: httpx2.Response) -> InsufficientScope:

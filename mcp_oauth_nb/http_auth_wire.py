@@ -14,13 +14,9 @@ import httpx2
 from .errors import TransientError
 from .http import Answer
 from .http_auth_carrier import DEADLINE_SECONDS, allow, no_answer, unreachable
-from .http_auth_checks import (
-    answer_of,
-    check_metadata,
-    check_registration,
-    check_registration_offered,
-)
+from .http_auth_checks import answer_of, check_metadata
 from .http_auth_context import Context
+from .http_auth_registration import check_registration_offered
 from .http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
 from .places import Places
 from .redaction import printable
@@ -106,8 +102,8 @@ class Wire:
         if request.method == "POST" and response.has_redirect_location:
             raise redirected(place, response.status_code)
         if is_registration(request):
-            await check_registration(response, self._context.clock.now())
-        elif is_token_request(request):
+            return  # The flow reads it, with what was sent.
+        if is_token_request(request):
             if error is None:
                 self._patience.heard(await answer_of(response), self._context.clock.now())
         elif response.status_code >= 500 or response.status_code == 429:

@@ -479,6 +479,11 @@ def test_a_change_comes_to_its_verdict_and_no_secret_is_quoted(row: tuple[str, d
 
 
 # what is known otherwise, the step, what is changed, the check, what it comes to
+AS_REGISTERED, LISTED = "the client authenticates as it was registered", "token_endpoint_auth_methods_supported"
+POSTED: dict[str, Any] = {"sent": {"client_secret": "client-secret-one"}}
+IN_HEADER: dict[str, Any] = {"sent_headers": {"authorization": "Basic c3Bt"}}
+SIGNED: dict[str, Any] = {"sent": {"client_assertion": "a.signed.one"}}
+
 KNOWN: list[tuple[dict[str, Any], str, dict[str, Any], str, str]] = [
     ({"ended": "yes"}, "authorized", {}, "an ended token is refused", "warning"),
     (
@@ -558,6 +563,31 @@ KNOWN: list[tuple[dict[str, Any], str, dict[str, Any], str, str]] = [
         "failed",
     ),
     ({"protected": set()}, "call", {"status": 200}, "a token is asked for", "not applicable"),
+    *(
+        (
+            {"registration": {"client_id": "client", **answer}, "server": {**SERVER, **listed}},
+            "token",
+            sent,
+            AS_REGISTERED,
+            to,
+        )
+        for answer, listed, sent, to in [
+            ({}, {}, {}, "passed"),
+            ({}, {}, POSTED, "failed"),
+            ({"token_endpoint_auth_method": "none", "client_secret": "s"}, {}, {}, "passed"),
+            ({"token_endpoint_auth_method": "client_secret_post", "client_secret": "s"}, {}, POSTED, "passed"),
+            ({"token_endpoint_auth_method": "client_secret_post", "client_secret": "s"}, {}, IN_HEADER, "failed"),
+            ({"token_endpoint_auth_method": "client_secret_basic", "client_secret": "s"}, {}, IN_HEADER, "passed"),
+            ({"token_endpoint_auth_method": "client_secret_basic", "client_secret": "s"}, {}, {}, "failed"),
+            ({"token_endpoint_auth_method": "private_key_jwt"}, {}, SIGNED, "passed"),
+            # A secret without a method: as the server lists, by default in the header.
+            ({"client_secret": "s"}, {LISTED: ["none", "client_secret_post"]}, POSTED, "passed"),
+            ({"client_secret": "s"}, {LISTED: ["none", "client_secret_post"]}, IN_HEADER, "failed"),
+            ({"client_secret": "s"}, {LISTED: None}, IN_HEADER, "passed"),
+            ({"client_secret": "s"}, {LISTED: []}, POSTED, "failed"),
+        ]
+    ),
+    ({"registration": {}}, "token", POSTED, AS_REGISTERED, "not applicable"),
 ]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -38,7 +39,7 @@ from mcp_oauth_nb.discovery import discover
 from mcp_oauth_nb.errors import McpOAuthError
 from mcp_oauth_nb.github import GitHubClient
 from mcp_oauth_nb.http import Answer, send
-from mcp_oauth_nb.http_auth_checks import check_registration
+from mcp_oauth_nb.http_auth_registration import read_registration
 from mcp_oauth_nb.http_auth_stepup import challenged_scopes
 from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
 from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
@@ -81,8 +82,9 @@ def token_answer(body: bytes, media: str = "application/json") -> Token:
 
 
 async def registration(body: bytes, status: int = 201) -> None:
-    request = httpx2.Request("POST", f"{ISSUER}/register")
-    await check_registration(httpx2.Response(status, headers=JSON, content=body, request=request), NOW)
+    context: Any = SimpleNamespace(oauth_metadata=None)
+    request = httpx2.Request("POST", f"{ISSUER}/register", json={"redirect_uris": ["http://127.0.0.1/callback"]})
+    await read_registration(context, httpx2.Response(status, headers=JSON, content=body, request=request), NOW)
 
 
 def network(answer: Callable[[httpx.Request], httpx.Response]) -> Callable[[], httpx.AsyncClient]:

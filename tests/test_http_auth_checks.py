@@ -13,19 +13,15 @@ from mcp.shared.auth import OAuthMetadata
 from stepping import ISSUER, Steps
 
 from mcp_oauth_nb.errors import (
-    ConfigurationError,
     IssuerMismatch,
     McpOAuthError,
-    OAuthErrorResponse,
     ProtocolError,
-    RateLimited,
     SecurityError,
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.http_auth_checks import answer_of, check_metadata, check_registration, flow_error, read_token
+from mcp_oauth_nb.http_auth_checks import answer_of, check_metadata, flow_error, read_token
 from mcp_oauth_nb.places import Places
-from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
 
@@ -60,57 +56,6 @@ async def test_a_server_without_tls_may_be_asked_but_nobody_is_sent_there(name: 
     context: Any = SimpleNamespace(oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER)
     with pytest.raises(SecurityError, match="without TLS"):
         check_metadata(context, places, None, NOW)
-
-
-# -- registration --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [200, 201])
-async def test_a_registration_is_taken_with_either_status(status: int) -> None:
-    await check_registration(response(status, {"client_id": "an-id", "client_secret": SECRET}), NOW)
-    assert SECRET not in scrub(f"It is {SECRET}.")
-
-
-@pytest.mark.parametrize("body", [{}, {"client_id": "an-id", "redirect_uris": SECRET}, {"redirect_uris": [SECRET]}])
-async def test_a_registration_that_is_none_is_a_protocol_error_that_does_not_quote_it(body: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError, match="without a usable registration") as caught:
-        await check_registration(response(201, {**body, "client_secret": SECRET}), NOW)
-    assert SECRET not in str(caught.value)
-    # The error of pydantic, which quotes the values, is not shown beneath it.
-    assert caught.value.__suppress_context__
-    assert SECRET not in scrub(f"It is {SECRET}.")
-
-
-async def test_a_client_secret_that_is_no_text_breaks_nothing() -> None:
-    with pytest.raises(ProtocolError):
-        await check_registration(response(201, {"client_id": "an-id", "client_secret": 7}), NOW)
-
-
-@pytest.mark.parametrize("status", [199, 202, 204, 302, 400, 403, 404])
-async def test_any_other_status_is_a_refusal(status: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"answered {status} to the registration"):
-        await check_registration(response(status, {"client_id": "an-id"}), NOW)
-
-
-async def test_a_refusal_says_what_the_server_said() -> None:
-    body = {"error": "invalid_redirect_uri", "error_description": "Not this one\x1b."}
-    with pytest.raises(OAuthErrorResponse, match="invalid_redirect_uri") as caught:
-        await check_registration(response(400, body), NOW)
-    assert caught.value.code == "invalid_redirect_uri"
-    assert "Not this one" in caught.value.message
-    assert "\x1b" not in caught.value.message
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 7}'])
-async def test_a_refusal_without_a_reason_is_one_all_the_same(body: bytes) -> None:
-    with pytest.raises(ConfigurationError, match="answered 400"):
-        await check_registration(response(400, body), NOW)
-
-
-@pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (503, ServerUnavailable)])
-async def test_a_server_in_trouble_is_a_transient_error(status: int, error: type[McpOAuthError]) -> None:
-    with pytest.raises(error):
-        await check_registration(response(status, b""), NOW)
 
 
 # -- the token -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,17 @@ PACKAGE = Path(mcp_oauth_nb.__file__).parent
 
 # Beside DESIGN.md's table: `redaction`, `http`, `wire`, `loops` and the like are parts of its modules that two of them
 # share. `diagram` stands below `trace`, which offers `trace.diagram()`; both build on `wire`.
-HTTP_CLIENT_PARTS = ("carrier", "checks", "context", "front", "grants", "provider", "redirect", "stepup")
+HTTP_CLIENT_PARTS = (
+    "carrier",
+    "checks",
+    "context",
+    "front",
+    "grants",
+    "provider",
+    "redirect",
+    "registration",
+    "stepup",
+)
 HTTP_CLIENT = [f"http_auth_{part}" for part in (*HTTP_CLIENT_PARTS, "sdk_storage", "storage", "wire")] + [
     "http_auth",
     "http_transport",

@@ -99,6 +99,7 @@ class Facts:
         resource: the RFC 9728 document, empty until it is found.
         server: the RFC 8414 document, empty until it is found.
         issuer: whom the resource names.
+        registration: the answer to the registration, empty where there was none in this run.
         authorization: the parameters of the authorization request.
         callback: the parameters that came back.
         exchange: the form of the last token request that was answered with a token.
@@ -114,6 +115,7 @@ class Facts:
     resource: dict[str, Any] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
     issuer: str = ""
+    registration: dict[str, Any] = field(default_factory=dict)
     authorization: dict[str, str] = field(default_factory=dict)
     callback: dict[str, str] = field(default_factory=dict)
     exchange: dict[str, str] = field(default_factory=dict)
@@ -134,6 +136,8 @@ class Facts:
         elif seen.status == 401 and seen.mcp_method:
             self.protected.add(seen.mcp_method)
             self.named = _named(seen.header("www-authenticate"))
+        elif seen.kind == "registration" and ok:
+            self.registration = seen.answer
         elif seen.kind == "authorize":
             self.authorization = seen.query
         elif seen.kind == "callback":

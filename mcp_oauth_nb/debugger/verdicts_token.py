@@ -34,6 +34,7 @@ def check_token(seen: Seen, facts: Facts) -> Checks:
         "RFC 8707 section 2.2",
         seen=shown(form.get("resource")),
     )
+    yield _authenticated(seen, facts)
     yield from _issued(seen, facts, asked=asked.get("scope", ""))
 
 
@@ -70,6 +71,41 @@ def check_refresh(seen: Seen, facts: Facts) -> Checks:
         )
     else:
         yield Check("the refresh token is rotated", "not applicable", "the client has a secret that protects it")
+
+
+def _authenticated(seen: Seen, facts: Facts) -> Check:
+    """Check how the client authenticates, against how the server registered it."""
+    name, registered = "the client authenticates as it was registered", facts.registration
+    if not registered:
+        return Check(name, "not applicable", "the client was not registered in this run")
+    used = _method_of(seen)
+    named = registered.get("token_endpoint_auth_method")
+    if named:
+        expected = [str(named)]
+    elif not registered.get("client_secret"):
+        expected = ["none"]
+    else:
+        # RFC 8414 section 2: a server that lists nothing has client_secret_basic.
+        listed = facts.server.get("token_endpoint_auth_methods_supported")
+        expected = [str(method) for method in listed] if isinstance(listed, list) and listed else _DEFAULT_METHOD
+    return verdict(
+        name,
+        used in expected,
+        f"token_endpoint_auth_method {' or '.join(shown(method) for method in expected)}",
+        "RFC 7591 section 3.2.1; RFC 6749 section 2.3.1",
+        seen=used,
+    )
+
+
+_DEFAULT_METHOD = ["client_secret_basic"]
+
+
+def _method_of(seen: Seen) -> str:
+    if seen.sent_header("authorization").lower().startswith("basic "):
+        return "client_secret_basic"
+    if seen.form.get("client_secret"):
+        return "client_secret_post"
+    return "private_key_jwt" if seen.form.get("client_assertion") else "none"
 
 
 def _is_public(seen: Seen) -> bool:
