@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,12 @@ from resource_world import (
 from starlette.responses import Response
 
 from mcp_oauth_nb.challenge import AuthChallenge
+from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.errors import ServerUnavailable
 from mcp_oauth_nb.redaction import scrub
 from mcp_oauth_nb.resource import ProtectedResource, PublicAddress
 from mcp_oauth_nb.resource.bearer import RefusedRequest
-from mcp_oauth_nb.resource.sessions import AnonymousSessions
+from mcp_oauth_nb.resource.sessions import Sessions
 from mcp_oauth_nb.tools import required_scopes
 
 pytestmark = pytest.mark.anyio
@@ -534,15 +535,19 @@ class Application:
         self.scopes: list[Any] = []
         self.users: list[Any] = []
         self.status = 200
-        self.meanwhile: Callable[[], None] = lambda: None
+        self.meanwhile: Callable[[], Awaitable[None]] = nothing
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scopes.append(scope)
         if scope["type"] != "http":
             return
         self.users.append(auth_context_var.get())
-        self.meanwhile()
+        await self.meanwhile()
         await Response(status_code=self.status, headers={"Mcp-Session-Id": "s-1"})(scope, receive, send)
+
+
+async def nothing() -> None:
+    """The usual."""
 
 
 LISTING = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
@@ -587,8 +592,7 @@ async def test_nobody_in_front_of_it_says_who_the_user_is() -> None:
 
 
 async def test_the_sessions_that_are_given_are_those_that_are_used() -> None:
-    # An idle timeout that is longer than the SDK's own comes with them: who forgets a session early opens it to others.
-    sessions, app = AnonymousSessions(idle_timeout=None), Application()
+    sessions, app = Sessions(idle_timeout=None), Application()
     guarded = _guard(World(), app, sessions=sessions)
     assert await ask(guarded) == 200
     assert "s-1" in sessions
@@ -596,26 +600,34 @@ async def test_the_sessions_that_are_given_are_those_that_are_used() -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 500])
 async def test_a_session_that_was_not_opened_is_none(status: int) -> None:
-    sessions, app = AnonymousSessions(), Application()
+    sessions, app = Sessions(), Application()
     app.status = status
     assert await ask(_guard(World(), app, sessions=sessions)) == status
     assert len(sessions) == 0
 
 
 async def test_a_session_is_not_forgotten_while_it_is_used() -> None:
-    sessions, app = AnonymousSessions(idle_timeout=-1.0), Application()
+    clock = ManualClock(0.0)
+    sessions, app = Sessions(now=clock.now), Application()
     guarded = _guard(World(), app, sessions=sessions)
     await ask(guarded)
-    app.meanwhile = lambda: sessions.opened("s-2")
+    seen = []
+
+    async def look() -> None:
+        clock.advance(days=1)
+        await sessions.end_idle()
+        seen.append("s-1" in sessions)
+
+    app.meanwhile = look
     await ask(guarded, session="s-1")
-    assert "s-1" in sessions
+    assert seen == [True]
 
 
 @pytest.mark.parametrize(
     ("method", "status", "kept"), [("DELETE", 200, 0), ("DELETE", 400, 1), ("DELETE", 405, 1), ("GET", 200, 1)]
 )
 async def test_a_session_is_forgotten_when_it_was_ended_and_not_before(method: str, status: int, kept: int) -> None:
-    sessions, app = AnonymousSessions(), Application()
+    sessions, app = Sessions(), Application()
     guarded = _guard(World(), app, sessions=sessions)
     await ask(guarded)
     app.status = status

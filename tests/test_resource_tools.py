@@ -13,15 +13,17 @@ import pytest
 import uvicorn
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.auth.provider import AccessToken
 from resource_world import MODERN, PRIVATE, PROTECTED, URL, World, call, token_of
 
 from mcp_oauth_nb import AuthenticationRequired, Lab
 from mcp_oauth_nb.challenge import OAUTH_EXTENSION
+from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.lab import stand_in_model
 from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.resource import upstream_by
 from mcp_oauth_nb.resource.server import CallersToken
-from mcp_oauth_nb.resource.sessions import AnonymousSessions
+from mcp_oauth_nb.resource.sessions import Sessions
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -250,19 +252,26 @@ async def test_a_session_of_nobody_does_not_become_open_again_by_a_request_of_th
 
 
 async def test_sessions_that_the_sdk_has_long_ended_are_not_kept() -> None:
-    sessions = AnonymousSessions(idle_timeout=0.0)
-    sessions.opened("one")
-    with sessions.use("one"):
-        await asyncio.sleep(0)
-        sessions.opened("two")
-        assert "one" in sessions
-    await asyncio.sleep(0)
-    sessions.opened("three")
-    assert "one" not in sessions
-    kept = AnonymousSessions(idle_timeout=None)
-    for name in ("one", "two"):
-        kept.opened(name)
-    assert len(kept) == 2
+    clock = ManualClock(0.0)
+    sessions, forever = Sessions(idle_timeout=10.0, now=clock.now), Sessions(idle_timeout=None, now=clock.now)
+    who = AccessToken(token="t", client_id="c", scopes=[])
+    for kept in (sessions, forever):
+        for access in (None, who):
+            async with kept.opening("192.0.2.1", access) as opened:
+                await opened("nobody's" if access is None else "somebody's")
+    with sessions.use("somebody's"):
+        clock.advance(seconds=21)
+        await sessions.end_idle()
+        assert ("nobody's" in sessions, "somebody's" in sessions) == (False, True)
+    clock.advance(seconds=20)
+    await sessions.end_idle()
+    assert "somebody's" in sessions
+    clock.advance(seconds=1)
+    await sessions.end_idle()
+    assert len(sessions) == 0
+    clock.advance(days=7)
+    await forever.end_idle()
+    assert ("nobody's" in forever, "somebody's" in forever) == (False, True)
 
 
 # -- on a real socket, where answers are streams -------------------------------------------------------------------

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..errors import McpOAuthError, StoreUnavailable
+from ..rate_limits import RETRY_SECONDS
 from . import forms, pages, redirects
 from .browsers import Browsers
 from .clients import Client
 from .forms import Malformed, Parameters
 from .provider import BROWSER, Provider
-from .throttle import RETRY_SECONDS
 
 Problem = tuple[AuthorizationErrorCode, str]
 

@@ -18,13 +18,13 @@ from starlette.responses import JSONResponse, Response
 
 from ..errors import InvalidCodeVerifier
 from ..pkce import check_verifier
+from ..rate_limits import RETRY_SECONDS
 from ..redaction import remember
 from . import clients, forms
 from .authorize import same_resource
 from .forms import Malformed, Parameters
 from .metadata import GRANT_TYPES
 from .provider import AFTERWARDS, Provider
-from .throttle import RETRY_SECONDS
 
 # RFC 6749 section 5.1.
 _NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}

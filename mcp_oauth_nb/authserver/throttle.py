@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..rate_limits import client_address, counted_in_store, seconds_left
-
-#: When to come back, where the store does not answer and nobody can know.
-RETRY_SECONDS = 5
+from ..rate_limits import BoundedCounts, client_address, counted_in_store, seconds_left
 
 Handler = Callable[[Request], Awaitable[Response]]
 Endpoint = Literal["authorize", "token", "register"]
@@ -43,7 +40,7 @@ class Throttle:
     """
 
     def __init__(self, rates: Rates, storage: Storage | None = None):
-        self._limiter = FixedWindowRateLimiter(storage if storage is not None else MemoryStorage())
+        self._limiter = FixedWindowRateLimiter(storage if storage is not None else BoundedCounts())
         self._items: dict[Endpoint, list[RateLimitItem]] = {
             "authorize": _items(rates.authorize),
             "token": _items(rates.token),

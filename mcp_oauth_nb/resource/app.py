@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import anyio
 from limits.aio.storage import Storage
 from mcp.server import MCPServer
 from mcp.server.auth.provider import TokenVerifier
@@ -22,10 +23,13 @@ from ..challenge import AuthChallenge
 from ..clock import Clock
 from ..tools import BASE_SCOPES, PRIVATE_SCOPES, required_scopes
 from .front import FrontDoor, transport_security
-from .limits import FAILED_AUTHORIZATIONS, RateLimit
+from .limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, RateLimit
 from .metadata import MCP_PATH, PublicAddress, metadata_routes
 from .protection import MAX_BODY_BYTES, ProtectedResource, RequiredScopes
-from .sessions import AnonymousSessions
+from .sessions import Sessions
+
+#: Seconds between two looks at the sessions that nobody uses.
+_IDLE_LOOK_SECONDS = 30.0
 
 
 def build_http_app(
@@ -45,6 +49,8 @@ def build_http_app(
     session_idle_timeout: float | None = DEFAULT_SESSION_IDLE_TIMEOUT,
     max_body_bytes: int = MAX_BODY_BYTES,
     failure_limit: str = FAILED_AUTHORIZATIONS,
+    session_limit: str = ANONYMOUS_SESSIONS,
+    sessions: Sessions | None = None,
     limit_storage: Storage | None = None,
     clock: Clock | None = None,
 ) -> Starlette:
@@ -66,7 +72,9 @@ def build_http_app(
         session_idle_timeout: seconds; None keeps idle sessions.
         max_body_bytes: of a request to the MCP endpoint.
         failure_limit: failed authorizations of one address.
-        limit_storage: counts the failures, in memory if not given; share one between workers.
+        session_limit: sessions that one address opens without a token.
+        sessions: how many there may be; if not given, as many as `resource.sessions` says.
+        limit_storage: counts failures and openings, in memory if not given; share one between workers.
         clock: tells whether a token has expired.
 
     Raises:
@@ -74,12 +82,17 @@ def build_http_app(
     """
     address = PublicAddress(public_url)
     security = transport_security(address, allowed_hosts, allowed_origins)
-    # Hosts and origins are checked in front of everything, so not again inside.
+    # One that is empty, as they all are at first, is one all the same.
+    given = sessions if sessions is not None else Sessions(session_idle_timeout)
+    kept = None if stateless else given
+    # Hosts and origins are checked in front of everything, so not again inside. Nor are sessions counted there: the SDK
+    # would refuse the next person, whoever opened them all.
     server.streamable_http_app(
         json_response=json_response,
         stateless_http=stateless,
         session_idle_timeout=session_idle_timeout,
         max_request_body_size=max_body_bytes,
+        max_sessions=None,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     endpoint = ProtectedResource(
@@ -89,7 +102,8 @@ def build_http_app(
         required_scopes=required_scopes,
         challenge=challenge or address.challenge(BASE_SCOPES),
         failures=RateLimit(failure_limit, "failed authorizations", storage=limit_storage),
-        sessions=AnonymousSessions(session_idle_timeout),
+        openings=RateLimit(session_limit, "anonymous sessions", storage=limit_storage),
+        sessions=kept,
         max_body_bytes=max_body_bytes,
         clock=clock,
     )
@@ -102,7 +116,7 @@ def build_http_app(
             *authorization_server_routes,
         ],
         middleware=[Middleware(FrontDoor, security=security)],
-        lifespan=_lifespan(server),
+        lifespan=_lifespan(server, kept),
     )
     # A redirect to the path with or without a slash would be built from the Host header, and drop the token.
     app.router.redirect_slashes = False
@@ -128,13 +142,24 @@ class _CrossOrigin:
         await (self._for_pages if from_page else self._endpoint)(scope, receive, send)
 
 
-def _lifespan(server: MCPServer) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(server: MCPServer, sessions: Sessions | None) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:
-        async with server.session_manager.run():
-            yield
+        async with server.session_manager.run(), anyio.create_task_group() as group:
+            if sessions is not None:
+                group.start_soon(_end_idle, sessions)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
 
     return run
+
+
+async def _end_idle(sessions: Sessions) -> None:
+    while True:
+        await anyio.sleep(_IDLE_LOOK_SECONDS)
+        await sessions.end_idle()
 
 
 async def _health(_: Request) -> JSONResponse:

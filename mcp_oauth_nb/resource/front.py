@@ -1,16 +1,25 @@
-"""What stands in front of every route: Host and Origin checks, and headers that protect pages."""
+"""What stands in front of every route: Host and Origin checks, patience with bodies, headers that protect pages."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
+import anyio
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..rate_limits import RETRY_SECONDS, client_address
+from .limits import InService
 from .metadata import MCP_PATH, PublicAddress
+
+#: Seconds that a request's body may take to arrive, and how many of one address may be on their way at a time.
+BODY_SECONDS = 30.0
+MOST_BODIES_EACH = 64
 
 _LOOPBACK_ORIGINS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
 # RFC 9700 section 4.16 and 4.2. A page that needs more, such as a form or a style, brings its own policy.
@@ -20,6 +29,9 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+# RFC 6585 section 4, RFC 9110 section 15.6.4: whoever is to come back is told when.
+_COME_BACK = (429, 503)
 
 
 def transport_security(
@@ -44,11 +56,28 @@ class FrontDoor:
 
     The Host check stops DNS rebinding, by which a web page elsewhere would reach a server on this machine. The
     authorization server's routes judge origins by themselves. `/health` is open to whatever name the prober uses.
+
+    What arrives of a body costs memory before anybody knows whose it is, so one address may send a few at a time, and
+    none for long.
+
+    Args:
+        security: which hosts and origins are accepted.
+        body_seconds: that a body may take to arrive.
+        most_bodies: of one address, on their way at a time.
     """
 
-    def __init__(self, app: ASGIApp, security: TransportSecuritySettings):
+    def __init__(
+        self,
+        app: ASGIApp,
+        security: TransportSecuritySettings,
+        *,
+        body_seconds: float = BODY_SECONDS,
+        most_bodies: int = MOST_BODIES_EACH,
+    ):
         self._app = app
         self._security = TransportSecurityMiddleware(security)
+        self._body_seconds = body_seconds
+        self._arriving = InService(most_bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, pass on, and complete the headers of the answer."""
@@ -58,11 +87,43 @@ class FrontDoor:
 
         async def complete(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _protect(MutableHeaders(scope=message))
+                headers = MutableHeaders(scope=message)
+                _protect(headers)
+                if message["status"] in _COME_BACK:
+                    headers.setdefault("Retry-After", str(RETRY_SECONDS))
             await send(message)
 
         refusal = await self._refusal(scope)
-        await (refusal or self._app)(scope, receive, complete)
+        if refusal is not None:
+            await refusal(scope, receive, complete)
+        elif not _has_body(scope):
+            await self._app(scope, receive, complete)
+        elif self._arriving.is_full(client_address(scope)):
+            await PlainTextResponse("Too many requests are arriving from this address", 429)(scope, receive, complete)
+        else:
+            await self._with_body(scope, receive, complete)
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.ExitStack() as arriving:
+            arriving.enter_context(self._arriving.one_more(client_address(scope)))
+            deadline = anyio.current_time() + self._body_seconds
+            has_arrived = False
+
+            async def in_time() -> Message:
+                nonlocal has_arrived
+                if has_arrived:
+                    # What comes now is that the client goes away, and that may take as long as it likes.
+                    return await receive()
+                with anyio.CancelScope(deadline=deadline):
+                    message = await receive()
+                    has_arrived = not message.get("more_body", False)
+                    if has_arrived:
+                        arriving.close()
+                    return message
+                # RFC 9110 section 15.5.9.
+                raise HTTPException(408, "The body did not arrive in time", headers={"Connection": "close"})
+
+            await self._app(scope, in_time, send)
 
     async def _refusal(self, scope: Scope) -> ASGIApp | None:
         if not scope["path"].isprintable():
@@ -76,6 +137,12 @@ class FrontDoor:
         if scope["path"] != MCP_PATH:
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"origin"]}
         return await self._security.validate_request(Request(scope))
+
+
+def _has_body(scope: Scope) -> bool:
+    """Say whether a body may come: it is announced (RFC 9112 section 6), or this is a POST."""
+    names = dict(scope["headers"])
+    return scope["method"] == "POST" or b"transfer-encoding" in names or b"content-length" in names
 
 
 def _protect(headers: MutableHeaders) -> None:

@@ -1,15 +1,21 @@
-"""Rate limits by client address, counted by the `limits` library."""
+"""Limits by client address: how often, counted by the `limits` library, and how many at a time."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from limits import parse
-from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.storage import Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from ..rate_limits import counted_in_store, seconds_left
+from ..rate_limits import BoundedCounts, counted_in_store, seconds_left
 
 #: How many failed authorizations an address may make.
 FAILED_AUTHORIZATIONS = "30/minute"
+#: How many sessions an address may open without a token.
+ANONYMOUS_SESSIONS = "300/minute"
 
 
 class RateLimit:
@@ -25,7 +31,7 @@ class RateLimit:
     def __init__(self, limit: str, name: str, *, storage: Storage | None = None):
         self._item = parse(limit)
         self._name = name
-        self._limiter = MovingWindowRateLimiter(storage or MemoryStorage())
+        self._limiter = MovingWindowRateLimiter(storage or BoundedCounts())
 
     async def blocked(self, key: str) -> int | None:
         """Return the seconds to wait if the limit is reached, else None. Nothing is counted.
@@ -42,3 +48,30 @@ class RateLimit:
         """Count one event."""
         with counted_in_store("failures"):
             await self._limiter.hit(self._item, self._name, key)
+
+
+class InService:
+    """How many requests of each address are served at this moment.
+
+    Args:
+        most: of one address.
+    """
+
+    def __init__(self, most: int):
+        self._most = most
+        self._running: Counter[str] = Counter()
+
+    def is_full(self, address: str) -> bool:
+        """Say whether the address has as many as it may have."""
+        return self._running.get(address, 0) >= self._most
+
+    @contextmanager
+    def one_more(self, address: str) -> Iterator[None]:
+        """Count one request while it is served."""
+        self._running[address] += 1
+        try:
+            yield
+        finally:
+            self._running[address] -= 1
+            if not self._running[address]:
+                del self._running[address]

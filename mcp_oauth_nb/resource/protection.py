@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,9 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
 from mcp.server.transport_security import RequestBodyLimitMiddleware
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import AnyHttpUrl, ValidationError
 from starlette.authentication import AuthCredentials
 from starlette.responses import JSONResponse
@@ -26,17 +28,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..challenge import AuthChallenge
 from ..clock import Clock, SystemClock, iso
 from ..errors import StoreUnavailable, TransientError
-from ..rate_limits import client_address
+from ..rate_limits import RETRY_SECONDS, client_address
 from . import audit
 from .bearer import RefusedRequest, bearer_token, presents_credentials
 from .incoming import Incoming, parse_message, read_body
-from .limits import FAILED_AUTHORIZATIONS, RateLimit
-from .sessions import AnonymousSessions
+from .limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, RateLimit
+from .sessions import Principal, Sessions
 
 #: The most bytes of a request's body.
 MAX_BODY_BYTES = 1024 * 1024
 
+#: Requests of one address that are served at a time without a token.
+MOST_REQUESTS_OF_STRANGERS = 100
+
 _SESSION_HEADER = MCP_SESSION_ID_HEADER.lower().encode("ascii")
+_VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.lower().encode("ascii")
 _UNNAMED_WAIT_SECONDS = 30
 
 #: Says which scopes a call needs; none for an open tool.
@@ -55,7 +61,8 @@ class ProtectedResource:
         required_scopes: says what a call of a tool needs.
         challenge: where to authorize; its scopes are asked for where the call itself names none.
         failures: the rate limit on failed authorizations.
-        sessions: who uses which session.
+        openings: the rate limit on sessions that are opened without a token.
+        sessions: who uses which session; None if the endpoint keeps none.
         max_body_bytes: 413 above it.
         clock: tells whether a token has expired.
     """
@@ -69,7 +76,8 @@ class ProtectedResource:
         required_scopes: RequiredScopes,
         challenge: AuthChallenge,
         failures: RateLimit | None = None,
-        sessions: AnonymousSessions | None = None,
+        openings: RateLimit | None = None,
+        sessions: Sessions | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         clock: Clock | None = None,
     ):
@@ -79,8 +87,11 @@ class ProtectedResource:
         self._required_scopes = required_scopes
         self._challenge = challenge
         self._failures = failures or RateLimit(FAILED_AUTHORIZATIONS, "failed authorizations")
-        # One that is empty, as they all are at first, is one all the same.
-        self._sessions = sessions if sessions is not None else AnonymousSessions()
+        self._openings = openings or RateLimit(ANONYMOUS_SESSIONS, "anonymous sessions")
+        self._strangers = InService(MOST_REQUESTS_OF_STRANGERS)
+        self._sessions = sessions
+        if sessions is not None:
+            sessions.end = self._end_session
         self._clock = clock or SystemClock()
         self._bounded = RequestBodyLimitMiddleware(self._serve, max_body_bytes)
 
@@ -118,16 +129,46 @@ class ProtectedResource:
             if not message.readable:
                 raise RefusedRequest(400, "unreadable", "Parse error")
             session_id = _session_id(scope)
-            if not self._sessions.admits(session_id, access):
+            if self._sessions is not None and not await self._sessions.admits(session_id, access):
                 # Exactly what the SDK says of a session that does not exist.
                 message = replace(message, id=None)
                 raise RefusedRequest(404, "session_of_another_user", "Session not found")
+            if access is None:
+                await self._check_strangers_share(scope)
         except RefusedRequest as refusal:
             await self._refuse(refusal, message, access, scope, receive, send, needed=needed)
             return
         if access is not None:
             audit.record("granted", _what(scope, message), access=access, needed=needed)
-        await self._pass_on(access, session_id, scope, receive, send)
+            await self._pass_on(access, session_id, scope, receive, send)
+            return
+        with self._strangers.one_more(client_address(scope)):
+            await self._pass_on(access, session_id, scope, receive, send)
+
+    async def _check_strangers_share(self, scope: Scope) -> None:
+        """Refuse what would cost one address without a token more than its share."""
+        address = client_address(scope)
+        if self._strangers.is_full(address):
+            raise RefusedRequest(
+                429, "many_requests", "Too many requests without a token are being served", retry_after=RETRY_SECONDS
+            )
+        if not self._may_open_session(scope):
+            return
+        try:
+            wait = await self._openings.blocked(address)
+            if wait is None:
+                await self._openings.count(address)
+                return
+        except TransientError as error:
+            raise self._unavailable(error) from error
+        raise RefusedRequest(429, "many_sessions", "Too many sessions without a token", retry_after=wait)
+
+    def _may_open_session(self, scope: Scope) -> bool:
+        """Say whether the SDK makes a session for this request: it comes without one, in an earlier version."""
+        if self._sessions is None or _header(scope, _SESSION_HEADER) is not None:
+            return False
+        version = _header(scope, _VERSION_HEADER)
+        return version is None or version in HANDSHAKE_PROTOCOL_VERSIONS
 
     # -- who is it, and may they ---------------------------------------------------------------------------------
 
@@ -178,39 +219,44 @@ class ProtectedResource:
     ) -> None:
         scope = {key: value for key, value in scope.items() if key not in ("user", "auth")}
         user = None if access is None else AuthenticatedUser(access)
-        if user is not None and session_id not in self._sessions:
+        if user is not None and (self._sessions is None or not self._sessions.is_guarded(session_id)):
             # The SDK binds the session to this user. One that was opened anonymously stays so for the SDK: we guard it.
             scope |= {"user": user, "auth": AuthCredentials(user.scopes)}
         token = auth_context_var.set(user)
         try:
-            if session_id is not None and session_id in self._sessions:
-                watched = self._watch_end(session_id, send) if scope["method"] == "DELETE" else send
-                with self._sessions.use(session_id):
-                    await self._app(scope, receive, watched)
-            elif user is None and session_id is None:
-                await self._app(scope, receive, self._watch_opening(send))
-            else:
-                await self._app(scope, receive, send)
+            await self._in_session(access, session_id, scope, receive, send)
         finally:
             auth_context_var.reset(token)
 
-    def _watch_opening(self, send: Send) -> Send:
-        async def watch(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] < 400:
-                opened = next((value for name, value in message["headers"] if name.lower() == _SESSION_HEADER), None)
-                if opened is not None:
-                    self._sessions.opened(opened.decode("latin-1"))
-            await send(message)
+    async def _in_session(
+        self, access: AccessToken | None, session_id: str | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        sessions = self._sessions
+        if sessions is None:
+            await self._app(scope, receive, send)
+        elif self._may_open_session(scope):
+            async with sessions.opening(client_address(scope), access) as opened:
+                await self._app(scope, receive, _watch_opening(send, opened))
+        else:
+            ends = session_id is not None and scope["method"] == "DELETE"
+            with sessions.use(session_id):
+                await self._app(scope, receive, _watch_end(send, sessions, str(session_id)) if ends else send)
 
-        return watch
-
-    def _watch_end(self, session_id: str, send: Send) -> Send:
-        async def watch(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] < 400:
-                self._sessions.forget(session_id)
-            await send(message)
-
-        return watch
+    async def _end_session(self, session_id: str, bound: Principal | None) -> None:
+        """End a session as its client would: the SDK has no other public way."""
+        scope: Scope = {
+            "type": "http",
+            "method": "DELETE",
+            "path": "/",
+            "query_string": b"",
+            "headers": [(_SESSION_HEADER, session_id.encode("latin-1"))],
+        }
+        if bound is not None:
+            client_id, issuer, subject = bound
+            claims = None if issuer is None else {"iss": issuer}
+            access = AccessToken(token="", client_id=client_id, scopes=[], subject=subject, claims=claims)
+            scope = {**scope, "user": AuthenticatedUser(access), "auth": AuthCredentials()}
+        await self._app(scope, _no_body, _discard)
 
     # -- refusing ------------------------------------------------------------------------------------------------
 
@@ -271,7 +317,39 @@ def _normalised(url: str) -> str | None:
 
 
 def _session_id(scope: Scope) -> str | None:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == _SESSION_HEADER), None)
+    return _header(scope, _SESSION_HEADER)
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
+
+
+def _watch_opening(send: Send, opened: Callable[[str], Awaitable[None]]) -> Send:
+    async def watch(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 400:
+            session_id = next((value for name, value in message["headers"] if name.lower() == _SESSION_HEADER), None)
+            if session_id is not None:
+                await opened(session_id.decode("latin-1"))
+        await send(message)
+
+    return watch
+
+
+def _watch_end(send: Send, sessions: Sessions, session_id: str) -> Send:
+    async def watch(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 400:
+            sessions.forget(session_id)
+        await send(message)
+
+    return watch
+
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _discard(message: Message) -> None:
+    """Send nothing to anybody."""
 
 
 def _what(scope: Scope, message: Incoming) -> dict[str, str | None]:

@@ -1,0 +1,428 @@
+"""What people without a token may cost: sessions, streams and bodies are counted by address, and end first."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from limits import parse
+from limits.aio.storage import Storage
+from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from resource_world import LEGACY, MODERN, URL, World, call, token_of
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.rate_limits import BoundedCounts, Shares, client_address
+from mcp_oauth_nb.resource.front import FrontDoor, transport_security
+from mcp_oauth_nb.resource.limits import InService
+from mcp_oauth_nb.resource.metadata import PublicAddress
+from mcp_oauth_nb.resource.protection import MOST_REQUESTS_OF_STRANGERS
+from mcp_oauth_nb.resource.sessions import ANONYMOUS_IDLE_SECONDS, MOST_ANONYMOUS, Sessions
+
+pytestmark = pytest.mark.anyio
+
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+HELLO = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+OPEN = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HELLO}
+HERE, THERE = "192.0.2.1", "198.51.100.7"
+
+
+class Deployment(World):
+    """A world whose sessions have a clock of their own, and as many places as the test says."""
+
+    def __init__(self, anonymous: Shares | None = None, owned: Shares | None = None, **options: Any):
+        self.time = ManualClock(1000.0)
+        self.sessions = Sessions(anonymous=anonymous, owned=owned, now=self.time.now)
+        super().__init__(sessions=self.sessions, **options)
+        for name in ("octocat", "hubot"):
+            self.verifier.issue(name, "read:user")
+
+    async def open(self, client: str = HERE, name: str | None = None) -> str:
+        answer = await self.post(OPEN, client=client, token=name and token_of(name), headers=[])
+        assert answer.status_code == 200, answer.text
+        return str(answer.headers["mcp-session-id"])
+
+    async def lives(self, session: str, name: str | None = None, client: str = HERE) -> bool:
+        headers = [("Mcp-Session-Id", session)]
+        answer = await self.post(LIST, headers=headers, client=client, token=name and token_of(name))
+        assert answer.status_code in (200, 404), answer.text
+        return answer.status_code == 200
+
+
+@asynccontextmanager
+async def deployed(*shares: Shares | None, **options: Any) -> AsyncIterator[Deployment]:
+    world = Deployment(*shares, **options)
+    async with world.running():
+        yield world
+
+
+# -- sessions --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_address_that_opens_session_after_session_without_a_token_is_told_when_to_come_back() -> None:
+    async with deployed(session_limit="3/minute") as world:
+        for _ in range(3):
+            await world.open()
+        answer = await world.post(OPEN, headers=[])
+        assert answer.status_code == 429
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert answer.json()["error"]["data"]["type"] == "transient"
+        # Others get in, and so does a person with a token behind the same address.
+        await world.open(client=THERE)
+        await world.open(name="octocat")
+
+
+async def test_whoever_tries_without_opening_anything_is_counted_all_the_same() -> None:
+    # The SDK makes a session before it reads the message.
+    async with deployed(session_limit="3/minute") as world:
+        for _ in range(3):
+            assert (await world.post(LIST)).status_code == 400
+        assert (await world.post(OPEN, headers=[])).status_code == 429
+
+
+@pytest.mark.parametrize("era", [LEGACY, MODERN])
+async def test_requests_that_open_no_session_are_not_counted_as_if_they_did(era: str) -> None:
+    async with deployed(session_limit="1/minute") as world:
+        headers = [("Mcp-Session-Id", await world.open())] if era == LEGACY else []
+        body = LIST if era == LEGACY else call("no-such-tool", era=MODERN)
+        for _ in range(3):
+            assert (await world.post(body, era=era, headers=headers)).status_code != 429
+
+
+async def test_an_endpoint_without_sessions_counts_none() -> None:
+    async with World(stateless=True, session_limit="1/minute").running() as world:
+        for _ in range(3):
+            assert (await world.post(LIST)).status_code == 200
+
+
+async def test_an_address_that_has_all_of_its_sessions_loses_the_one_that_it_used_longest_ago() -> None:
+    async with deployed(Shares(100, 2)) as world:
+        first, second, other = await world.open(), await world.open(), await world.open(client=THERE)
+        world.time.advance(seconds=1)
+        assert await world.lives(first)
+        third = await world.open()
+        assert [await world.lives(one) for one in (first, second, third, other)] == [True, False, True, True]
+
+
+async def test_when_strangers_places_are_full_the_address_that_has_most_of_them_loses_one() -> None:
+    async with deployed(Shares(4, 3)) as world:
+        single = await world.open(client=THERE)
+        many = [await world.open() for _ in range(3)]
+        late = await world.open(client="203.0.113.9")
+        assert [await world.lives(one) for one in (single, *many, late)] == [True, False, True, True, True]
+
+
+async def test_many_addresses_hold_no_more_sessions_together_than_there_are_places_for_strangers() -> None:
+    places = Shares(MOST_ANONYMOUS, 100)
+    for number in range(3 * MOST_ANONYMOUS):
+        places.take(f"10.{number >> 8}.{number & 255}.1", str(number), number)
+    assert len(places) == MOST_ANONYMOUS
+    async with deployed(Shares(5, 5)) as world:
+        opened = [await world.open(client=f"203.0.113.{number}") for number in range(20)]
+        assert len(world.sessions) == 5
+        assert [await world.lives(one) for one in opened[-6:]] == [False] + [True] * 5
+
+
+async def test_addresses_of_one_ipv6_network_share_its_places() -> None:
+    async with deployed(Shares(100, 2)) as world:
+        opened = [await world.open(client=f"2001:db8:0:1::{number}") for number in range(1, 4)]
+        elsewhere = await world.open(client="2001:db8:0:2::1")
+        assert [await world.lives(one) for one in (*opened, elsewhere)] == [False, True, True, True]
+
+
+async def test_no_number_of_strangers_displaces_a_person_or_keeps_one_out() -> None:
+    async with deployed(Shares(3, 3), Shares(3, 3)) as world:
+        mine = await world.open(name="octocat")
+        for number in range(20):
+            await world.open(client=f"203.0.113.{number}")
+        assert await world.lives(mine, "octocat")
+        assert await world.lives(await world.open(name="hubot"), "hubot")
+
+
+async def test_a_person_who_takes_all_places_makes_room_for_the_next_person() -> None:
+    async with deployed(None, Shares(3, 3)) as world:
+        greedy = [await world.open(name="octocat") for _ in range(3)]
+        other = await world.open(name="hubot")
+        assert await world.lives(other, "hubot")
+        assert [await world.lives(one, "octocat") for one in greedy] == [False, True, True]
+
+
+async def test_a_session_that_a_token_has_taken_over_counts_as_that_persons() -> None:
+    async with deployed(Shares(1, 1), Shares(2, 2)) as world:
+        session = await world.open()
+        assert await world.lives(session, "octocat")
+        await world.open()
+        await world.open()
+        assert await world.lives(session, "octocat")
+        # It has a place among the person's, and gives way to their own.
+        world.time.advance(seconds=1)
+        for _ in range(2):
+            await world.open(name="octocat")
+        assert not await world.lives(session, "octocat")
+
+
+async def test_a_session_without_a_token_ends_when_it_was_idle_for_as_long_as_a_person_is_waited_for() -> None:
+    async with deployed() as world:
+        stranger, person = await world.open(), await world.open(name="octocat")
+        world.time.advance(seconds=ANONYMOUS_IDLE_SECONDS)
+        await world.sessions.end_idle()
+        assert await world.lives(stranger)
+        world.time.advance(seconds=ANONYMOUS_IDLE_SECONDS + 1)
+        await world.sessions.end_idle()
+        assert not await world.lives(stranger)
+        assert await world.lives(person, "octocat")
+
+
+@asynccontextmanager
+async def held(world: World, *sessions: str) -> AsyncIterator[list[asyncio.Task[int]]]:
+    """Open the event stream of each session, and read nothing of it."""
+    begun: list[int] = []
+    all_begun = asyncio.Event()
+
+    async def stream(session: str) -> int:
+        asked = asyncio.Event()
+        statuses: list[int] = []
+
+        async def receive() -> Any:
+            if asked.is_set():
+                await anyio.sleep_forever()
+            asked.set()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                begun.append(message["status"])
+                if len(begun) == len(sessions):
+                    all_begun.set()
+
+        headers = [(b"host", b"127.0.0.1:8000"), (b"accept", b"text/event-stream")]
+        headers.append((b"mcp-session-id", session.encode()))
+        scope = {"type": "http", "method": "GET", "path": "/mcp", "query_string": b"", "client": (HERE, 1)}
+        await world.app(scope | {"headers": headers}, receive, send)
+        return statuses[0]
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(stream(session)) for session in sessions]
+        with anyio.fail_after(20):
+            await all_begun.wait()
+        yield tasks
+        for task in tasks:
+            task.cancel()
+
+
+async def test_a_stream_that_is_held_open_does_not_keep_a_strangers_session_from_giving_way() -> None:
+    async with deployed(Shares(2, 2)) as world:
+        session = await world.open()
+        async with held(world, session) as streams:
+            world.time.advance(hours=1)
+            await world.sessions.end_idle()
+            assert await world.lives(session), "it is in use"
+            world.time.advance(seconds=1)
+            for _ in range(2):
+                await world.open()
+            assert not await world.lives(session)
+            with anyio.fail_after(5):
+                assert await streams[0] == 200
+
+
+async def test_requests_without_a_token_beyond_an_addresss_share_are_asked_to_come_back() -> None:
+    async with deployed(json_response=False) as world:
+        sessions = [await world.open() for _ in range(MOST_REQUESTS_OF_STRANGERS)]
+        theirs = await world.open(client=THERE)
+        async with held(world, *sessions):
+            for era, session in ((LEGACY, sessions[0]), (MODERN, "")):
+                answer = await world.post(LIST, era=era, headers=[("Mcp-Session-Id", session)] if session else [])
+                assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+            assert await world.lives(theirs, client=THERE)
+            assert (await world.post(OPEN, headers=[], token=token_of("octocat"))).status_code == 200
+        assert await world.lives(sessions[0])
+
+
+def test_what_is_in_service_is_counted_until_it_is_done_and_by_address() -> None:
+    strangers = InService(2)
+    with strangers.one_more(HERE), strangers.one_more(HERE):
+        assert (strangers.is_full(HERE), strangers.is_full(THERE)) == (True, False)
+    assert not strangers.is_full(HERE)
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------------
+
+
+async def echo(request: Request) -> JSONResponse:
+    return JSONResponse({"size": len(await request.body())})
+
+
+async def busy(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("not now", 503)
+
+
+async def elsewhere(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("not now", 429, headers={"Retry-After": "77"})
+
+
+ROUTES = [Route("/echo", echo, methods=["POST"]), Route("/busy", busy), Route("/elsewhere", elsewhere)]
+
+
+class Sender:
+    """Sends a body piece by piece, when the test says so.
+
+    Attributes:
+        pieces: what is sent; `None` is the end.
+        status: of the answer.
+    """
+
+    def __init__(self, app: Any, path: str, client: str = HERE):
+        self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.waits = asyncio.Event()
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self._app = app
+        headers = [(b"host", b"127.0.0.1:8000"), (b"transfer-encoding", b"chunked"), (b"accept", b"*/*")]
+        self._scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        self._scope |= {"client": (client, 1), "http_version": "1.1", "root_path": "", "scheme": "http"}
+
+    async def __call__(self) -> int:
+        await self._app(self._scope, self._receive, self._send)
+        return self.status
+
+    async def _receive(self) -> Any:
+        self.waits.set()
+        piece = await self.pieces.get()
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], dict(message["headers"])
+
+
+def front(world: World, **options: Any) -> FrontDoor:
+    return FrontDoor(world.app, transport_security(PublicAddress(URL)), **options)
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/echo"])
+async def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(path: str) -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        slow = Sender(front(world, body_seconds=0.0), path)
+        slow.pieces.put_nowait(b"a piece")
+        with anyio.fail_after(5):
+            assert await slow() == 408
+        assert slow.headers[b"connection"] == b"close"
+
+
+async def test_one_address_has_so_many_bodies_on_their_way_and_others_are_served() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        door = front(world, most_bodies=2)
+        async with asyncio.TaskGroup() as group:
+            slow = [Sender(door, "/echo") for _ in range(2)]
+            running = [group.create_task(one()) for one in slow]
+            for one in slow:
+                await one.waits.wait()
+            late = Sender(door, "/echo")
+            assert await late() == 429
+            assert int(late.headers[b"retry-after"]) > 0
+            other = Sender(door, "/echo", THERE)
+            other.pieces.put_nowait(None)
+            assert await other() == 200
+            for one in slow:
+                one.pieces.put_nowait(b"x")
+                one.pieces.put_nowait(None)
+            assert [await task for task in running] == [200, 200]
+            again = Sender(door, "/echo")
+            again.pieces.put_nowait(None)
+            assert await again() == 200
+
+
+async def test_whoever_is_to_come_back_is_told_when_by_whatever_route() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        assert (await world.send("GET", "/busy")).headers["retry-after"] == "5"
+        assert (await world.send("GET", "/elsewhere")).headers["retry-after"] == "77"
+        assert "retry-after" not in (await world.send("GET", "/health")).headers
+
+
+# -- the tables themselves -------------------------------------------------------------------------------------------
+
+
+def test_a_table_of_places_never_grows_beyond_its_bounds_and_loses_what_was_used_longest_ago() -> None:
+    rng = random.Random(4)
+    places = Shares(20, 6)
+    held_by: dict[str, str] = {}
+    for now in range(3000):
+        owner, name = f"o{rng.randrange(8)}", f"n{rng.randrange(60)}"
+        if rng.random() < 0.3:
+            places.use(name, now)
+        elif rng.random() < 0.2:
+            places.leave(name)
+            held_by.pop(name, None)
+        else:
+            for lost in places.take(owner, name, now):
+                assert held_by.pop(lost) is not None
+            held_by[name] = owner
+        assert set(held_by) == {name for name in (f"n{i}" for i in range(60)) if name in places}
+        assert len(places) == len(held_by) <= 20
+        assert max([*map(list(held_by.values()).count, held_by.values()), 0]) <= 6
+
+
+def test_a_full_table_first_gives_up_what_nobody_can_use_any_more() -> None:
+    places = Shares(2, 2, lifetime=10.0)
+    places.take("a", "old", 0.0)
+    places.take("b", "new", 5.0)
+    places.use("new", 12.0)
+    assert places.take("c", "newest", 12.0) == ["old"]
+    assert places.unused(22.0) == []
+    assert places.unused(23.0) == ["new", "newest"]
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("a-name-that-a-proxy-made-up", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_whom_a_request_counts_against(host: str, counted: str) -> None:
+    assert client_address({"client": (host, 1)}) == counted
+    assert client_address({"client": None}) == "unknown"
+
+
+@pytest.mark.parametrize("strategy", [FixedWindowRateLimiter, MovingWindowRateLimiter])
+async def test_counts_in_memory_hold_a_limit_until_its_window_is_over(strategy: Any) -> None:
+    clock = ManualClock(1000.0)
+    counts: Storage = BoundedCounts(now=clock.now)
+    limiter, limit = strategy(counts), parse("3/minute")
+    assert [await limiter.hit(limit, "a") for _ in range(5)] == [True] * 3 + [False] * 2
+    assert not await limiter.test(limit, "a")
+    assert await limiter.hit(limit, "b")
+    stats = await limiter.get_window_stats(limit, "a")
+    assert (stats.reset_time, stats.remaining) == (1060.0, 0)
+    clock.advance(seconds=59)
+    assert not await limiter.test(limit, "a")
+    clock.advance(seconds=1)
+    assert await limiter.test(limit, "a")
+    assert [await limiter.hit(limit, "a") for _ in range(4)] == [True] * 3 + [False]
+    assert await counts.check()
+    assert await counts.reset() == 2
+    assert await limiter.hit(limit, "a")
+    await limiter.clear(limit, "a")
+    assert await counts.reset() == 0
+
+
+@pytest.mark.parametrize("strategy", [FixedWindowRateLimiter, MovingWindowRateLimiter])
+async def test_counts_in_memory_do_not_grow_with_the_number_of_addresses(strategy: Any) -> None:
+    counts = BoundedCounts(most=10)
+    limiter, limit = strategy(counts), parse("1/day")
+    for number in range(100):
+        assert await limiter.hit(limit, str(number))
+    assert not await limiter.hit(limit, "99")
+    assert await counts.reset() == 10
