@@ -1,4 +1,8 @@
-"""For other people's tests: fixtures that bring the mocked GitHub and a lab, and a stricter nbval.
+"""For other people's tests: a lab as fixtures, with its clock and its GitHub; and a stricter nbval.
+
+The three fixtures of a test are one world: what `mcp_clock` says is the time of `mcp_lab` and of `mcp_mock_github`, and
+the token that `mcp_lab` gets is good at `mcp_mock_github`. An `async def` test needs a plugin that runs it; the one of
+anyio is installed with the MCP SDK, and wants `@pytest.mark.anyio`, or `anyio_mode = "auto"` in the configuration.
 
 `pytest --nbval --nbval-strict` fails three kinds of notebook cells that nbval lets pass: a cell that was saved
 without having been executed, a cell that ended with an exception of which the kernel sent no error message (an
@@ -22,23 +26,6 @@ _PROBE_TIMEOUT_SECONDS = 10.0
 
 
 @pytest.fixture
-def mcp_clock() -> ManualClock:
-    """A clock that stands at the lab's first moment until it is advanced."""
-    from .clock import ManualClock
-    from .lab import LAB_EPOCH
-
-    return ManualClock(LAB_EPOCH)
-
-
-@pytest.fixture
-def mcp_mock_github(mcp_clock: ManualClock) -> MockGitHub:
-    """A mocked GitHub: `httpx.AsyncClient(transport=mcp_mock_github.transport())` reaches it."""
-    from .mock_github import MockGitHub
-
-    return MockGitHub(seed=_SEED, clock=mcp_clock)
-
-
-@pytest.fixture
 def mcp_lab() -> Iterator[Lab]:
     """An open lab, closed afterwards; usable from sync and async tests."""
     from .lab import Lab
@@ -50,6 +37,18 @@ def mcp_lab() -> Iterator[Lab]:
     lab = run(opened())
     yield lab
     run(lab.aclose())
+
+
+@pytest.fixture
+def mcp_clock(mcp_lab: Lab) -> ManualClock:
+    """The lab's clock, which stands still until it is advanced."""
+    return mcp_lab.clock
+
+
+@pytest.fixture
+def mcp_mock_github(mcp_lab: Lab) -> MockGitHub:
+    """The lab's GitHub: `httpx.AsyncClient(transport=mcp_mock_github.transport())` reaches it, unrecorded."""
+    return mcp_lab.github
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

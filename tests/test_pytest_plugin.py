@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,8 +15,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from mcp_oauth_nb import Lab, ManualClock, MockGitHub, run
-from mcp_oauth_nb.errors import SessionClosed
+from mcp_oauth_nb.errors import ServerUnavailable, SessionClosed
 
+pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.anyio
 
 SWALLOWED = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass"
@@ -86,6 +88,32 @@ def test_a_lab_is_there_for_sync_tests(closed_afterwards: list[Lab], mcp_lab: La
 
 async def test_a_lab_is_there_for_async_tests(mcp_lab: Lab) -> None:
     assert (await mcp_lab.session.list_tools()).tools
+
+
+async def test_lab_clock_and_github_of_a_test_are_one_world(
+    mcp_mock_github: MockGitHub, mcp_clock: ManualClock, mcp_lab: Lab
+) -> None:
+    token = await mcp_lab.authorize()
+    headers = {"Authorization": f"Bearer {token.access_token}", "User-Agent": "test"}
+    async with httpx.AsyncClient(transport=mcp_mock_github.transport(), headers=headers) as client:
+        assert (await client.get("https://api.github.com/user")).status_code == 200
+    mcp_clock.advance(hours=8)
+    assert not mcp_lab.oauth.is_authenticated()
+    mcp_mock_github.faults.next_token(status=503)
+    with pytest.raises(ServerUnavailable):
+        await mcp_lab.oauth.refresh_access_token()
+
+
+@pytest.mark.parametrize("how", ["marked", "by the mode"])
+def test_the_test_in_the_readme_passes_as_it_is_written(pytester: pytest.Pytester, how: str) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n((?:(?!```).)*?async def test_.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    if how == "by the mode":
+        assert '`anyio_mode = "auto"`' in readme
+        pytester.makeini("[pytest]\nanyio_mode = auto")
+        code = code.replace("@pytest.mark.anyio\n", "")
+    pytester.makepyfile(code)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", "error", "-q").assert_outcomes(passed=1)
 
 
 async def test_the_mock_keeps_the_time_of_its_clock(mcp_mock_github: MockGitHub, mcp_clock: ManualClock) -> None:

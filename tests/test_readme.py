@@ -199,6 +199,14 @@ def test_each_link_leads_to_a_file() -> None:
     assert not [target for target in targets if not (ROOT / target).exists()]
 
 
+def test_each_anchor_is_a_heading() -> None:
+    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    linked = set(re.findall(r"\]\(#([^)]+)\)", README))
+    assert linked
+    assert linked <= anchors
+
+
 async def test_the_picture_is_what_the_example_records() -> None:
     path = ROOT / "notebooks" / "images" / "draw.py"
     spec = importlib.util.spec_from_file_location("draw", path)
