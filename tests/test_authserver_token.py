@@ -122,6 +122,16 @@ async def test_a_token_is_bound_to_person_client_resource_and_time(world: World)
     assert await world.server.verify_token(tokens["access_token"]) is None
 
 
+async def test_a_token_is_good_for_as_long_as_the_client_was_told(world: World) -> None:
+    world.clock.advance(0.9)
+    tokens = await world.tokens()
+    end = world.clock.now() + tokens["expires_in"]
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    assert access.expires_at is not None
+    assert end <= access.expires_at < end + 1
+
+
 async def test_a_worker_that_has_seen_a_token_learns_of_its_end_at_another(world: World) -> None:
     tokens = await world.tokens()
     other = world.worker()

@@ -10,7 +10,6 @@ import asyncio
 import functools
 import re
 import socket
-import subprocess
 import sys
 import threading
 import webbrowser
@@ -24,7 +23,7 @@ import anyio
 import fastmcp
 import httpx2
 import pytest
-from e2e_programs import node, npm
+from e2e_programs import node
 from fastmcp.client.auth import OAuth
 from key_value.aio.stores.disk import DiskStore
 from mcp import Client, StdioServerParameters
@@ -32,6 +31,7 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
+from peers_world import node_packages
 from test_authserver_sdk_client import Storage
 from test_serve_http import LIMIT_SECONDS, Person, Program
 
@@ -39,9 +39,6 @@ pytestmark = pytest.mark.anyio
 
 # Long enough to be used once on a busy machine, short enough to wait for its end.
 LIFETIME_SECONDS = 3
-
-MCP_REMOTE = "mcp-remote@0.15.1"
-NODE_PACKAGES = Path(__file__).parent / "real_clients"
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +202,7 @@ async def test_fastmcps_client_gets_in_with_its_own_oauth_and_refreshes(
 @pytest.fixture(scope="session")
 def mcp_remote() -> Path:
     """Install it, once, with npm."""
-    script = NODE_PACKAGES / "node_modules" / "mcp-remote" / "dist" / "proxy.js"
-    manifest = script.parents[1] / "package.json"
-    if not manifest.exists() or f'"version": "{MCP_REMOTE.partition("@")[2]}"' not in manifest.read_text("utf-8"):
-        NODE_PACKAGES.mkdir(exist_ok=True)
-        # npm would look for a project in the directories above.
-        command = [npm(), "install", "--prefix", str(NODE_PACKAGES), "--no-audit", "--no-fund", "--no-save", MCP_REMOTE]
-        subprocess.run(command, check=True, timeout=100)
-    return script
+    return node_packages() / "mcp-remote" / "dist" / "proxy.js"
 
 
 class Opener:

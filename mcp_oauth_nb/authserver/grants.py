@@ -203,7 +203,8 @@ class Grants:
             token=token,
             client_id=family.client_id,
             scopes=stored["scopes"],
-            expires_at=int(stored["expires_at"]),
+            # Whole seconds, and none fewer than `expires_in` said (RFC 6749 section 5.1): the record ends in time.
+            expires_at=math.ceil(stored["expires_at"]),
             resource=family.resource,
             subject=family.subject,
             claims={"iss": self._issuer, "grant": family.id},
