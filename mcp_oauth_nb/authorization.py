@@ -23,7 +23,7 @@ from .errors import (
 )
 from .pkce import PKCE
 from .pretty import url_lines
-from .redaction import mask, mask_url, printable, remember
+from .redaction import mask, mask_url, printable, remember_heard, remember_made
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
 FLOW_LIFETIME_SECONDS = 600.0
@@ -192,6 +192,7 @@ def read_callback(url: str, flows: PendingFlows, *, iss_required: bool = False) 
         raise _unknown_state()
     if not code:
         raise callback_error(parameters)
+    remember_made(code)
     return AuthorizationResponse(code, flow)
 
 
@@ -247,9 +248,8 @@ def callback_parameters(url: str) -> dict[str, str]:
     query = parts.query if parts.query or parts.scheme else url.strip().removeprefix("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]
-    for name, value in pairs:
-        if name == "code":
-            remember(value)
+    # Whoever reaches the listener says what they like, and says it before their state is looked at.
+    remember_heard(*(value for name, value in pairs if name == "code"))
     repeated = {name for name in ("state", "code", "iss", "error") if names.count(name) > 1}
     if repeated:
         # RFC 6749 section 3.1: a parameter must not be repeated; choosing one would be a guess.

@@ -21,7 +21,7 @@ from .errors import (
     StateMismatch,
 )
 from .jupyterhub import JupyterHub, proxied
-from .redaction import remember
+from .redaction import remember_made
 
 #: Given the authorization URL, returns the URL that the browser was redirected to.
 Paste = Callable[[str], Awaitable[str]]
@@ -119,7 +119,7 @@ class Redirect:
             SecurityError: the URL is not one for a browser.
         """
         self._url, self._check_issuer, self.answered = url, check_issuer, False
-        remember(self._state)
+        remember_made(self._state)
         open_url(url, lambda address: True)  # checked before it is shown to anybody
         invited = self._listener.invitation(url) if self._listener else f"Open this address in a browser:\n\n  {url}\n"
         self._show(invited)
@@ -168,6 +168,7 @@ class Redirect:
             raise _Refused(callback_error(parameters))
         if not parameters.get("code"):
             raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
+        remember_made(parameters["code"])
         return AuthorizationCodeResult(code=parameters["code"], state=parameters["state"], iss=iss)
 
 

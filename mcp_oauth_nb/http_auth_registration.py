@@ -17,7 +17,7 @@ from .authorization import describe
 from .errors import ConfigurationError, McpOAuthError, OAuthErrorResponse, ProtocolError
 from .http import Answer
 from .http_auth_checks import answer_of
-from .redaction import printable, remember
+from .redaction import printable, remember_heard
 from .token_endpoint import check_available
 
 _REGISTER_YOURSELF = "Register a client with the server's operator, and pass it: McpAuth(client=...)."
@@ -139,7 +139,7 @@ async def read_registration(context: OAuthContext, response: httpx2.Response, no
         raise _registration_refused(answer)
     body = answer.json_object()
     secret = body.get("client_secret")
-    remember(secret if isinstance(secret, str) else None)
+    remember_heard(secret if isinstance(secret, str) else None)
     client_id = _text(answer, body, "client_id")
     if client_id is None:
         raise _unusable(answer, "`client_id` is missing")

@@ -10,7 +10,7 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToke
 
 from .clock import Clock
 from .http_auth_storage import ComparingGrantStore, Grant, GrantStore, SharedGrantStore
-from .redaction import remember
+from .redaction import remember_made
 from .store_document import TokenKey
 from .tokens import Token, split_scopes
 
@@ -173,7 +173,7 @@ class GrantStorage:
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
         """Note a registration. It is stored with the issuer that it names, so that it outlives an abandoned flow."""
-        remember(client_info.client_secret)
+        remember_made(client_info.client_secret)
         if client_info.issuer is None:
             return
         with _changing:

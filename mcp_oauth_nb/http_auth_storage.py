@@ -19,7 +19,7 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, Protected
 from pydantic import ValidationError
 
 from .errors import ProtocolError
-from .redaction import remember
+from .redaction import remember_made
 from .store_document import TokenKey
 from .store_file import FileStore, default_path
 from .store_keyring import KeyringStore
@@ -49,7 +49,7 @@ class Grant:
     made_beforehand: bool = False
 
     def __post_init__(self) -> None:
-        remember(self.client.client_secret)
+        remember_made(self.client.client_secret)
 
     @property
     def key(self) -> TokenKey:

@@ -50,7 +50,7 @@ from .http import ClientFactory, default_client, limited
 from .http_faults import late, place_of
 from .pkce import PKCE, check_verifier, random_token
 from .provider import known_issuer, revoke
-from .redaction import mask, printable, remember
+from .redaction import mask, printable, remember_made
 from .retry_after import Patience
 from .single_flight import SingleFlight
 from .store import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
@@ -233,7 +233,7 @@ class OAuthHandler:
             scopes=scopes or self.settings.oauth_scopes,
             started_at=self.clock.now(),
         )
-        remember(flow.state)
+        remember_made(flow.state)
         self._flows.add(flow)
         url = build_url(
             self.settings.oauth_authorization_url, client_id=client_id, flow=flow, resource=self.resource_uri
@@ -269,7 +269,7 @@ class OAuthHandler:
         return await SingleFlight[Token]().run(functools.partial(self._exchange, code, code_verifier))
 
     async def _exchange(self, code: str, code_verifier: str) -> Token:
-        remember(code)
+        remember_made(code)
         flow = self._flows.find(code, check_verifier(code_verifier))
         fields = {
             "code": code,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import InvalidCodeVerifier
-from .redaction import mask, remember
+from .redaction import mask, remember_made
 
 METHOD = "S256"
 
@@ -66,7 +66,7 @@ def check_verifier(code_verifier: str) -> str:
     Raises:
         InvalidCodeVerifier: wrong length or characters.
     """
-    remember(code_verifier)
+    remember_made(code_verifier)
     if not _VERIFIER.fullmatch(code_verifier):
         raise InvalidCodeVerifier(
             f"The code verifier ({len(code_verifier)} characters) is not 43 to 128 characters of "

@@ -10,18 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from .secret_forms import forms
+from .secret_index import SHORTEST, SHORTEST_PIECE, Index
+from .secret_memory import Memory
 
 _HASH_KEY = b"mcp_oauth_nb mask v1"
 _SHORTEST_WITH_SUFFIX = 20
-# Shorter values are not remembered: masking every "repo" in a text would hide more than it protects.
-_SHORTEST_REMEMBERED = 12
-_MOST_REMEMBERED = 10_000
 
 _PREFIX = re.compile(r"(?:gh[opusr]_|github_pat_|mcp_)")
 #: What `mask` returns for a secret.
@@ -48,18 +45,10 @@ _SHAPES = re.compile(
 # Where a library shortened a text: pydantic and IPython's verbose tracebacks keep up to 48 characters on either side.
 # All dots in a row: a piece may end, or begin, with one of its own.
 _CUT = re.compile(r"(\.{3,}|…)")
-# Fewer characters of a secret, beside such a cut, are left to stand: they are as likely to be an ordinary word.
-_SHORTEST_PIECE = 8
 
 # A finalizer may run wherever memory is taken, in a scrub too, and log something that is to be scrubbed.
 _lock = threading.RLock()
-# secret -> how it may be written: what was handed to this package or made by it, and what others said.
-_known: OrderedDict[str, frozenset[str]] = OrderedDict()
-_heard: OrderedDict[str, frozenset[str]] = OrderedDict()
-# The same for a search that takes no longer the more there are: form -> secret, and their first characters -> how many
-# forms of each length begin so.
-_forms: dict[str, str] = {}
-_starts: dict[str, Counter[int]] = {}
+_memory = Memory()
 
 
 def mask(secret: str) -> str:
@@ -73,106 +62,84 @@ def mask(secret: str) -> str:
     return f"{prefix}****{digest.hexdigest()}"
 
 
-def remember(secret: str | None, *, heard: bool = False) -> None:
-    """Note a secret, so that `scrub` finds it in any text. The newest 10,000 are kept, in memory only.
+def remember(secret: str | None) -> None:
+    """Note a secret that was configured, or that a person handed over: it is found in any text for good.
 
-    Args:
-        heard: whether a peer said it, who may say many: they are counted by themselves, and displace no others.
+    A server must not call this for what comes with a request: see `remember_made` and `remember_heard`.
     """
-    if secret is None or len(secret) < _SHORTEST_REMEMBERED or MASK.fullmatch(secret):
-        return
+    if _is_worth_it(secret):
+        with _lock:
+            _memory.keep(secret)
+
+
+def remember_made(secret: str | None) -> None:
+    """Note a secret that was made for one request or one authorization, or that came in a genuine answer to one.
+
+    The newest 10,000 are kept, or 1,000,000 characters of them. They displace no others, and no peer displaces them.
+    """
+    if _is_worth_it(secret):
+        with _lock:
+            _memory.make(secret)
+
+
+def remember_heard(*secrets: str | None) -> None:
+    """Note what a peer said, who may say many, and may say what is ours.
+
+    The newest 10,000 are kept, or 1,000,000 characters of them. They displace no others.
+    """
     with _lock:
-        here, there = (_heard, _known) if heard and secret not in _known else (_known, _heard)
-        if secret in there:
-            here[secret] = there.pop(secret)
-        elif secret not in here:
-            here[secret] = forms(secret)
-            for form in here[secret]:
-                _forms[form] = secret
-                _starts.setdefault(form[:_SHORTEST_REMEMBERED], Counter())[len(form)] += 1
-        here.move_to_end(secret)
-        if len(here) > _MOST_REMEMBERED:
-            _forget(*here.popitem(last=False))
+        _memory.hear(filter(_is_worth_it, secrets))
 
 
-def _forget(secret: str, written: Iterable[str]) -> None:
-    for form in written:
-        if _forms.get(form) == secret:
-            del _forms[form]
-        lengths = _starts[form[:_SHORTEST_REMEMBERED]]
-        lengths[len(form)] -= 1
-        if not lengths[len(form)]:
-            del lengths[len(form)]
-        if not lengths:
-            del _starts[form[:_SHORTEST_REMEMBERED]]
+def remembered() -> set[str]:
+    """Return every secret that is remembered, in clear: for tests that look for them."""
+    with _lock:
+        return _memory.all()
+
+
+def _is_worth_it(secret: str | None) -> TypeGuard[str]:
+    return secret is not None and len(secret) >= SHORTEST and not MASK.fullmatch(secret)
 
 
 def scrub(text: str) -> str:
     """Mask every remembered secret in a text, and everything that has the shape of a token."""
     with _lock:
-        text = "".join(_without_known(text))
+        text = _masked_known(text)
         if _CUT.search(text):
-            text = _without_pieces(text, *_pieces(list(_forms)))
+            text = _without_pieces(text, _memory.index)
     return _SHAPES.sub(lambda match: mask(match.group()), text)
 
 
 def _masked_known(text: str) -> str:
     with _lock:
-        return "".join(_without_known(text))
+        return "".join(_without_known(text, _memory.index))
 
 
-def _without_known(text: str) -> Iterator[str]:
+def _without_known(text: str, index: Index) -> Iterator[str]:
     """Give the pieces of a text, every known secret masked."""
-    done, end = 0, len(text) - _SHORTEST_REMEMBERED + 1
-    while (at := next((i for i in range(done, end) if text[i : i + _SHORTEST_REMEMBERED] in _starts), end)) < end:
-        forms = (text[at : at + length] for length in list(_starts[text[at : at + _SHORTEST_REMEMBERED]]))
-        # The longest, in case one secret begins with another.
-        form = max((form for form in forms if form in _forms), key=len, default=None)
+    done = 0
+    for at, form in index.found(text):
         yield text[done:at]
-        yield mask(_forms[form]) if form is not None else text[at]
-        done = at + (len(form) if form is not None else 1)
+        yield mask(index.secrets[form])
+        done = at + len(form)
     yield text[done:]
 
 
-#: Forms of secrets by how they begin, or end.
-_Pieces = dict[str, list[str]]
-
-
-def _pieces(forms: Iterable[str]) -> tuple[_Pieces, _Pieces]:
-    beginnings: _Pieces = {}
-    ends: _Pieces = {}
-    for form in forms:
-        beginnings.setdefault(form[:_SHORTEST_PIECE], []).append(form)
-        ends.setdefault(form[-_SHORTEST_PIECE:], []).append(form)
-    return beginnings, ends
-
-
-def _without_pieces(text: str, beginnings: _Pieces, ends: _Pieces) -> str:
+def _without_pieces(text: str, index: Index) -> str:
     """Mask what is left of a secret where somebody wrote `...` for the rest of it."""
     # Text, cut, text, cut, text.
     parts = _CUT.split(text)
     for at in range(0, len(parts) - 2, 2):
-        parts[at] = _without_beginning(parts[at], beginnings)
-        parts[at + 2] = _without_end(parts[at + 2], ends)
-    return "".join(parts)
-
-
-def _without_beginning(text: str, beginnings: _Pieces) -> str:
-    for start in range(len(text) - _SHORTEST_PIECE + 1):
-        for form in beginnings.get(text[start : start + _SHORTEST_PIECE], ()):
+        if (beginning := index.beginning_at_the_end_of(parts[at])) is not None:
+            start, form = beginning
             # The public prefix is no piece of the secret.
-            shortest = _SHORTEST_PIECE + (match.end() if (match := _PREFIX.match(form)) else 0)
-            if shortest <= len(text) - start <= len(form) and form.startswith(text[start:]):
-                return text[:start] + mask(_forms[form])
-    return text
-
-
-def _without_end(text: str, ends: _Pieces) -> str:
-    for end in range(len(text), _SHORTEST_PIECE - 1, -1):
-        for form in ends.get(text[end - _SHORTEST_PIECE : end], ()):
-            if end <= len(form) and form.endswith(text[:end]):
-                return mask(_forms[form]) + text[end:]
-    return text
+            public = match.end() if (match := _PREFIX.match(form)) else 0
+            if len(parts[at]) - start >= SHORTEST_PIECE + public:
+                parts[at] = parts[at][:start] + mask(index.secrets[form])
+        if (ending := index.end_at_the_beginning_of(parts[at + 2])) is not None:
+            end, form = ending
+            parts[at + 2] = mask(index.secrets[form]) + parts[at + 2][end:]
+    return "".join(parts)
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -202,19 +169,21 @@ def mask_fields(value: Any, names: frozenset[str] = SECRET_NAMES) -> Any:
         names: the names of secret fields, in lower case.
     """
     # First all of them, so that a secret is known where it stands before, or without, its name.
-    _learn(value, names)
+    found: list[str] = []
+    _find_secrets(value, names, found)
+    remember_heard(*found)
     return _masked(value, names)
 
 
-def _learn(value: Any, names: frozenset[str], secret: bool = False) -> None:
+def _find_secrets(value: Any, names: frozenset[str], found: list[str], secret: bool = False) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _learn(item, names, str(key).lower() in names)
+            _find_secrets(item, names, found, str(key).lower() in names)
     elif isinstance(value, list | tuple):
         for item in value:
-            _learn(item, names, secret)
+            _find_secrets(item, names, found, secret)
     elif secret and isinstance(value, str):
-        remember(value, heard=True)
+        found.append(value)
 
 
 def _masked(value: Any, names: frozenset[str], secret: bool = False) -> Any:

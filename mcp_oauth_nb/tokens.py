@@ -9,7 +9,7 @@ from typing import Any
 
 from .clock import iso
 from .errors import ProtocolError
-from .redaction import mask, printable, remember
+from .redaction import mask, printable, remember, remember_made
 
 #: Refresh this many seconds before expiry, so that a token does not die on its way to the server.
 EARLY_REFRESH_SECONDS = 60.0
@@ -43,8 +43,8 @@ class Token:
     _response: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        remember(self.access_token)
-        remember(self.refresh_token)
+        remember_made(self.access_token)
+        remember_made(self.refresh_token)
 
     @classmethod
     def from_response(

@@ -15,6 +15,7 @@ from provider import Provider
 from mcp_oauth_nb import redaction
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.mock_github import MockGitHub
+from mcp_oauth_nb.secret_memory import Memory
 
 # The same examples on every run: a change is to blame for a failure, not the day. For a search: --hypothesis-profile.
 hypothesis.settings.register_profile("seeded", derandomize=True)
@@ -30,11 +31,10 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def secrets_of_one_test() -> Iterator[None]:
     """What one test makes a secret is none in the next: hypothesis takes its strings from this project's code, too."""
-    before = list(redaction._known)
+    before = redaction.remembered()
     yield
     with redaction._lock:
-        for store in (redaction._known, redaction._heard, redaction._forms, redaction._starts):
-            store.clear()
+        redaction._memory = Memory()
     for secret in before:
         redaction.remember(secret)
 

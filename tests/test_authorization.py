@@ -33,7 +33,7 @@ from mcp_oauth_nb.errors import (
     StateMismatch,
 )
 from mcp_oauth_nb.pkce import PKCE
-from mcp_oauth_nb.redaction import printable, remember
+from mcp_oauth_nb.redaction import mask, printable, remember, remember_heard, remember_made, scrub
 
 ISSUER = "https://id.example"
 REDIRECT_URI = "http://127.0.0.1:8765/callback"
@@ -295,6 +295,23 @@ def test_control_and_bidi_characters_of_an_error_are_escaped(flows: PendingFlows
         assert shown.isprintable()
         assert "\\x1b[31mred\\r\\nINFO" in shown
         assert "\\u202e" in shown
+
+
+def test_what_a_forged_callback_brings_displaces_nothing_and_is_masked_all_the_same(flows: PendingFlows) -> None:
+    remember_made("made-for-one-request")
+    for page in range(9):
+        query = "&".join(f"code=forged{page}-{number:08d}" for number in range(2500))
+        with pytest.raises(ProtocolError):
+            read_callback(f"{REDIRECT_URI}?{query}&state={STATE}", flows)
+    assert scrub("made-for-one-request") == mask("made-for-one-request")
+    assert scrub("forged8-00002499") == mask("forged8-00002499")
+
+
+def test_the_code_of_a_genuine_callback_is_ours_and_nothing_that_is_heard_displaces_it(flows: PendingFlows) -> None:
+    read_callback(callback(code=CODE, state=STATE), flows)
+    for page in range(3):
+        remember_heard(*(f"heard{page}-{number:08d}" for number in range(10_000)))
+    assert scrub(CODE) == mask(CODE)
 
 
 def test_a_secret_that_a_server_echoes_is_masked(flows: PendingFlows) -> None:

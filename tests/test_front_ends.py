@@ -43,7 +43,7 @@ def named(name, panel):
 
 def keep():
     github = [secret for mock in (lab, other, world) for secret in mock.github.issued_secrets()]
-    Path("secrets.json").write_text(json.dumps([*redaction._known, *redaction._heard, *github]))
+    Path("secrets.json").write_text(json.dumps([*redaction.remembered(), *github]))
 
 debug.observe(keep)
 """

@@ -38,6 +38,8 @@ LAYERS = [
         "redaction",
         "auth_headers",
         "secret_forms",
+        "secret_index",
+        "secret_memory",
         "pkce",
         "pretty",
         "tokens",

@@ -87,7 +87,7 @@ async def test_over_sockets_no_logger_of_the_client_tells_a_secret_at_debug() ->
                 await session.call_tool("whoami")
                 world.revoke_access()
                 await session.call_tool("whoami")
-        secrets = {*world.authority.access, *world.authority.refresh, *redaction._known, *redaction._heard}
+        secrets = {*world.authority.access, *world.authority.refresh, *redaction.remembered()}
         # What a client sends in its clear text, but to the server alone.
         for seen in world.seen:
             secrets |= {value for name, value in seen.form.items() if redaction.is_secret_name(name)}
@@ -115,7 +115,7 @@ async def test_over_sockets_no_logger_of_the_handler_tells_a_secret_at_debug(on_
         await oauth.complete_authorization(callback)
         await oauth.refresh_access_token()
         await oauth.revoke()
-    secrets = {*github.issued_secrets(), request.state, request.code_verifier, *redaction._known, *redaction._heard}
+    secrets = {*github.issued_secrets(), request.state, request.code_verifier, *redaction.remembered()}
     assert "httpcore" in log.getvalue()
     assert leaked(secrets, log.getvalue()) == []
 
@@ -144,9 +144,7 @@ def reachable(start: object) -> list[object]:
 
 def all_secrets(lab: Lab | HttpLab) -> set[str]:
     """What the lab knows to be one, and what the mock issued."""
-    return {
-        secret for secret in (*redaction._known, *redaction._heard, *lab.github.issued_secrets()) if len(secret) >= 12
-    }
+    return {secret for secret in (*redaction.remembered(), *lab.github.issued_secrets()) if len(secret) >= 12}
 
 
 def shown(one: object) -> str:

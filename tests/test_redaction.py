@@ -170,43 +170,6 @@ def test_a_piece_that_begins_twice_is_found_where_it_is_cut() -> None:
     assert scrub("a sentence ... that goes on") == "a sentence ... that goes on"
 
 
-BULK = """
-from mcp_oauth_nb.redaction import remember, scrub
-remember("the-very-first-secret")
-for number in range(10_000):
-    remember(f"bulk-secret-{number:08d}")
-print(scrub("the-very-first-secret bulk-secret-00009999"))
-"""
-
-
-def test_the_oldest_secrets_are_forgotten_so_that_memory_is_bounded() -> None:
-    # In a process of its own: ten thousand secrets would slow down every other test.
-    done = subprocess.run([sys.executable, "-c", BULK], capture_output=True, text=True, check=True)
-    assert done.stdout == f"the-very-first-secret {mask('bulk-secret-00009999')}\n"
-
-
-PEER = """
-from mcp_oauth_nb.redaction import mask_fields, remember, scrub
-remember("the-very-first-secret")
-mask_fields({"token": [f"bulk-secret-{number:08d}" for number in range(10_001)]})
-print(scrub("the-very-first-secret bulk-secret-00000000 bulk-secret-00010000"))
-"""
-
-
-def test_what_a_peer_says_displaces_no_secret_of_ours() -> None:
-    done = subprocess.run([sys.executable, "-c", PEER], capture_output=True, text=True, check=True)
-    latest = mask("bulk-secret-00010000")
-    assert done.stdout == f"{mask('the-very-first-secret')} bulk-secret-00000000 {latest}\n"
-
-
-def test_a_secret_that_a_peer_said_first_becomes_ours() -> None:
-    secret = secrets.token_urlsafe(24)
-    mask_fields({"token": secret})
-    remember(secret)
-    mask_fields({"token": secret})
-    assert scrub(secret) == mask(secret)
-
-
 FINALIZER = """
 import gc
 from mcp_oauth_nb.redaction import remember, scrub
@@ -324,9 +287,9 @@ def test_of_what_others_write_a_piece_beside_the_mark_of_an_abbreviation_is_mask
 
 def test_an_ordinary_secret_is_kept_once_and_a_very_long_one_in_two_forms() -> None:
     for secret, forms in {secrets.token_urlsafe(24): 1, '"' * 257: 2}.items():
-        before = len(redaction._forms)
+        before = len(redaction._memory.index.secrets)
         remember(secret)
-        assert len(redaction._forms) - before == forms
+        assert len(redaction._memory.index.secrets) - before == forms
 
 
 # -- fields, forms, URLs, headers ------------------------------------------------------------------------------------

@@ -460,7 +460,7 @@ async def test_no_secret_is_in_what_may_be_saved(
     assert "Flow debugger" in saved
     files = "".join(run.export(form) for form in FORMATS)
     everything = saved + files + json.dumps(panel._repr_mimebundle_()) + repr(run) + repr(panel)
-    secrets = {*redaction._known, *redaction._heard, *lab.github.issued_secrets()}
+    secrets = {*redaction.remembered(), *lab.github.issued_secrets()}
     assert len(secrets) > 5
     assert [secret for secret in secrets if secret in everything] == []
 

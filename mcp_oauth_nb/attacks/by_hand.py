@@ -16,7 +16,7 @@ from ..http_auth_provider import AuthProvider
 from ..http_lab import HttpLab
 from ..http_lab_network import Network2
 from ..pkce import PKCE, random_token
-from ..redaction import remember
+from ..redaction import remember_made
 from ..tools import BASE_SCOPES
 from ..wire import CLIENT
 from .outcome import Refused
@@ -49,7 +49,7 @@ class ByHand:
         token_bytes = randomness(f"{party} {client_id}")
         self.pkce = PKCE.generate(token_bytes)
         self.state = random_token(token_bytes)
-        remember(self.state)
+        remember_made(self.state)
 
     async def register(self, redirect_uri: str = EVIL_CALLBACK, **metadata: Any) -> ByHand:
         """Register a new client (RFC 7591), as everybody may."""
@@ -103,7 +103,7 @@ class ByHand:
             )
         tokens: dict[str, str] = refused(response).json()
         for name in ("access_token", "refresh_token"):
-            remember(tokens.get(name))
+            remember_made(tokens.get(name))
         return tokens
 
     @property
@@ -121,7 +121,7 @@ def code_of(url: str) -> str:
     if "code" not in parameters:
         text = f"{parameters.get('error')}: {parameters.get('error_description')}"
         raise Refused(f"{parameters.get('iss')} answered {text}", reference="RFC 6749 section 4.1.2.1")
-    remember(parameters["code"])
+    remember_made(parameters["code"])
     return parameters["code"]
 
 

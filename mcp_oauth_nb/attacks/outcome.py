@@ -13,7 +13,7 @@ from ..errors import McpOAuthError, SecurityError
 from ..http_lab import HttpLab
 from ..lab import Lab
 from ..pretty import WIDTH
-from ..redaction import mask, remember, scrub
+from ..redaction import mask, remember_made, scrub
 
 World = TypeVar("World", Lab, HttpLab)
 
@@ -45,7 +45,7 @@ class Plot:
 
     def got(self, what: str, secret: str) -> None:
         """Note a secret that the attacker has now. Only its mask is kept."""
-        remember(secret)
+        remember_made(secret)
         self.obtained[what] = mask(secret)
 
     def learned(self, what: str, value: object) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..pkce import random_token
-from ..redaction import remember
+from ..redaction import remember_made
 
 _VALUE = re.compile(r"[A-Za-z0-9\-_]{43}")
 
@@ -37,7 +37,7 @@ class Browsers:
     def new(self) -> str:
         """Make a cookie for a browser that has none."""
         value = random_token(self._token_bytes)
-        remember(value)
+        remember_made(value)
         return value
 
     def remember(self, response: Response, browser: str) -> None:

@@ -11,7 +11,7 @@ from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthCli
 from pydantic import AnyUrl
 
 from ..errors import ConfigurationError, McpOAuthError, ProtocolError, StoreUnavailable
-from ..redaction import mask, remember
+from ..redaction import mask, remember, remember_made
 from . import redirects
 from .documents import CachedDocuments, is_document_url
 from .metadata import AUTH_METHODS
@@ -40,7 +40,9 @@ class Client(OAuthClientInformationFull):
 
     def model_post_init(self, context: Any, /) -> None:
         """Note the secret, so that it is masked wherever it appears."""
-        remember(self.client_secret)
+        # Anybody may register, and must not fill the memory of those whom the operator knows.
+        note = remember if self.origin == "pre-registered" else remember_made
+        note(self.client_secret)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

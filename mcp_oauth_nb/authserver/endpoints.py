@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from ..errors import InvalidCodeVerifier
 from ..pkce import check_verifier
 from ..rate_limits import RETRY_SECONDS
-from ..redaction import remember
+from ..redaction import remember_heard
 from . import clients, forms
 from .authorize import same_resource
 from .forms import Malformed, Parameters
@@ -123,7 +123,7 @@ class BackChannel:
             return refused.response()
         if "token" not in form:
             return _error("invalid_request", "token is missing.")
-        remember(form["token"], heard=True)
+        remember_heard(form["token"])
         if form.get("token_type_hint") not in _HINTS:
             form.pop("token_type_hint", None)  # RFC 7009 section 2.1: a hint, and this one helps nobody.
         # The SDK's model wants the field of a public client too.
@@ -164,7 +164,7 @@ async def _credentials(request: Request) -> Parameters:
     if form.repeated:
         raise Refused("invalid_request", "A parameter is repeated.")
     for name in ("client_secret", "code", "refresh_token"):
-        remember(form.get(name), heard=True)
+        remember_heard(form.get(name))
     # RFC 6749 section 2.3: one way to authenticate, not two.
     if "authorization" in request.headers and "client_secret" in form:
         raise Refused("invalid_request", "The client authenticates in two ways.")

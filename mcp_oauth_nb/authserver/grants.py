@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from ..clock import Clock
 from ..errors import StoreUnavailable
 from ..pkce import random_token
-from ..redaction import remember
+from ..redaction import remember_heard, remember_made
 from ..tokens import Token
 from .exchanges import Exchanges
 from .vault import Vault
@@ -194,7 +194,7 @@ class Grants:
 
     async def verify(self, token: str) -> AccessToken | None:
         """Return what an access token stands for, or None if it is unknown, expired or its family has ended."""
-        remember(token, heard=True)
+        remember_heard(token)
         stored = await self._access_record(token)
         family = await self._family(stored["family"]) if stored is not None else None
         if stored is None or family is None:
@@ -225,7 +225,7 @@ class Grants:
 
     async def load_refresh(self, client_id: str, token: str) -> Refresh | None:
         """Return a refresh token that is still good, without using it up."""
-        remember(token, heard=True)
+        remember_heard(token)
         stored = await self.vault.get("refresh", token)
         if stored is None:
             await self._notice_reuse(client_id, token)
@@ -343,7 +343,7 @@ class Grants:
 
     def _random(self) -> str:
         value = random_token(self._token_bytes)
-        remember(value)
+        remember_made(value)
         return value
 
 

@@ -19,7 +19,7 @@ from starlette.background import BackgroundTasks
 from ..clock import Clock
 from ..errors import StoreUnavailable
 from ..pkce import random_token
-from ..redaction import remember
+from ..redaction import remember_heard, remember_made
 from .clients import ClientDirectory
 from .grants import Code, Grants, Refresh
 
@@ -77,7 +77,7 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         client_info.client_id_issued_at = int(self._clock.now())
         if client_info.client_secret is not None:
             client_info.client_secret = self._token_bytes(32).hex()
-            remember(client_info.client_secret)
+            remember_made(client_info.client_secret)
         await self.clients.register(client_info)
 
     async def authorize(self, client: OAuthClientInformationFull, params: AuthorizationParams) -> str:
@@ -89,8 +89,8 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
         if params.resource != self._resource:
             raise AuthorizeError("invalid_target", "The resource is not this server's.")  # RFC 8707 section 2.1
         flow = random_token(self._token_bytes)
-        remember(flow)
-        remember(params.state, heard=True)
+        remember_made(flow)
+        remember_heard(params.state)
         params.scopes = params.scopes or self._default_scopes
         record = {
             "client_id": client.client_id,

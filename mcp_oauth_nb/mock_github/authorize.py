@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ..redaction import remember
+from ..redaction import remember_heard
 from . import pages, redirects, scopes
 from .formats import error_fields, form_pairs, given, query_pairs
 from .ledger import Refused
@@ -86,7 +86,7 @@ class Authorize:
     # -- the request -------------------------------------------------------------------------------------------
 
     def _check(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
-        remember(parameters.get("state"), heard=True)
+        remember_heard(parameters.get("state"))
         app = self._state.apps.get(parameters.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: without a known client and a registered URI nothing may be redirected.
         if app is None:

@@ -10,7 +10,7 @@ import string
 import threading
 import zlib
 
-from ..redaction import remember
+from ..redaction import remember_made
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 # No vowels: a user code should not spell a word (RFC 8628 section 6.1).
@@ -59,7 +59,7 @@ class Mint:
     def nonce(self, kind: str) -> str:
         """Make a value that only the mock's own pages use: a browser session, a form's token."""
         value = self._pick(kind, _BASE62, 32)
-        remember(value)
+        remember_made(value)
         return value
 
     def request_id(self) -> str:
@@ -78,7 +78,7 @@ class Mint:
             return "".join(stream.choices(alphabet, k=length))
 
     def _secret(self, value: str) -> str:
-        remember(value)
+        remember_made(value)
         with self._lock:
             self._issued.add(value)
         return value

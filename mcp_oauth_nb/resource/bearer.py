@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..redaction import remember
+from ..redaction import remember_heard
 
 # RFC 6750 section 2.1: "Bearer" 1*SP b64token. RFC 9110 section 11.1: the scheme's case does not matter.
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)")
@@ -70,7 +70,7 @@ def bearer_token(scope: Mapping[str, Any]) -> str | None:
         raise malformed("several_headers", "There is more than one Authorization header")
     if match := _BEARER.fullmatch(headers[0]):
         token = match[1].decode("ascii")
-        remember(token, heard=True)
+        remember_heard(token)
         return token
     if _OTHER_SCHEME.fullmatch(headers[0]):
         # RFC 6750 section 3.1: no error code for a method that this resource does not support.
