@@ -165,7 +165,7 @@ METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "not strings": ({"redirect_uris": [1]}, "invalid_redirect_uri"),
     "too many": ({"redirect_uris": [f"{CALLBACK}{n}" for n in range(21)]}, "invalid_redirect_uri"),
     "an unknown application type": ({"application_type": "service"}, "invalid_client_metadata"),
-    "an unknown scope": ({"scope": "admin"}, "invalid_client_metadata"),
+    "a scope that is no text": ({"scope": ["admin"]}, "invalid_client_metadata"),
     "a key for authentication": ({"token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"),
     "an unknown method": ({"token_endpoint_auth_method": "magic"}, "invalid_client_metadata"),
     "no code grant": ({"grant_types": ["client_credentials"]}, "invalid_client_metadata"),
@@ -222,6 +222,25 @@ async def test_grants_that_a_stranger_may_not_have_are_taken_out(world: World) -
     }
     response = await world.http.post("/register", json=body)
     assert response.json()["grant_types"] == ["authorization_code", "refresh_token"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("read:user admin offline_access repo", "read:user repo"),
+        ("admin", "read:user"),
+        ("repo", "repo"),
+        ("", "read:user"),
+    ],
+)
+async def test_scopes_that_there_are_not_are_left_out_of_the_answer_to_a_registration(
+    world: World, asked: str, told: str
+) -> None:
+    # RFC 7591 section 3.2.1: the answer says what was registered.
+    body = {"redirect_uris": [CALLBACK], "scope": asked, "client_name": "Käse"}
+    response = await world.http.post("/register", json=body)
+    assert (response.status_code, response.json()["scope"]) == (201, told)
+    assert response.json()["client_name"] == "Käse"
 
 
 async def test_a_public_client_gets_no_secret_and_others_one_that_does_not_expire(world: World) -> None:

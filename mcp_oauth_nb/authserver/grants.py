@@ -49,7 +49,7 @@ class Family(BaseModel):
 
     id: str
     client_id: str
-    subject: str | None
+    subject: str
     scopes: list[str]
     resource: str
     expires_at: float
@@ -178,20 +178,6 @@ class Grants:
 
     # -- tokens --------------------------------------------------------------------------------------------------
 
-    async def issue_for_client(self, client_id: str, resource: str) -> OAuthToken:
-        """Return a token that stands for a client and no person (RFC 6749 section 4.4): it opens no scope."""
-        lifetime = self._token_lifetime
-        family = Family(
-            id=self._random(),
-            client_id=client_id,
-            subject=None,
-            scopes=[],
-            resource=resource,
-            expires_at=self._clock.now() + lifetime,
-        )
-        await self.vault.put("families", family.id, family.model_dump(), lifetime=lifetime)
-        return await self._issue(family, [], refreshable=False)
-
     async def verify(self, token: str) -> AccessToken | None:
         """Return what an access token stands for, or None if it is unknown, expired or its family has ended."""
         remember_heard(token)
@@ -303,23 +289,20 @@ class Grants:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _issue(
-        self, family: Family, scopes: Sequence[str], *, refreshable: bool = True, replaces: str | None = None
-    ) -> OAuthToken:
+    async def _issue(self, family: Family, scopes: Sequence[str], *, replaces: str | None = None) -> OAuthToken:
         remaining = family.expires_at - self._clock.now()
         lifetime = min(float(self._token_lifetime), remaining)
         access, refresh = f"mcp_{self._random()}", f"mcp_{self._random()}"
         record = {"family": family.id, "scopes": list(scopes), "expires_at": self._clock.now() + lifetime}
         await self.vault.put("access", access, record, lifetime=lifetime)
-        if refreshable:
-            await self.exchanges.offer(refresh, lifetime=remaining)
-            stored = {"family": family.id, "replaces": replaces}
-            await self.vault.put("refresh", refresh, stored, lifetime=remaining)
+        await self.exchanges.offer(refresh, lifetime=remaining)
+        stored = {"family": family.id, "replaces": replaces}
+        await self.vault.put("refresh", refresh, stored, lifetime=remaining)
         return OAuthToken(
             access_token=access,
             expires_in=int(lifetime),
             scope=" ".join(scopes) or None,
-            refresh_token=refresh if refreshable else None,
+            refresh_token=refresh,
         )
 
     async def _mark_used(self, name: str, family: str, client_id: str, **more: str) -> None:

@@ -13,7 +13,8 @@ from ..errors import ConfigurationError
 
 #: `none` is a public client, which proves itself by PKCE alone.
 AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic")
-GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
+#: What is advertised, and what a client may be registered for.
+GRANT_TYPES = ("authorization_code", "refresh_token")
 
 
 def check_public_url(url: str) -> str:

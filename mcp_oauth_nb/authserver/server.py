@@ -192,8 +192,8 @@ class AuthorizationServer:
     async def verify_token(self, token: str) -> AccessToken | None:
         """Return what an access token stands for, or None: the SDK's `TokenVerifier`.
 
-        Its `resource` is what the resource server must compare with its own, its `subject` the GitHub login (None
-        for a client on its own behalf), and `claims` hold `iss` and `grant`.
+        Its `resource` is what the resource server must compare with its own, its `subject` the GitHub login, and
+        `claims` hold `iss` and `grant`.
         """
         return await self._grants.verify(token)
 

@@ -24,7 +24,7 @@ from ..clock import Clock
 from ..tools import BASE_SCOPES, PRIVATE_SCOPES, required_scopes
 from .front import FrontDoor, transport_security
 from .limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, RateLimit
-from .metadata import MCP_PATH, PublicAddress, metadata_routes
+from .metadata import MCP_PATHS, PublicAddress, metadata_routes
 from .protection import MAX_BODY_BYTES, ProtectedResource, RequiredScopes
 from .sessions import Sessions
 
@@ -110,7 +110,7 @@ def build_http_app(
     app = Starlette(
         routes=[
             # The protection wraps the endpoint itself: whatever path leads to it leads through it.
-            Route(MCP_PATH, _CrossOrigin(endpoint, security)),
+            *[Route(path, _CrossOrigin(endpoint, security)) for path in MCP_PATHS],
             *metadata_routes(address, issuers or (address.url,), scopes_supported, server.name),
             Route("/health", _health, methods=["GET"]),
             *authorization_server_routes,
@@ -118,7 +118,7 @@ def build_http_app(
         middleware=[Middleware(FrontDoor, security=security)],
         lifespan=_lifespan(server, kept),
     )
-    # A redirect to the path with or without a slash would be built from the Host header, and drop the token.
+    # A redirect to the path without a slash would be built from the Host header, and drop the token.
     app.router.redirect_slashes = False
     return app
 

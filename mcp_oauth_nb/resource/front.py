@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..rate_limits import RETRY_SECONDS, client_address
 from .limits import InService
-from .metadata import MCP_PATH, PublicAddress
+from .metadata import MCP_PATHS, PublicAddress
 
 #: Seconds that a request's body may take to arrive, and how many of one address may be on their way at a time.
 BODY_SECONDS = 30.0
@@ -134,7 +134,7 @@ class FrontDoor:
         if sum(name == b"host" for name, _ in scope["headers"]) != 1:
             # RFC 9112 section 3.2.
             return PlainTextResponse("Invalid Host header", 400)
-        if scope["path"] != MCP_PATH:
+        if scope["path"] not in MCP_PATHS:
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"origin"]}
         return await self._security.validate_request(Request(scope))
 

@@ -22,6 +22,8 @@ from ..errors import ConfigurationError
 
 #: Where the MCP endpoint is, below the public URL.
 MCP_PATH = "/mcp"
+#: Where it answers: people write the address with a slash, too.
+MCP_PATHS = (MCP_PATH, f"{MCP_PATH}/")
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
@@ -123,7 +125,8 @@ def metadata_routes(address: PublicAddress, issuers: Sequence[str], scopes: Sequ
         }
     )
     endpoint = cors_middleware(ProtectedResourceMetadataHandler(document).handle, ["GET", "OPTIONS"])
-    return [Route(path, endpoint, methods=["GET", "OPTIONS"]) for path in (_WELL_KNOWN + MCP_PATH, _WELL_KNOWN)]
+    paths = [_WELL_KNOWN + path for path in (*MCP_PATHS, "")]
+    return [Route(path, endpoint, methods=["GET", "OPTIONS"]) for path in paths]
 
 
 def _unusable(why: str) -> ConfigurationError:
