@@ -346,8 +346,11 @@ def test_a_public_url_that_cannot_be_an_issuer_stops_the_start(url: str) -> None
         ("http://127.0.0.1:1/cb?a=1", "http://127.0.0.1/cb?a=1", True),
         ("http://[::1]:1/cb", "http://[::1]:2/cb", True),
         ("http://127.0.0.1:123456/cb", "http://127.0.0.1/cb", False),
-        ("http://localhost:1/cb", "http://localhost:2/cb", False),
+        ("http://localhost:1/cb", "http://localhost:2/cb", True),
         ("http://127.0.0.1:1/cb", "http://[::1]/cb", False),
+        ("http://localhost:1/cb", "http://127.0.0.1/cb", False),
+        ("http://localhost.example:1/cb", "http://localhost.example/cb", False),
+        ("http://a.localhost:1/cb", "http://a.localhost/cb", False),
         ("https://127.0.0.1:1/cb", "https://127.0.0.1:2/cb", False),
         ("http://127.0.0.1:1/cb?", "http://127.0.0.1/cb", False),
         ("http://127.0.0.1:/cb", "http://127.0.0.1/cb", False),
@@ -357,7 +360,7 @@ def test_a_public_url_that_cannot_be_an_issuer_stops_the_start(url: str) -> None
         ("http://127.0.0.1/cb", "https://127.0.0.1/cb", False),
     ],
 )
-def test_only_the_port_of_a_loopback_address_may_differ(uri: str, registered: str, fits: bool) -> None:
+def test_only_the_port_on_the_persons_machine_may_differ(uri: str, registered: str, fits: bool) -> None:
     assert (matches(uri, [registered]) == registered) is fits
 
 

@@ -22,8 +22,8 @@ from test_serve_http import Person, Program
 
 pytestmark = pytest.mark.e2e
 
-# The first that sends `resource`; the last before version 2.
-VERSIONS = ["1.12.4", "1.30.0"]
+# The first that authorizes by itself, and knows of no `resource`; the first that sends it; the last before version 2.
+VERSIONS = ["1.9.4", "1.12.4", "1.30.0"]
 
 
 @pytest.fixture(scope="module")

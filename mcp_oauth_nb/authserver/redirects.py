@@ -28,7 +28,8 @@ _DANGEROUS_SCHEMES = frozenset(
 _OF_WINDOWS = "ms-"
 # Stricter than the URL standard, which lets `;` and quotes through: the host is shown, and named in a CSP header.
 _HOST = re.compile(r"(?:[a-z0-9.\-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
-_LOOPBACK_ADDRESS = re.compile(r"(127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
+# `localhost` too: RFC 8252 section 8.3 advises against it, but clients publish it in documents that name no port.
+_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?")
 
 
 def problem_with(uri: str, application_type: ApplicationType) -> str | None:
@@ -68,8 +69,8 @@ def _web_problem(parts: SplitResult, application_type: ApplicationType) -> str |
 def matches(uri: str, registered: Iterable[str]) -> str | None:
     """Return the registered URI that a request's fits, or None.
 
-    Exactly (RFC 9700 section 2.1), but for the port of a loopback address: a native app gets one from its operating
-    system when it starts to listen (RFC 8252 section 7.3).
+    Exactly (RFC 9700 section 2.1), but for the port on the person's own machine: a native app gets one from its
+    operating system when it starts to listen (RFC 8252 section 7.3).
     """
     return next((known for known in registered if uri == known or _differs_in_port(uri, known)), None)
 
@@ -78,7 +79,7 @@ def _differs_in_port(uri: str, known: str) -> bool:
     asked, allowed = _parts(uri), _parts(known)
     if asked is None or allowed is None or asked.scheme != "http" or allowed.scheme != "http":
         return False
-    host, known_host = _LOOPBACK_ADDRESS.fullmatch(asked.netloc), _LOOPBACK_ADDRESS.fullmatch(allowed.netloc)
+    host, known_host = _LOOPBACK_HOST.fullmatch(asked.netloc), _LOOPBACK_HOST.fullmatch(allowed.netloc)
     if host is None or known_host is None or host[1] != known_host[1]:
         return False
     # Everything behind the port, as it is written.

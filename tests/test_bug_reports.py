@@ -1,0 +1,244 @@
+"""What people reported to other projects about MCP authorization, tried here: servers and clients that surprise.
+
+Each test says what was seen elsewhere, as a short server against our client or a short client against our server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from authserver_world import World as Server
+from authserver_world import answer
+from http_world import ASM, MCP, PRM, P, Person, Seen, World
+from starlette.responses import JSONResponse, Response
+from test_authserver_documents import URL, Web
+
+from mcp_oauth_nb import Session
+from mcp_oauth_nb.errors import ReauthorizeError
+
+pytestmark = pytest.mark.anyio
+
+ROOT_PRM = "/.well-known/oauth-protected-resource"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with World().running() as world:
+        yield world
+
+
+async def whoami(world: World, person: Person | None = None, **options: Any) -> str:
+    async with Session.open(MCP, auth=world.auth(person, **options)) as session:
+        return str((await session.call_tool("whoami")).content[0].text)  # type: ignore[union-attr]
+
+
+def challenged_by(*challenges: str) -> Callable[[Seen], Response | None]:
+    """Refuse whoever has no token, with these challenges."""
+
+    def refuse(seen: Seen) -> Response | None:
+        if "authorization" in seen.headers:
+            return None
+        response = Response(status_code=401)
+        for challenge in challenges:
+            response.headers.append("WWW-Authenticate", challenge)
+        return response
+
+    return refuse
+
+
+# -- discovery -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 410, 502])
+async def test_a_gateway_that_refuses_paths_it_does_not_know_hides_no_document_at_the_root(
+    world: World, status: int
+) -> None:
+    document = {"resource": MCP, "authorization_servers": [P], "scopes_supported": ["read:user"]}
+    world.instead["/mcp"] = challenged_by("Bearer")
+    world.instead[PRM] = lambda seen: Response(status_code=status)
+    world.instead[ROOT_PRM] = lambda seen: JSONResponse(document)
+    assert await whoami(world) == "octocat"
+
+
+@pytest.mark.parametrize(
+    "challenges", [("Negotiate",), ("Negotiate", 'Basic realm="intranet"'), ('Digest realm="x", nonce="y"',), ()]
+)
+async def test_a_challenge_for_another_scheme_or_none_leads_to_the_well_known_place(
+    world: World, challenges: tuple[str, ...]
+) -> None:
+    world.instead["/mcp"] = challenged_by(*challenges)
+    assert await whoami(world) == "octocat"
+
+
+async def test_a_realm_that_has_its_openid_document_behind_its_path_only_is_found(world: World) -> None:
+    world.iss = realm = f"{P}/realms/tenant"
+    world.patch[PRM] = {"authorization_servers": [realm]}
+    world.instead[ASM] = lambda seen: Response(status_code=404)
+    document = {
+        "issuer": realm,
+        "authorization_endpoint": f"{P}/authorize",
+        "token_endpoint": f"{P}/token",
+        "registration_endpoint": f"{P}/register",
+        "response_types_supported": ["code"],
+        "code_challenge_methods_supported": ["plain", "S256"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_post"],
+    }
+    world.instead["/realms/tenant/.well-known/openid-configuration"] = lambda seen: JSONResponse(document)
+    assert await whoami(world) == "octocat"
+
+
+@pytest.mark.parametrize("servers", [None, []])
+async def test_resource_metadata_of_a_server_that_names_no_authorization_server_means_its_own(
+    world: World, servers: list[str] | None
+) -> None:
+    world.patch[PRM] = {"authorization_servers": servers}
+    assert await whoami(world) == "octocat"
+
+
+# -- tokens ----------------------------------------------------------------------------------------------------------
+
+REFUSALS = {
+    "a malformed request": JSONResponse({"error": "invalid_request", "error_description": "not valid"}, 400),
+    "a success that is none": JSONResponse({"ok": False, "error": "invalid_refresh_token"}),
+    "a client that may not": JSONResponse({"error": "unauthorized_client"}, 400),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_dead_refresh_token_is_one_authorization_whatever_the_server_calls_it(
+    world: World, refusal: str
+) -> None:
+    def dead(seen: Seen) -> Response | None:
+        return REFUSALS[refusal] if "old" in asked and seen.form.get("grant_type") == "refresh_token" else None
+
+    asked: list[str] = []
+    person = Person(world)
+    auth = world.auth(person)
+    world.instead["/token"] = dead
+    async with Session.open(MCP, auth=auth) as session:
+        await session.call_tool("whoami")
+        asked.append("old")
+        world.clock.advance(hours=2)
+        assert not (await session.call_tool("whoami")).is_error
+        asked.clear()
+        world.clock.advance(hours=2)
+        assert not (await session.call_tool("whoami")).is_error
+    async with Session.open(MCP, auth=auth) as session:
+        assert not (await session.call_tool("whoami")).is_error
+    assert len(person.urls) == 2
+
+
+class Stranded(Person):
+    """A person whom the authorization server may leave on an error page: no way leads back from there."""
+
+    async def _go(self, url: str) -> None:
+        try:
+            await super()._go(url)
+        except AssertionError:
+            self.pages.append(None)  # type: ignore[arg-type]
+
+
+async def test_a_registration_that_only_the_authorization_page_knows_to_be_gone_is_made_anew_by_the_next_call(
+    world: World,
+) -> None:
+    world.patch["/token"] = {"refresh_token": None}
+    auth = world.auth()
+    async with Session.open(MCP, auth=auth) as session:
+        await session.call_tool("whoami")
+    world.authority.clients.clear()
+    world.clock.advance(hours=2)
+    stranded = Stranded(world)
+    with pytest.raises(ReauthorizeError, match="No callback"):
+        await whoami(world, stranded, store=auth.store, timeout=0.5)
+    assert await whoami(world, store=auth.store) == "octocat"
+    assert stranded.pages == [None]
+    assert world.count("/register") == 2
+
+
+async def test_scopes_that_a_server_asks_for_one_at_a_time_add_up_and_nobody_goes_in_circles(world: World) -> None:
+    def one_at_a_time(seen: Seen) -> Response | None:
+        token = world.authority.access.get(seen.headers.get("authorization", "").removeprefix("Bearer "))
+        needed = "repo" if b'"private"' in seen.body else "read:user"
+        if token is None or b"tools/call" not in seen.body or needed in token.scopes:
+            return None
+        challenge = f'Bearer error="insufficient_scope", scope="{needed}"'
+        return Response(status_code=403, headers={"WWW-Authenticate": challenge})
+
+    world.instead["/mcp"] = one_at_a_time
+    person = Person(world)
+    async with Session.open(MCP, auth=world.auth(person)) as session:
+        for tool in ("whoami", "private", "whoami", "private"):
+            assert not (await session.call_tool(tool)).is_error
+    assert [answer(url)["scope"] for url in person.urls] == ["read:user", "read:user repo"]
+
+
+async def test_a_403_that_is_not_about_scopes_is_not_asked_again(world: World) -> None:
+    def forbidden(seen: Seen) -> Response | None:
+        return Response(status_code=403) if b"tools/call" in seen.body else None
+
+    person = Person(world)
+    async with Session.open(MCP, auth=world.auth(person)) as session:
+        world.instead["/mcp"] = forbidden
+        before = len(world.seen)
+        with pytest.raises(Exception):  # noqa: B017, PT011, since only what was sent counts here
+            await session.call_tool("whoami")
+    assert [one.path for one in world.seen[before:] if one.method == "POST"] == ["/mcp"]
+    assert len(person.urls) == 1
+
+
+# -- our server ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+async def test_a_published_client_comes_back_to_any_port_of_the_machine_by_the_name_that_it_published(
+    host: str,
+) -> None:
+    web = Web()
+    web.document["redirect_uris"] = [f"http://{host}/callback"]
+    server = Server(document_client=web.fetcher())
+    request = server.request(client_id=URL, redirect_uri=f"http://{host}:53076/callback")
+    response = await server.http.get("/authorize", params=request)
+    assert response.status_code == 302
+    assert "/consent?" in response.headers["location"]
+
+
+@pytest.mark.parametrize("redirect_uri", ["http://127.0.0.1:{}/", "http://localhost:{}/callback"])
+async def test_a_client_that_registered_one_port_listens_at_another_the_next_day(redirect_uri: str) -> None:
+    server = Server()
+    known = await server.http.post(
+        "/register", json={"redirect_uris": [redirect_uri.format(4711)], "token_endpoint_auth_method": "none"}
+    )
+    request = server.request(client_id=known.json()["client_id"], redirect_uri=redirect_uri.format(5999))
+    response = await server.http.get("/authorize", params=request)
+    assert "/consent?" in response.headers["location"]
+
+
+async def test_a_refresh_for_another_resource_costs_nobody_the_refresh_token() -> None:
+    server = Server()
+    held = (await server.tokens())["refresh_token"]
+    refused = await server.http.post("/token", data=server.refreshing(held, resource="https://elsewhere.example/mcp"))
+    assert refused.json()["error"] == "invalid_target"
+    assert (await server.http.post("/token", data=server.refreshing(held))).status_code == 200
+
+
+async def test_a_consent_page_that_was_loaded_twice_takes_the_answer_of_either() -> None:
+    server = Server()
+    first = await server.browser.consent_page(server.request())
+    await server.browser.get(str(first.url))
+    response = await server.browser.press(first)
+    assert response.status_code == 303
+    assert response.headers["location"].startswith(server.github.web_url)
+
+
+async def test_a_client_that_the_server_forgot_is_told_so_in_the_words_that_make_clients_register_again() -> None:
+    server = Server()
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": "x",
+        "client_id": "gone",
+        "resource": server.server.resource,
+    }
+    response = await server.http.post("/token", data=fields)
+    assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
