@@ -23,7 +23,8 @@ RESOURCE = f"{PUBLIC_URL}/mcp"
 CALLBACK = "http://127.0.0.1:5000/cb"
 VERIFIER = "v" * 43
 KINDS = (
-    "clients documents flows consents upstream_flows codes access refresh used families ended upstream turns".split()
+    "clients newcomers documents new_documents flows consents upstream_flows codes access refresh used families ended "
+    "upstream turns".split()
 )
 
 PUBLIC_CLIENT = OAuthClientInformationFull(

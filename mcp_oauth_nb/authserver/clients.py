@@ -10,15 +10,20 @@ from mcp.server.auth.provider import RegistrationError
 from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthClientInformationFull, OAuthClientMetadata
 from pydantic import AnyUrl
 
+from ..clock import Clock
 from ..errors import ConfigurationError, McpOAuthError, ProtocolError, StoreUnavailable
 from ..redaction import mask, remember, remember_made
 from . import redirects
 from .documents import CachedDocuments, is_document_url
 from .metadata import AUTH_METHODS, GRANT_TYPES
 from .vault import Vault
+from .waiting import Waiting
 
 #: A client that registered itself is forgotten after this many seconds without an authorization.
 REGISTRATION_LIFETIME_SECONDS = 90 * 24 * 3600.0
+#: One that was in none yet is forgotten after so many; there are so many of them, and so many of one address.
+NEWCOMER_LIFETIME_SECONDS = 24 * 3600.0
+MOST_NEWCOMERS, MOST_NEWCOMERS_EACH = 5000, 200
 
 _MAX_NAME = 100
 _MAX_TEXT = 2000
@@ -154,6 +159,7 @@ class ClientDirectory:
         documents: fetches the ones that have a document.
         known: the pre-registered ones. One with a `scope` is held to it.
         scopes: what the server has to give.
+        clock: tells when a registration is of no use any more.
 
     Raises:
         ConfigurationError: a pre-registered client breaks the rules that hold for all.
@@ -165,8 +171,17 @@ class ClientDirectory:
         documents: CachedDocuments,
         known: Iterable[OAuthClientInformationFull],
         scopes: Sequence[str],
+        clock: Clock,
     ):
         self._vault = vault
+        self._newcomers = Waiting(
+            vault,
+            "newcomers",
+            clock,
+            most=MOST_NEWCOMERS,
+            most_each=MOST_NEWCOMERS_EACH,
+            lifetime=NEWCOMER_LIFETIME_SECONDS,
+        )
         self._documents = documents
         self._scopes = tuple(scopes)
         self._known = {client.client_id: self._pre_registered(client) for client in known}
@@ -181,7 +196,7 @@ class ClientDirectory:
             return self._known[client_id]
         if is_document_url(client_id):
             return self._from_document(client_id, await self._documents.get(client_id))
-        stored = await self._vault.get("clients", client_id)
+        stored = await self._vault.get("clients", client_id) or await self._newcomers.get(client_id)
         if stored is None:
             raise ProtocolError("There is no client with this client_id.", hint="Register again.")
         return Client.model_validate({**stored, "origin": "dynamic", "may_ask": self._scopes})
@@ -207,16 +222,18 @@ class ClientDirectory:
         """
         client.grant_types = [grant for grant in client.grant_types if grant in GRANT_TYPES]
         client.response_types = ["code"]
-        await self._keep(client)
+        await self._newcomers.put(client.client_id, _record(client))
 
     async def renew(self, client: OAuthClientInformationFull) -> None:
-        """Start a self-registered client's lifetime again: it is in use."""
-        if isinstance(client, Client) and client.origin == "dynamic":
-            await self._keep(client)
-
-    async def _keep(self, client: OAuthClientInformationFull) -> None:
-        record = client.model_dump(mode="json", exclude_none=True, exclude={"origin", "may_ask"})
-        await self._vault.put("clients", client.client_id, record, lifetime=REGISTRATION_LIFETIME_SECONDS)
+        """Start a client's lifetime again, if the server keeps it: it is in use, by somebody who has signed in."""
+        if not isinstance(client, Client):
+            return
+        if client.origin == "document":
+            await self._documents.keep(client.client_id)
+        elif client.origin == "dynamic":
+            lifetime = REGISTRATION_LIFETIME_SECONDS
+            await self._vault.put("clients", client.client_id, _record(client), lifetime=lifetime)
+            await self._newcomers.delete(client.client_id)
 
     def _from_document(self, client_id: str, document: dict[str, Any]) -> Client:
         # A secret in a public document is none, and there is no key registry here: such clients are public.
@@ -255,6 +272,10 @@ class ClientDirectory:
                 raise ConfigurationError(problem) from None
         scopes = tuple(client.scope.split()) if client.scope else self._scopes
         return Client.model_validate({**record, "token_endpoint_auth_method": method, "may_ask": scopes})
+
+
+def _record(client: OAuthClientInformationFull) -> dict[str, Any]:
+    return client.model_dump(mode="json", exclude_none=True, exclude={"origin", "may_ask"})
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

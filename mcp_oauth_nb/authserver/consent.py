@@ -22,7 +22,7 @@ from .browsers import Browsers
 from .clients import Client
 from .federation import Upstream
 from .forms import Malformed, Parameters
-from .provider import FLOW_LIFETIME_SECONDS, Provider
+from .provider import Provider
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class ConsentEndpoint:
         self._clients = provider.clients
         self._grants = provider.grants
         self._vault = provider.grants.vault
+        self._flows = provider.flows
+        self._upstream_flows = provider.upstream_flows
         self._upstream = upstream
         self._browsers = browsers
         self._issuer = public_url
@@ -50,14 +52,14 @@ class ConsentEndpoint:
     async def ask(self, request: Request) -> Response:
         """GET /consent: show the page; or go on, where this browser has said yes to the same before."""
         flow_id = request.query_params.get("flow", "")
-        flow = await self._vault.get("flows", flow_id)
+        flow = await self._flows.get(flow_id)
         client = await self._clients.get(flow["client_id"]) if flow is not None else None
         if flow is None or client is None or not self._browsers.is_same(request, flow["browser"]):
             return _stale()
         params = AuthorizationParams.model_validate(flow["params"])
         redirect_uri = str(params.redirect_uri)
         allowed_before = await self._allowed_before(flow, params)
-        if _may_skip(redirect_uri, params, allowed_before) and await self._vault.delete("flows", flow_id):
+        if _may_skip(redirect_uri, params, allowed_before) and await self._flows.delete(flow_id):
             return await self._to_upstream(flow, params)
         question = pages.Question(
             client_name=client.display_name,
@@ -79,14 +81,13 @@ class ConsentEndpoint:
         except Malformed as error:
             return pages.error_page("Invalid request", str(error), status=400)
         flow_id = form.get("flow", "")
-        flow = await self._vault.get("flows", flow_id)
+        flow = await self._flows.get(flow_id)
         # Nothing is used up by a form that another site made this browser send (RFC 9700 section 4.7).
-        if flow is None or not self._is_genuine(request, form, flow) or not await self._vault.delete("flows", flow_id):
+        if flow is None or not self._is_genuine(request, form, flow) or not await self._flows.delete(flow_id):
             return _stale()
         params = AuthorizationParams.model_validate(flow["params"])
         if form.get("authorize") != "1":
             return self._failed(flow, ("access_denied", "The user has denied the access."))
-        await self._remember_consent(flow, params)
         return await self._to_upstream(flow, params)
 
     def _is_genuine(self, request: Request, form: Parameters, flow: dict[str, Any]) -> bool:
@@ -118,7 +119,7 @@ class ConsentEndpoint:
             log.error("No way to the upstream provider: %s", error.message)
             return self._failed(flow, ("server_error", "The upstream provider is not configured."))
         record = {**flow, "code_verifier": code_verifier}
-        await self._vault.put("upstream_flows", state, record, lifetime=FLOW_LIFETIME_SECONDS)
+        await self._upstream_flows.put(state, record)
         return RedirectResponse(url, 303, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
 
     async def callback(self, request: Request) -> Response:
@@ -128,11 +129,11 @@ class ConsentEndpoint:
         except Malformed as error:
             return pages.error_page("Invalid request", str(error), status=400)
         state = parameters.get("state", "")
-        flow = None if parameters.repeated else await self._vault.get("upstream_flows", state)
+        flow = None if parameters.repeated else await self._upstream_flows.get(state)
         # Only the browser that consented finishes the flow; another one does not even use it up.
         if flow is None or not self._browsers.is_same(request, flow["browser"]):
             return _stale()
-        if not await self._vault.delete("upstream_flows", state):
+        if not await self._upstream_flows.delete(state):
             return _stale()
         return await self._came_back(f"{self._upstream.settings.oauth_redirect_uri}?{request.url.query}", state, flow)
 
@@ -146,6 +147,8 @@ class ConsentEndpoint:
             log.warning("The upstream provider gave no token: %s", error.message)
             return self._failed(flow, (_kind(error, url), "GitHub did not give the access that was asked for."))
         try:
+            # Not before: what anybody can make by pressing a button is not kept for hours.
+            await self._remember_consent(flow, params)
             code = await self._grants.issue_code(
                 flow["client_id"], params, scopes=person.scopes, subject=person.login, upstream=person.token
             )

@@ -21,6 +21,7 @@ from ..clock import Clock
 from ..errors import McpOAuthError, ProtocolError, SecurityError, ServerUnavailable, TransientError, Unreachable
 from ..http import Answer, ClientFactory, send, tls_context
 from .vault import Vault
+from .waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ _CACHE_SECONDS = 300
 _CACHE_MIN, _CACHE_MAX = 60, 24 * 3600
 #: For so long after that the copy still serves while the document's server is out of order.
 _STALE_SECONDS = 7 * 24 * 3600
+#: Documents of clients that nobody has signed in with yet: of all addresses together, and of one.
+_MOST_NEW, _MOST_NEW_EACH = 1000, 20
 
 _REFERENCE = "draft-ietf-oauth-client-id-metadata-document; MCP, Security Best Practices, SSRF"
 
@@ -148,11 +151,17 @@ class DocumentFetcher:
 
 
 class CachedDocuments:
-    """Documents that were fetched lately, shared between workers. Failures are not remembered."""
+    """Documents that were fetched lately, shared between workers. Failures are not remembered.
+
+    Anybody can make this server fetch one. It is kept beyond its time only if somebody signs in with its client.
+    """
 
     def __init__(self, fetcher: DocumentFetcher, vault: Vault, clock: Clock):
         self._fetcher = fetcher
         self._vault = vault
+        self._new = Waiting(
+            vault, "new_documents", clock, most=_MOST_NEW, most_each=_MOST_NEW_EACH, lifetime=_CACHE_MAX
+        )
         self._clock = clock
 
     async def get(self, url: str) -> dict[str, Any]:
@@ -161,7 +170,8 @@ class CachedDocuments:
         Raises:
             McpOAuthError: see `DocumentFetcher.fetch`.
         """
-        cached = await self._vault.get("documents", url)
+        known = await self._vault.get("documents", url)
+        cached = known or await self._new.get(url)
         if cached is not None and self._clock.now() < cached["fresh_until"]:
             return dict(cached["document"])
         try:
@@ -173,8 +183,19 @@ class CachedDocuments:
                 return dict(cached["document"])
             raise
         record = {"document": document, "fresh_until": self._clock.now() + lifetime}
-        await self._vault.put("documents", url, record, lifetime=lifetime + _STALE_SECONDS)
+        if known is None:
+            await self._new.put(url, record, lifetime=lifetime)
+        else:
+            await self._vault.put("documents", url, record, lifetime=lifetime + _STALE_SECONDS)
         return document
+
+    async def keep(self, url: str) -> None:
+        """Keep a client's document beyond its time, for when its server is out of order: somebody has signed in."""
+        record = await self._new.get(url)
+        if record is not None:
+            lifetime = record["fresh_until"] - self._clock.now() + _STALE_SECONDS
+            await self._vault.put("documents", url, record, lifetime=lifetime)
+            await self._new.delete(url)
 
 
 def _document(url: str, answer: Answer) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from starlette.types import Message
 FORM = "application/x-www-form-urlencoded"
 #: More than any request here needs, in bytes.
 MAX_BODY_BYTES = 64 * 1024
-_MAX_QUERY = 16 * 1024
+#: Of an authorization request, which is kept until the person decides.
+MAX_QUERY = 16 * 1024
 _MAX_FIELDS = 50
 
 
@@ -53,7 +54,7 @@ def read_query(request: Request) -> Parameters:
         Malformed: see `read`.
     """
     query: bytes = request.scope["query_string"]
-    if len(query) > _MAX_QUERY:
+    if len(query) > MAX_QUERY:
         raise Malformed("The query is too long.")
     try:
         return read(query.decode("ascii"))

@@ -22,9 +22,12 @@ from ..pkce import random_token
 from ..redaction import remember_heard, remember_made
 from .clients import ClientDirectory
 from .grants import Code, Grants, Refresh
+from .waiting import Waiting
 
 #: An authorization request waits this many seconds for the person.
 FLOW_LIFETIME_SECONDS = 600.0
+#: How many may wait at a time, and of one address.
+MOST_FLOWS, MOST_FLOWS_EACH = 5000, 100
 
 #: The browser that the authorization request in progress came from: its cookie. The SDK's protocol has no place for it.
 BROWSER: ContextVar[str] = ContextVar("mcp_oauth_nb.authserver.browser")
@@ -57,6 +60,11 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
     ):
         self.clients = clients
         self.grants = grants
+        bounds = {"most": MOST_FLOWS, "most_each": MOST_FLOWS_EACH}
+        #: Authorization requests that wait for the person's consent.
+        self.flows = Waiting(grants.vault, "flows", clock, lifetime=FLOW_LIFETIME_SECONDS, **bounds)
+        #: Those that were consented to and are on their way through GitHub, by the state that was sent there.
+        self.upstream_flows = Waiting(grants.vault, "upstream_flows", clock, lifetime=FLOW_LIFETIME_SECONDS, **bounds)
         self._consent_url = consent_url
         self._resource = resource
         self._default_scopes = list(default_scopes)
@@ -99,7 +107,7 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
             "form_token": random_token(self._token_bytes),
         }
         try:
-            await self.grants.vault.put("flows", flow, record, lifetime=FLOW_LIFETIME_SECONDS)
+            await self.flows.put(flow, record)
         except StoreUnavailable as error:
             # RFC 6749 section 4.1.2.1: it has this code because no redirect can have the status 503.
             raise AuthorizeError("temporarily_unavailable", "Try again later.") from error

@@ -35,7 +35,7 @@ from .consent import ConsentEndpoint
 from .documents import CachedDocuments, DocumentFetcher
 from .endpoints import BackChannel, slow_down, unavailable
 from .federation import Upstream, UpstreamTokens
-from .forms import MAX_BODY_BYTES
+from .forms import MAX_BODY_BYTES, MAX_QUERY
 from .grants import Grants
 from .provider import Provider
 from .throttle import Endpoint, Handler, Rates, Throttle
@@ -129,7 +129,7 @@ class AuthorizationServer:
         self._upstream_tokens = UpstreamTokens(upstream, self._grants)
         documents = CachedDocuments(document_client or DocumentFetcher(), vault, clock)
         provider = Provider(
-            ClientDirectory(vault, documents, clients, scopes),
+            ClientDirectory(vault, documents, clients, scopes, clock),
             self._grants,
             consent_url=public_url + CONSENT_PATH,
             resource=self.resource,
@@ -213,7 +213,7 @@ class AuthorizationServer:
     def _for_browsers(self, path: str, handler: Handler, *methods: str) -> Route:
         handler = self._throttle.before(handler, "authorize", too_many)
         app = request_response(_or_unavailable(handler, unavailable_page))
-        return Route(path, RequestBodyLimitMiddleware(app, MAX_BODY_BYTES), methods=list(methods))
+        return Route(path, RequestBodyLimitMiddleware(app, MAX_QUERY), methods=list(methods))
 
     def _for_programs(self, path: str, handler: Handler, counted_as: Endpoint) -> Route:
         return _for_clients(path, self._throttle.before(handler, counted_as, slow_down), "POST")

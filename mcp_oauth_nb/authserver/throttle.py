@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..rate_limits import BoundedCounts, client_address, counted_in_store, seconds_left
+from .waiting import ADDRESS
 
 Handler = Callable[[Request], Awaitable[Response]]
 Endpoint = Literal["authorize", "token", "register"]
@@ -61,7 +62,7 @@ class Throttle:
         return None
 
     def before(self, handler: Handler, endpoint: Endpoint, refuse: Callable[[int], Response]) -> Handler:
-        """Let a handler answer only what is not one too many.
+        """Let a handler answer only what is not one too many, and know the address that it counts against.
 
         Args:
             refuse: makes the answer, given the seconds to wait.
@@ -69,7 +70,13 @@ class Throttle:
 
         async def limited(request: Request) -> Response:
             wait = await self.wait_for(endpoint, request)
-            return await handler(request) if wait is None else refuse(wait)
+            if wait is not None:
+                return refuse(wait)
+            reset = ADDRESS.set(client_address(request.scope))
+            try:
+                return await handler(request)
+            finally:
+                ADDRESS.reset(reset)
 
         return limited
 

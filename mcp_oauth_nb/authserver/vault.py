@@ -36,8 +36,10 @@ from ..errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 Kind = Literal[
-    "clients",  # registered dynamically
-    "documents",  # Client ID Metadata Documents that were fetched
+    "clients",  # registered dynamically, and used in a sign-in
+    "newcomers",  # registered dynamically, and not used yet
+    "documents",  # Client ID Metadata Documents of clients that were used in a sign-in
+    "new_documents",  # those of other clients
     "flows",  # authorization requests that wait for the person's consent
     "consents",  # what a browser has consented to
     "upstream_flows",  # on their way through GitHub, by the state that was sent there
