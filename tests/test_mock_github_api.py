@@ -277,11 +277,11 @@ async def test_a_repository_says_who_owns_it_and_what_its_reader_may_do(world: W
     by_name = {repository["full_name"]: repository for repository in response.json()}
     hello = by_name["octocat/hello-world"]
     assert hello["html_url"] == "https://github.com/octocat/hello-world"
-    assert hello["permissions"] == {"admin": True, "push": True, "pull": True}
+    assert hello["permissions"] == {"admin": True, "maintain": True, "push": True, "triage": True, "pull": True}
     assert (hello["private"], hello["visibility"]) == (False, "public")
     shared = next(repository for name, repository in by_name.items() if name.startswith("octo-org/"))
     assert shared["owner"]["type"] == "Organization"
-    assert shared["permissions"] == {"admin": False, "push": False, "pull": True}
+    assert shared["permissions"] == {"admin": False, "maintain": False, "push": False, "triage": False, "pull": True}
 
 
 # -- limits -----------------------------------------------------------------------------------------------------
@@ -351,3 +351,175 @@ async def test_the_secondary_limit_refuses_bursts_with_or_without_retry_after(wo
     assert int(refused.headers["x-ratelimit-remaining"]) > 0
     world.clock.advance(seconds=60)
     assert (await world.api("/user", secret)).status_code == 200
+
+
+# -- addresses and organizations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scope", ["user", "user:email"])
+async def test_the_addresses_of_a_user_say_which_is_primary_and_which_are_verified(world: World, scope: str):
+    response = await world.api("/user/emails", token(world, scope))
+    assert response.headers["x-accepted-oauth-scopes"] == "user, user:email"
+    assert response.json() == [
+        {"email": "octocat@example.com", "primary": True, "verified": True, "visibility": "public"},
+        {"email": "octocat@octo-org.example", "primary": False, "verified": False, "visibility": None},
+        {
+            "email": "583231+octocat@users.noreply.github.com",
+            "primary": False,
+            "verified": True,
+            "visibility": None,
+        },
+    ]
+
+
+async def test_a_user_without_a_public_address_has_a_private_one(world: World):
+    secret = token(world, "user", user="hubot")
+    assert (await world.api("/user", secret)).json()["email"] is None
+    primary = (await world.api("/user/emails", secret)).json()[0]
+    assert primary == {"email": "hubot@example.com", "primary": True, "verified": True, "visibility": "private"}
+
+
+async def test_a_user_whose_address_is_not_verified_says_so(world: World):
+    world.github.add_user("newcomer", email="new@example.com", email_verified=False)
+    primary = (await world.api("/user/emails", token(world, "user:email", user="newcomer"))).json()[0]
+    assert (primary["email"], primary["verified"]) == ("new@example.com", False)
+
+
+@pytest.mark.parametrize("scopes", [(), ("read:user",), ("repo",)])
+async def test_the_addresses_do_not_exist_for_a_token_without_their_scope(world: World, scopes: tuple[str, ...]):
+    response = await world.api("/user/emails", token(world, *scopes))
+    assert (response.status_code, response.json()["message"]) == (404, "Not Found")
+    assert response.headers["x-accepted-oauth-scopes"] == "user, user:email"
+    assert response.headers["x-ratelimit-used"] == "1"
+
+
+@pytest.mark.parametrize("scope", ["read:org", "write:org", "admin:org", "user"])
+async def test_the_organizations_of_a_user_are_listed_with_the_scope_for_it(world: World, scope: str):
+    response = await world.api("/user/orgs", token(world, scope))
+    assert [organization["login"] for organization in response.json()] == ["octo-org"]
+    assert (await world.api("/user/orgs", token(world, scope, user="monalisa"))).json() == []
+
+
+@pytest.mark.parametrize("scopes", [(), ("read:user",), ("repo",)])
+async def test_the_organizations_are_refused_without_a_scope_for_them(world: World, scopes: tuple[str, ...]):
+    response = await world.api("/user/orgs", token(world, *scopes))
+    assert response.status_code == 403
+    assert response.json()["message"].startswith("You need at least read:org scope or user scope")
+    assert "read:org" in response.headers["x-accepted-oauth-scopes"]
+
+
+async def test_a_github_app_sees_neither_addresses_nor_organizations(world: World):
+    app = world.github.register_app("An app", [CALLBACK], kind="github_app")
+    secret = world.github.issue_token(app=app).access_token
+    refused = await world.api("/user/emails", secret)
+    assert (refused.status_code, refused.json()["message"]) == (403, "Resource not accessible by integration")
+    assert (await world.api("/user/orgs", secret)).json() == []
+
+
+@pytest.mark.parametrize("path", ["/user/emails", "/user/orgs"])
+async def test_what_is_ones_own_needs_a_token(world: World, path: str):
+    assert (await world.api(path)).json()["message"] == "Requires authentication"
+    assert (await world.api(path, "unknown")).json()["message"] == "Bad credentials"
+
+
+async def test_only_public_members_are_told_to_others(world: World):
+    assert [one["login"] for one in (await world.api("/users/octocat/orgs")).json()] == ["octo-org"]
+    assert (await world.api("/users/hubot/orgs")).json() == []
+
+
+# -- what everybody may read --------------------------------------------------------------------------------------
+
+
+async def test_a_profile_is_public_and_capitals_do_not_matter(world: World):
+    response = await world.api("/users/OctoCat")
+    assert (response.status_code, response.json()["login"]) == (200, "octocat")
+    assert "plan" not in response.json()
+    assert response.headers["x-ratelimit-limit"] == "60"
+
+
+async def test_an_address_is_shown_to_those_who_are_signed_in_only(world: World):
+    assert (await world.api("/users/octocat")).json()["email"] is None
+    assert (await world.api("/users/octocat", token(world))).json()["email"] == "octocat@example.com"
+
+
+async def test_an_organization_is_an_account_too(world: World):
+    account, organization = (await world.api("/users/octo-org")).json(), (await world.api("/orgs/octo-org")).json()
+    assert account["type"] == organization["type"] == "Organization"
+    assert account["id"] == organization["id"]
+
+
+@pytest.mark.parametrize("path", ["/users/octocat", "/repos/octocat/hello-world", "/meta", "/orgs/octo-org"])
+async def test_wrong_credentials_are_refused_even_where_none_are_needed(world: World, path: str):
+    assert (await world.api(path)).status_code == 200
+    assert (await world.api(path, "unknown")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/users/nobody", "/users/nobody/repos", "/users/octo-org/orgs", "/orgs/octocat", "/repos/octocat/nothing"]
+)
+async def test_what_does_not_exist_is_404(world: World, path: str):
+    response = await world.api(path)
+    assert (response.status_code, response.json()["status"]) == (404, "404")
+
+
+async def test_a_private_repository_exists_for_its_people_with_the_scope_repo_only(world: World):
+    world.github.add_repository("octocat", "diary", private=True)
+    path = "/repos/Octocat/Diary"
+    found = await world.api(path, token(world, "repo"))
+    assert (found.json()["full_name"], found.json()["visibility"]) == ("octocat/diary", "private")
+    others = [None, token(world, "public_repo"), token(world, "user"), token(world, "repo", user="hubot")]
+    assert [(await world.api(path, secret)).status_code for secret in others] == [404] * 4
+
+
+async def test_a_repository_tells_a_stranger_no_permissions(world: World):
+    path = "/repos/octocat/hello-world"
+    assert not {"permissions", "security_and_analysis", "allow_squash_merge"} & set((await world.api(path)).json())
+    guest = (await world.api(path, token(world, user="hubot"))).json()
+    assert guest["permissions"]["pull"]
+    assert not guest["permissions"]["push"]
+    assert "allow_squash_merge" not in guest
+
+
+async def test_the_repositories_of_an_account_are_its_own_public_ones(world: World):
+    async def listed(path: str, **query: str) -> set[tuple[str, bool]]:
+        found = (await world.api(path, params={"per_page": 100} | query)).json()
+        return {(one["owner"]["login"], one["private"]) for one in found}
+
+    assert await listed("/users/monalisa/repos") == {("monalisa", False)}
+    assert await listed("/users/octocat/repos", type="member") == {("monalisa", False), ("octo-org", False)}
+    assert await listed("/users/hubot/repos", type="all") == {("hubot", False), ("octo-org", False)}
+    assert await listed("/users/octo-org/repos") == {("octo-org", False)}
+    assert (await world.api("/users/hubot/repos", params={"type": "private"})).status_code == 422
+
+
+async def test_pages_of_others_repositories_link_on(world: World):
+    response = await world.api("/users/octocat/repos", params={"per_page": 5})
+    assert links(response)["next"] == f"{API}/users/octocat/repos?per_page=5&page=2"
+
+
+async def test_a_change_is_dated_and_the_date_spares_the_quota(world: World):
+    secret = token(world)
+    first = await world.api("/users/hubot", secret)
+    assert first.headers["last-modified"] == "Mon, 05 Jan 2026 09:00:00 GMT"
+    asked = {"If-Modified-Since": first.headers["last-modified"]}
+    assert (await world.api("/users/hubot", secret, headers=asked)).status_code == 304
+    # RFC 9110 section 13.1.3: a tag counts for more than a date.
+    assert (await world.api("/users/hubot", secret, headers=asked | {"If-None-Match": '"x"'})).status_code == 200
+
+
+@pytest.mark.parametrize(("version", "has"), [(None, True), ("2022-11-28", True), ("2026-03-10", False)])
+async def test_a_later_version_leaves_out_what_it_took_away(world: World, version: str | None, has: bool):
+    headers = {"X-GitHub-Api-Version": version} if version else {}
+    repository = await world.api("/repos/octocat/hello-world", headers=headers)
+    listed = await world.api("/users/octocat/repos", headers=headers)
+    assert {("has_downloads" in body) for body in (repository.json(), *listed.json())} == {has}
+    assert ("rate" in (await world.api("/rate_limit", headers=headers)).json()) == has
+    assert repository.headers["x-github-api-version-selected"] == (version or "2022-11-28")
+
+
+async def test_a_browser_on_another_origin_may_call_every_address(world: World):
+    for path in ("/user", "/nothing"):
+        response = await world.api(path, method="OPTIONS", headers={"Origin": "https://example.com"})
+        assert (response.status_code, response.content) == (204, b"")
+        assert "Authorization" in response.headers["access-control-allow-headers"]
+        assert response.headers["access-control-allow-origin"] == "*"

@@ -7,6 +7,17 @@ from .autopilot import Autopilot
 from .faults import Faults
 from .knobs import Knobs
 from .mock import MockGitHub
-from .model import IssuedToken, OAuthApp, RedirectUri, Repository, User
+from .model import IssuedToken, OAuthApp, Organization, RedirectUri, Repository, User
 
-__all__ = ["Autopilot", "Faults", "IssuedToken", "Knobs", "MockGitHub", "OAuthApp", "RedirectUri", "Repository", "User"]
+__all__ = [
+    "Autopilot",
+    "Faults",
+    "IssuedToken",
+    "Knobs",
+    "MockGitHub",
+    "OAuthApp",
+    "Organization",
+    "RedirectUri",
+    "Repository",
+    "User",
+]

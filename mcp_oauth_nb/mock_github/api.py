@@ -2,69 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .formats import query_pairs
 from .limits import Limits
-from .listing import Unprocessable, paginate, select
 from .manage import Manage
 from .model import IssuedToken
-from .payloads import repository_json, user_json
-from .rest import Endpoint, json_response, problem_response, unless_unchanged
+from .resources import PublicResource, Resource, Resources
+from .rest import VERSIONS, Endpoint, Problem, dated_response, problem_response, unless_unchanged, version
 from .state import State
 
-_VERSIONS = ("2022-11-28", "2026-03-10")
-_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _COMMON_HEADERS = {
     "X-GitHub-Media-Type": "github.v3; format=json",
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "ETag, Link, Retry-After, X-RateLimit-Remaining, X-RateLimit-Reset",
 }
-
-Resource = Callable[[Request, IssuedToken], Response]
+_PREFLIGHT = {
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, "
+    "If-Unmodified-Since, X-GitHub-Api-Version, X-GitHub-OTP, X-Requested-With, User-Agent",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, PUT, DELETE",
+    "Access-Control-Max-Age": "86400",
+}
 
 
 class Api:
-    """`/user`, `/user/repos`, `/rate_limit` and an app's own tokens, behind the checks that all calls go through."""
+    """What is to be read, `/rate_limit` and an app's own tokens, behind the checks that all calls go through."""
 
     def __init__(self, state: State):
         self._state = state
         self._limits = Limits(state)
+        self._resources = Resources(state)
 
     def routes(self) -> list[Route]:
         """Return what to mount."""
         return [
-            Route("/user", self._checked(self._limited(self._user))),
-            Route("/user/repos", self._checked(self._limited(self._repositories))),
+            *(Route(path, self._checked(self._limited(_signed_in(own)))) for path, own in self._own()),
+            *(Route(path, self._checked(self._limited(public))) for path, public in self._public()),
             Route("/rate_limit", self._checked(self._rate_limit)),
             *Manage(self._state, self._checked).routes(),
             Route("/{path:path}", self._checked(_nothing_here), methods=_ALL_METHODS),
         ]
 
-    # -- the resources -----------------------------------------------------------------------------------------
+    def _own(self) -> list[tuple[str, Resource]]:
+        resources = self._resources
+        return [
+            ("/user", resources.user),
+            ("/user/emails", resources.emails),
+            ("/user/orgs", resources.own_organizations),
+            ("/user/repos", resources.own_repositories),
+        ]
 
-    def _user(self, request: Request, token: IssuedToken) -> Response:
-        private = not {"user", "read:user"}.isdisjoint(token.scopes)
-        return json_response(user_json(self._state, self._state.users[token.user], private=private))
-
-    def _repositories(self, request: Request, token: IssuedToken) -> Response:
-        query = dict(query_pairs(request))
-        page = paginate(select(self._state.repositories, token, query), query)
-        response = json_response([repository_json(self._state, item, token.user) for item in page.items])
-        # The configured address, never the Host header: a link must not lead elsewhere.
-        if link := page.link(f"{self._state.api_url}/user/repos", query):
-            response.headers["Link"] = link
-        response.headers["X-Accepted-OAuth-Scopes"] = "repo"
-        return response
+    def _public(self) -> list[tuple[str, PublicResource]]:
+        resources = self._resources
+        return [
+            ("/users/{login}", resources.account),
+            ("/users/{login}/repos", resources.repositories_of),
+            ("/users/{login}/orgs", resources.organizations_of),
+            ("/orgs/{login}", resources.organization),
+            ("/repos/{owner}/{name}", resources.repository),
+            ("/meta", resources.meta),
+        ]
 
     async def _rate_limit(self, request: Request) -> Response:
         quota = self._limits.quota(self._caller(self._token(request)))
         core = quota.body()
-        response = json_response({"resources": {"core": core}, "rate": core})
+        # Nothing is searched here, so nothing of that quota is ever used.
+        search = core | {"limit": 30, "used": 0, "remaining": 30}
+        response = dated_response(request, {"resources": {"core": core, "search": search}, "rate": core})
         response.headers.update(quota.headers())
         return response
 
@@ -76,12 +82,14 @@ class Api:
         async def serve(request: Request) -> Response:
             response = _refusal(request) or await endpoint(request)
             response.headers["X-GitHub-Request-Id"] = self._state.mint.request_id()
+            if version(request) in VERSIONS:
+                response.headers["X-GitHub-Api-Version-Selected"] = version(request)
             response.headers.update(_COMMON_HEADERS)
             return response
 
         return serve
 
-    def _limited(self, resource: Resource) -> Endpoint:
+    def _limited(self, resource: PublicResource) -> Endpoint:
         """Find out who is calling, and count the call."""
 
         async def serve(request: Request) -> Response:
@@ -102,14 +110,14 @@ class Api:
 
         return serve
 
-    def _answer(self, request: Request, resource: Resource, token: IssuedToken | None) -> Response:
-        if token is None:
-            sent = "authorization" in request.headers
-            return problem_response(401, "Bad credentials" if sent else "Requires authentication")
+    def _answer(self, request: Request, resource: PublicResource, token: IssuedToken | None) -> Response:
+        # Credentials that are wrong are refused even where none are needed.
+        if token is None and "authorization" in request.headers:
+            return problem_response(401, "Bad credentials")
         try:
             return unless_unchanged(request, resource(request, token))
-        except Unprocessable as problem:
-            return problem_response(422, problem.message, errors=problem.errors)
+        except Problem as problem:
+            return problem.response()
 
     def _token(self, request: Request) -> IssuedToken | None:
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
@@ -134,14 +142,28 @@ class Api:
         return None
 
 
+def _signed_in(resource: Resource) -> PublicResource:
+    """Let nobody in without a token."""
+
+    def answer(request: Request, token: IssuedToken | None) -> Response:
+        if token is None:
+            raise Problem(401, "Requires authentication")
+        return resource(request, token)
+
+    return answer
+
+
 def _refusal(request: Request) -> Response | None:
     if not request.headers.get("user-agent"):
         text = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header."
         return Response(text, 403, media_type="text/plain")
-    if request.headers.get("x-github-api-version", _VERSIONS[0]) not in _VERSIONS:
-        return problem_response(400, f"This API version is not supported. Known are {', '.join(_VERSIONS)}.")
+    if version(request) not in VERSIONS:
+        return problem_response(400, f"This API version is not supported. Known are {', '.join(VERSIONS)}.")
     return None
 
 
-async def _nothing_here(_: Request) -> Response:
+async def _nothing_here(request: Request) -> Response:
+    # A browser asks before it calls from another origin, and every address says yes (Fetch standard, section 3.3).
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=_PREFLIGHT)
     return problem_response(404, "Not Found")

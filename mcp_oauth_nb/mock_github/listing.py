@@ -1,4 +1,4 @@
-"""`GET /user/repos`: which repositories, in which order, and which page of them."""
+"""Lists: which repositories, in which order, and which page of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from .model import Affiliation, IssuedToken, Repository
+from .rest import Problem
 
 Item = TypeVar("Item")
 
@@ -22,48 +23,54 @@ _CHOICES = {
 _AFFILIATIONS: tuple[Affiliation, ...] = ("owner", "collaborator", "organization_member")
 
 
-class Unprocessable(Exception):
-    """The request is understood and makes no sense: 422.
-
-    Args:
-        message: for the developer.
-        errors: one entry for each field at fault.
-    """
-
-    def __init__(self, message: str, errors: list[dict[str, str]] | None = None):
-        super().__init__(message)
-        self.message = message
-        self.errors = errors or []
-
-
 def select(repositories: list[Repository], token: IssuedToken, query: Mapping[str, str]) -> list[Repository]:
     """Return what the token's user sees, filtered and sorted as the query asks.
 
     Raises:
-        Unprocessable: a value that does not exist, or `type` next to `visibility` or `affiliation`.
+        Problem: 422 for a value that does not exist, or `type` next to `visibility` or `affiliation`.
     """
-    _check(query)
+    if "type" in query and ("visibility" in query or "affiliation" in query):
+        raise Problem(422, "If you specify visibility or affiliation, you cannot specify type.")
+    _check(query, _CHOICES)
     # Without the scope `repo` nothing private is visible, whatever the query asks for.
     seen = [repository for repository in repositories if "repo" in token.scopes or not repository.private]
     chosen = [repository for repository in seen if _is_wanted(repository, token.user, query)]
+    return _sorted(chosen, query)
+
+
+def select_public(repositories: list[Repository], login: str, query: Mapping[str, str]) -> list[Repository]:
+    """Return what everybody sees of a user's or organization's repositories, filtered and sorted as the query asks.
+
+    Raises:
+        Problem: 422 for a value that does not exist.
+    """
+    _check(query, _CHOICES | {"type": ("all", "owner", "member")})
+    kind = query.get("type", "owner")
+    public = [repository for repository in repositories if not repository.private]
+    own = [one for one in public if kind != "member" and one.owner == login]
+    return _sorted(own + [one for one in public if kind != "owner" and _shares(one, login)], query)
+
+
+def _shares(repository: Repository, login: str) -> bool:
+    return repository.affiliations.get(login, "owner") != "owner"
+
+
+def _sorted(chosen: list[Repository], query: Mapping[str, str]) -> list[Repository]:
     sort = query.get("sort", "full_name")
     descending = query.get("direction", "asc" if sort == "full_name" else "desc") == "desc"
     field = sort if sort == "full_name" else f"{sort}_at"
     # The name breaks ties, so that pages never overlap.
-    chosen.sort(key=lambda repository: repository.full_name)
-    return sorted(chosen, key=lambda repository: str(getattr(repository, field)), reverse=descending)
+    by_name = sorted(chosen, key=lambda repository: repository.full_name)
+    return sorted(by_name, key=lambda repository: str(getattr(repository, field)), reverse=descending)
 
 
-def _check(query: Mapping[str, str]) -> None:
-    if "type" in query and ("visibility" in query or "affiliation" in query):
-        raise Unprocessable("If you specify visibility or affiliation, you cannot specify type.")
-    wrong = [name for name, choices in _CHOICES.items() if query.get(name, choices[0]) not in choices]
+def _check(query: Mapping[str, str], allowed: Mapping[str, tuple[str, ...]]) -> None:
+    wrong = [name for name, choices in allowed.items() if query.get(name, choices[0]) not in choices]
     if not set(_affiliations(query)) <= set(_AFFILIATIONS):
         wrong.append("affiliation")
     if wrong:
-        raise Unprocessable(
-            "Validation Failed", [{"resource": "Repository", "field": name, "code": "invalid"} for name in wrong]
-        )
+        fields = [{"resource": "Repository", "field": name, "code": "invalid"} for name in wrong]
+        raise Problem(422, "Validation Failed", errors=fields)
 
 
 def _is_wanted(repository: Repository, login: str, query: Mapping[str, str]) -> bool:

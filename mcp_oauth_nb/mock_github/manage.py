@@ -15,10 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .formats import basic_credentials
-from .listing import Unprocessable
 from .model import IssuedToken, OAuthApp
 from .payloads import token_json
-from .rest import Endpoint, json_response, problem_response
+from .rest import Endpoint, Problem, json_response, problem_response
 from .state import State
 
 Action = Callable[[OAuthApp, IssuedToken], Response]
@@ -70,8 +69,8 @@ class Manage:
             return problem_response(404, "Not Found")
         try:
             access_token = _access_token(body)
-        except Unprocessable as problem:
-            return problem_response(422, problem.message, errors=problem.errors)
+        except Problem as problem:
+            return problem.response()
         with self._state.lock:
             token = self._state.ledger.find(access_token, self._state.now())
             # Another app's token is as good as none: that is the point of the check.
@@ -95,5 +94,5 @@ def _access_token(body: bytes) -> str:
     value = fields.get("access_token") if isinstance(fields, dict) else None
     if not isinstance(value, str):
         missing = [{"resource": "OauthAccess", "field": "access_token", "code": "missing_field"}]
-        raise Unprocessable("Validation Failed", missing)
+        raise Problem(422, "Validation Failed", errors=missing)
     return value

@@ -11,7 +11,7 @@ from ..clock import Clock, SystemClock
 from .app import build_app
 from .faults import Faults
 from .knobs import Knobs
-from .model import Affiliation, AppKind, IssuedToken, OAuthApp, RedirectUri, Repository, User
+from .model import Affiliation, AppKind, IssuedToken, OAuthApp, Organization, RedirectUri, Repository, User
 from .state import State
 from .transport import MockTransport
 
@@ -101,6 +101,11 @@ class MockGitHub:
     def apps(self) -> dict[str, OAuthApp]:
         """The registered apps, by client id."""
         return self._state.apps
+
+    @property
+    def organizations(self) -> dict[str, Organization]:
+        """The organizations, by login."""
+        return self._state.organizations
 
     @property
     def repositories(self) -> list[Repository]:

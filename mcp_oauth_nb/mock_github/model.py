@@ -35,6 +35,22 @@ class User:
     two_factor_authentication: bool = True
     plan: str = "free"
     email_verified: bool = True
+    #: Further addresses, and whether each was verified. The first one is `email`, or a private one made of the login.
+    more_emails: Mapping[str, bool] = field(default_factory=dict)
+
+
+@dataclass
+class Organization:
+    """An organization; `members` are the logins of its people, `public_members` those of them who say so."""
+
+    login: str
+    id: int
+    name: str = ""
+    description: str | None = None
+    members: tuple[str, ...] = ()
+    public_members: tuple[str, ...] = ()
+    created_at: str = "2014-05-01T10:00:00Z"
+    updated_at: str = "2025-11-20T08:30:00Z"
 
 
 @dataclass

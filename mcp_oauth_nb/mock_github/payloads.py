@@ -1,4 +1,4 @@
-"""What the REST API says about a user, a repository and a token."""
+"""What the REST API says about people, organizations and tokens: every field of GitHub's published schema."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import hashlib
 from typing import Any
 
 from ..clock import iso
-from .model import IssuedToken, OAuthApp, Repository, User
+from .model import IssuedToken, OAuthApp, Organization, Repository, User
 from .state import State
 
+_SPACE = 976_562_499  # kB of a plan
+_PRIVATE_REPOSITORIES = 9999
+# For documentation (RFC 5737 section 3, RFC 3849 section 2): nobody's addresses.
+_ADDRESSES = ["192.0.2.0/24", "2001:db8::/32"]
 
-def user_json(state: State, user: User, *, private: bool) -> dict[str, Any]:
+
+def user_json(state: State, user: User, *, private: bool, with_email: bool = True) -> dict[str, Any]:
     """Describe a user.
 
     Args:
         private: include what only the scopes `user` and `read:user` may see.
+        with_email: include the public address, which GitHub shows to those who are signed in.
     """
-    owned = [repository for repository in state.repositories if repository.owner == user.login]
+    owned = _owned(state, user.login)
     owned_private = sum(repository.private for repository in owned)
-    body = _account(state, user.login, user.id, "User") | {
+    body = account_json(state, user.login, user.id, "User", private=private) | {
         "name": user.name or None,
         "company": user.company,
         "blog": "",
         "location": user.location,
-        "email": user.email,
+        "email": user.email if with_email else None,
         "hireable": None,
         "bio": user.bio or None,
         "twitter_username": None,
@@ -37,55 +43,83 @@ def user_json(state: State, user: User, *, private: bool) -> dict[str, Any]:
     if not private:
         return body
     return body | {
+        "notification_email": user.email,
         "private_gists": user.private_gists,
         "total_private_repos": owned_private,
         "owned_private_repos": owned_private,
         "disk_usage": user.disk_usage,
         "collaborators": 0,
         "two_factor_authentication": user.two_factor_authentication,
-        "plan": {"name": user.plan, "space": 976_562_499, "collaborators": 0, "private_repos": 9999},
-    }
-
-
-def repository_json(state: State, repository: Repository, login: str) -> dict[str, Any]:
-    """Describe a repository to one of the people who have it in their list."""
-    owner = state.users.get(repository.owner)
-    kind = "Organization" if repository.owner_is_organization else "User"
-    affiliation = repository.affiliations.get(login)
-    web, api = f"{state.web_url}/{repository.full_name}", f"{state.api_url}/repos/{repository.full_name}"
-    return {
-        "id": repository.id,
-        "node_id": f"R_{repository.id}",
-        "name": repository.name,
-        "full_name": repository.full_name,
-        "private": repository.private,
-        "owner": _account(state, repository.owner, owner.id if owner else _organization_id(repository.owner), kind),
-        "html_url": web,
-        "description": repository.description,
-        "fork": repository.fork,
-        "url": api,
-        "clone_url": f"{web}.git",
-        "homepage": None,
-        "language": repository.language,
-        "forks_count": repository.forks,
-        "stargazers_count": repository.stars,
-        "watchers_count": repository.stars,
-        "size": repository.size,
-        "default_branch": "main",
-        "open_issues_count": 0,
-        "topics": [],
-        "archived": repository.archived,
-        "disabled": False,
-        "visibility": "private" if repository.private else "public",
-        "pushed_at": repository.pushed_at,
-        "created_at": repository.created_at,
-        "updated_at": repository.updated_at,
-        "permissions": {
-            "admin": affiliation == "owner",
-            "push": affiliation in ("owner", "collaborator"),
-            "pull": True,
+        "plan": {
+            "name": user.plan,
+            "space": _SPACE,
+            "collaborators": 0,
+            "private_repos": _PRIVATE_REPOSITORIES,
         },
     }
+
+
+def emails_json(user: User) -> list[dict[str, Any]]:
+    """List a user's addresses: the primary one, further ones, and the one that GitHub gives everybody."""
+    visibility = "public" if user.email else "private"
+    primary = {"email": user.email or f"{user.login}@example.com", "primary": True, "verified": user.email_verified}
+    rest = {**user.more_emails, f"{user.id}+{user.login}@users.noreply.github.com": True}
+    return [
+        primary | {"visibility": visibility},
+        *({"email": email, "primary": False, "verified": known, "visibility": None} for email, known in rest.items()),
+    ]
+
+
+def organization_json(state: State, organization: Organization) -> dict[str, Any]:
+    """Describe an organization as lists do."""
+    api = f"{state.api_url}/orgs/{organization.login}"
+    return {
+        "login": organization.login,
+        "id": organization.id,
+        "node_id": f"O_{organization.id}",
+        "url": api,
+        "repos_url": f"{api}/repos",
+        "events_url": f"{api}/events",
+        "hooks_url": f"{api}/hooks",
+        "issues_url": f"{api}/issues",
+        "members_url": f"{api}/members{{/member}}",
+        "public_members_url": f"{api}/public_members{{/member}}",
+        "avatar_url": _avatar(state, organization.login),
+        "description": organization.description,
+    }
+
+
+def full_organization_json(state: State, organization: Organization) -> dict[str, Any]:
+    """Describe an organization as its own address does, to whoever asks."""
+    return organization_json(state, organization) | {
+        "name": organization.name or None,
+        "company": None,
+        "blog": "",
+        "location": None,
+        "email": None,
+        "twitter_username": None,
+        "is_verified": False,
+        "has_organization_projects": True,
+        "has_repository_projects": True,
+        "public_repos": sum(not repository.private for repository in _owned(state, organization.login)),
+        "public_gists": 0,
+        "followers": 0,
+        "following": 0,
+        "html_url": f"{state.web_url}/{organization.login}",
+        "created_at": organization.created_at,
+        "updated_at": organization.updated_at,
+        "archived_at": None,
+        "type": "Organization",
+    }
+
+
+def organization_as_user_json(state: State, organization: Organization) -> dict[str, Any]:
+    """Describe an organization as `/users/{login}` does, where the two are told apart by `type`."""
+    full = full_organization_json(state, organization)
+    shared = "name company blog location email twitter_username public_repos public_gists followers following".split()
+    shared += ["created_at", "updated_at"]
+    account = account_json(state, organization.login, organization.id, "Organization")
+    return account | {"hireable": None, "bio": organization.description} | {name: full[name] for name in shared}
 
 
 def token_json(state: State, token: IssuedToken, app: OAuthApp) -> dict[str, Any]:
@@ -104,23 +138,52 @@ def token_json(state: State, token: IssuedToken, app: OAuthApp) -> dict[str, Any
         "expires_at": None if token.expires_at is None else iso(token.expires_at),
         "scopes": list(token.scopes),
         "fingerprint": None,
-        "user": _account(state, token.user, state.users[token.user].id, "User"),
+        "user": account_json(state, token.user, state.users[token.user].id, "User"),
     }
 
 
-def _account(state: State, login: str, identifier: int, kind: str) -> dict[str, Any]:
+def meta_json() -> dict[str, Any]:
+    """Describe the service. The addresses are nobody's: a firewall rule made of them lets nothing through."""
+    names = "hooks web api git packages pages importer actions actions_macos codespaces dependabot copilot".split()
+    names.append("github_enterprise_importer")
+    return {
+        "verifiable_password_authentication": False,
+        "ssh_keys": [],
+        "ssh_key_fingerprints": {},
+        "commit_signing_keys": [],
+        "domains": {"website": ["*.github.com"], "codespaces": [], "copilot": [], "packages": [], "actions": []},
+    } | {name: list(_ADDRESSES) for name in names}
+
+
+def account_json(state: State, login: str, identifier: int, kind: str, *, private: bool = False) -> dict[str, Any]:
+    """Describe an account as others see it in a list, or as what owns something."""
+    web, api = f"{state.web_url}/{login}", f"{state.api_url}/users/{login}"
     return {
         "login": login,
         "id": identifier,
-        "node_id": f"U_{identifier}",
-        "avatar_url": f"{state.web_url}/{login}.png",
-        "url": f"{state.api_url}/users/{login}",
-        "html_url": f"{state.web_url}/{login}",
-        "repos_url": f"{state.api_url}/users/{login}/repos",
+        "node_id": f"{kind[0]}_{identifier}",
+        "avatar_url": _avatar(state, login),
+        "gravatar_id": "",
+        "url": api,
+        "html_url": web,
+        "followers_url": f"{api}/followers",
+        "following_url": f"{api}/following{{/other_user}}",
+        "gists_url": f"{api}/gists{{/gist_id}}",
+        "starred_url": f"{api}/starred{{/owner}}{{/repo}}",
+        "subscriptions_url": f"{api}/subscriptions",
+        "organizations_url": f"{api}/orgs",
+        "repos_url": f"{api}/repos",
+        "events_url": f"{api}/events{{/privacy}}",
+        "received_events_url": f"{api}/received_events",
         "type": kind,
+        "user_view_type": "private" if private else "public",
         "site_admin": False,
     }
 
 
-def _organization_id(login: str) -> int:
-    return 6_000_000 + int.from_bytes(hashlib.sha256(login.encode()).digest()[:2])
+def _avatar(state: State, login: str) -> str:
+    return f"{state.web_url}/{login}.png"
+
+
+def _owned(state: State, login: str) -> list[Repository]:
+    return [repository for repository in state.repositories if repository.owner == login]

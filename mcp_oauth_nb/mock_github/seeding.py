@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 from ..clock import iso
-from .model import Affiliation, Repository, User
+from .model import Affiliation, Organization, Repository, User
 
 _FIRST_DAY = 1_577_836_800  # 2020-01-01T00:00:00Z
 _LAST_DAY = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -21,11 +21,19 @@ def default_users() -> list[User]:
     octocat = User("octocat", 583_231, "The Octocat", "octocat@example.com", company="@octo-org")
     octocat.location, octocat.followers, octocat.following = "San Francisco", 4242, 9
     octocat.public_gists, octocat.private_gists, octocat.disk_usage, octocat.plan = 8, 3, 52_011, "pro"
+    # Whoever takes an address for proven must look at `verified`: this one is anybody's.
+    octocat.more_emails = {"octocat@octo-org.example": False}
     hubot = User("hubot", 480_938, "Hubot", bio="I work at night.", company="@octo-org", followers=700, following=1)
     hubot.created_at = "2010-11-17T02:22:58Z"
     mona = User("monalisa", 2_500_001, "Mona Lisa", "mona@example.com", location="Paris", followers=61, following=12)
     mona.created_at, mona.two_factor_authentication = "2012-10-08T13:37:00Z", False
     return [octocat, hubot, mona]
+
+
+def default_organizations() -> list[Organization]:
+    """Make the one organization, to which two of them belong."""
+    description = "Anchors, beacons and compasses."
+    return [Organization("octo-org", 6_007_854, "Octo Org", description, ("octocat", "hubot"), ("octocat",))]
 
 
 def default_repositories(seed: int | str) -> list[Repository]:

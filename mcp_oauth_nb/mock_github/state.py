@@ -12,8 +12,8 @@ from .faults import Faults
 from .knobs import Knobs
 from .ledger import Ledger
 from .minting import Mint
-from .model import AppKind, Browser, DeviceRequest, OAuthApp, RedirectUri, Repository, User
-from .seeding import default_repositories, default_users
+from .model import AppKind, Browser, DeviceRequest, OAuthApp, Organization, RedirectUri, Repository, User
+from .seeding import default_organizations, default_repositories, default_users
 
 _MOST_BROWSERS = 1000
 _MOST_REDIRECT_URIS = 10
@@ -36,6 +36,7 @@ class State:
         self.mint = Mint(seed)
         self.ledger = Ledger(self.mint, self.knobs)
         self.users: dict[str, User] = {user.login: user for user in default_users()}
+        self.organizations: dict[str, Organization] = {one.login: one for one in default_organizations()}
         self.repositories: list[Repository] = default_repositories(seed)
         self.apps: dict[str, OAuthApp] = {}
         self.device_requests: dict[str, DeviceRequest] = {}
