@@ -192,3 +192,30 @@ async def typed(world: World, user_code: str) -> Any:
     page = await world.visit("https://github.com/login/device")
     fields = {"authenticity_token": form_token(page.text), "user_code": user_code}
     return await world.visit("https://github.com/login/device", "POST", data=fields)
+
+
+# -- refreshing without a secret ----------------------------------------------------------------------------------
+
+
+async def refreshed(world: World, refresh_token: str, **fields: str) -> dict[str, Any]:
+    data = {"client_id": world.github.client_id, "grant_type": "refresh_token", "refresh_token": refresh_token}
+    response = await world.send("POST", "https://github.com/login/oauth/access_token", data=data | fields, headers=JSON)
+    return response.json()
+
+
+async def test_a_device_refreshes_again_and_again_without_the_client_secret(world: World):
+    started = await start(world)
+    await world.browser.approve_device(started["user_code"])
+    first = await poll(world, started["device_code"])
+    second = await refreshed(world, first["refresh_token"])
+    third = await refreshed(world, second["refresh_token"])
+    assert await world.works(third["access_token"])
+    assert not await world.works(second["access_token"])
+    wrong = await refreshed(world, third["refresh_token"], client_secret="wrong")
+    assert wrong["error"] == "incorrect_client_credentials"
+    assert (await refreshed(world, third["refresh_token"], client_id="unknown"))["error"] == wrong["error"]
+
+
+async def test_what_came_by_a_browser_is_not_refreshed_without_the_client_secret(world: World):
+    token = await world.sign_in()
+    assert (await refreshed(world, token["refresh_token"]))["error"] == "incorrect_client_credentials"

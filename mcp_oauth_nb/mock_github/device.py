@@ -96,7 +96,9 @@ class Device:
             raise Refused("authorization_pending", "The authorization request is still pending.")
         waiting.decision = "used"
         expiring = app.gets_refresh_token(waiting.offline_access)
-        return state.ledger.issue(app, waiting.user, waiting.granted, expiring=expiring, now=state.now())
+        return state.ledger.issue(
+            app, waiting.user, waiting.granted, expiring=expiring, now=state.now(), by_device=True
+        )
 
     def _pace(self, waiting: DeviceRequest) -> None:
         now, last = self._state.now(), waiting.last_poll

@@ -134,6 +134,7 @@ class Ledger:
         expiring: bool,
         now: float,
         family: int | None = None,
+        by_device: bool = False,
     ) -> IssuedToken:
         """Issue an access token, with a refresh token where it expires, and revoke what exceeds the limit."""
         number = len(self._tokens) + 1
@@ -151,6 +152,7 @@ class Ledger:
             family=number if family is None else family,
             expires_in=knobs.access_token_lifetime if expiring else None,
             refresh_token_expires_in=knobs.refresh_token_lifetime if expiring else None,
+            by_device=by_device,
         )
         if family is None:
             self._created.setdefault((user, app.client_id, scopes), []).append(now)
@@ -178,7 +180,12 @@ class Ledger:
                 self._kill_family(old)
             raise bad_refresh_token()
         self._kill(old)
-        return self.issue(app, old.user, old.scopes, expiring=True, now=now, family=old.family)
+        return self.issue(app, old.user, old.scopes, expiring=True, now=now, family=old.family, by_device=old.by_device)
+
+    def came_by_device(self, refresh_token: str) -> bool:
+        """Say whether a refresh token began with the device flow, whose clients keep no secret."""
+        known = self._by_refresh.get(refresh_token)
+        return known is not None and known.by_device
 
     def find(self, access_token: str, now: float) -> IssuedToken | None:
         """Return the token if it works at this time."""

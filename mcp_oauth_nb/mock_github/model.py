@@ -134,7 +134,8 @@ class OAuthApp:
 class IssuedToken:
     """An access token and its refresh token, as the mock keeps them. Times are in seconds since the epoch.
 
-    `family` is shared by all tokens that refreshes made from one authorization.
+    `family` is shared by all tokens that refreshes made from one authorization, and `by_device` says whether that was
+    one of the device flow.
     """
 
     access_token: str
@@ -151,6 +152,7 @@ class IssuedToken:
     refresh_token_expires_in: int | None = None
     revoked: bool = False
     refresh_token_spent: bool = False
+    by_device: bool = False
 
     def is_live(self, now: float) -> bool:
         """Say whether the access token works at this time."""

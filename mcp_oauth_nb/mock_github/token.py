@@ -64,14 +64,29 @@ class TokenEndpoint:
         return state.ledger.issue(app, code.user, code.scopes, expiring=expiring, now=state.now())
 
     def _refresh(self, parameters: Mapping[str, str]) -> IssuedToken:
-        app = self._client(parameters)
+        app = self._refreshing_client(parameters)
         # A scope parameter is not read: a refresh cannot change what was granted.
         return self._state.ledger.refresh(app, parameters.get("refresh_token", ""), self._state.now())
 
+    def _refreshing_client(self, parameters: Mapping[str, str]) -> OAuthApp:
+        # "Refreshing user access tokens": the secret is required unless the token came by the device flow.
+        if self._state.ledger.came_by_device(parameters.get("refresh_token", "")) and "client_secret" not in parameters:
+            return self._known_app(parameters)
+        return self._client(parameters)
+
     def _client(self, parameters: Mapping[str, str]) -> OAuthApp:
         """Authenticate the client. PKCE does not stand in for the secret: GitHub has no public clients."""
-        app = self._state.apps.get(parameters.get("client_id", ""))
-        secret = parameters.get("client_secret", "")
-        if app is None or not hmac.compare_digest(secret.encode(), app.client_secret.encode()):
-            raise Refused("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
+        app = self._known_app(parameters)
+        if not hmac.compare_digest(parameters.get("client_secret", "").encode(), app.client_secret.encode()):
+            raise _wrong_credentials()
         return app
+
+    def _known_app(self, parameters: Mapping[str, str]) -> OAuthApp:
+        app = self._state.apps.get(parameters.get("client_id", ""))
+        if app is None:
+            raise _wrong_credentials()
+        return app
+
+
+def _wrong_credentials() -> Refused:
+    return Refused("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
