@@ -16,14 +16,13 @@ from http_github import mock_github, without_socket
 from http_person import authorize
 from http_processes import Server
 from http_servers import protected_app
-from report import Row, shares
+from report import Row, Size, shares
 
 URL = "http://127.0.0.1:8000"
-IN_PROCESS = 30
 PEOPLE_AT_ONCE = 8
 
 
-def in_process() -> list[Row]:
+def in_process(size: Size) -> list[Row]:
     """Measure without sockets, then once more under the profiler."""
     github = mock_github()
     app = protected_app(URL, github, without_socket(github), json_response=True)
@@ -39,10 +38,10 @@ def in_process() -> list[Row]:
         return taken
 
     asyncio.run(people(3))
-    seconds = statistics.median(asyncio.run(people(IN_PROCESS)))
+    seconds = statistics.median(asyncio.run(people(size.authorizations)))
     profile = cProfile.Profile()
     profile.enable()
-    asyncio.run(people(IN_PROCESS))
+    asyncio.run(people(size.authorizations))
     profile.disable()
     return [
         Row("complete authorizations a second in one process, on this machine", f"{1 / seconds:.0f}"),

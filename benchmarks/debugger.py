@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from report import ROUNDS, Row, ratio
+from report import Row, Size, ratio
 
 from mcp_oauth_nb import HttpLab, Session
 from mcp_oauth_nb.flow_debugger import FlowDebugger
@@ -34,13 +34,13 @@ async def by_debugger(lab: HttpLab) -> int:
         return len(debug.steps)
 
 
-async def steps() -> list[Row]:
+async def steps(size: Size) -> list[Row]:
     """Return how much longer the flow takes when it is stepped."""
     taken: dict[str, list[float]] = {"session": [], "debugger": []}
     async with HttpLab.open() as lab:
         ways: dict[str, Callable[[HttpLab], Awaitable[object]]] = {"session": by_session, "debugger": by_debugger}
         count = await by_debugger(lab)
-        for _ in range(ROUNDS + 1):
+        for _ in range(size.rounds + 1):
             for way, flow in ways.items():
                 # The recording itself is not what grows here.
                 lab.trace.clear()

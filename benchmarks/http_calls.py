@@ -22,13 +22,11 @@ from http_processes import Server, running
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
-from report import ROUNDS, Row, ratio
+from report import FULL, Row, Size, ratio
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 KINDS = ("ours", "bare", "fastmcp")
 TOOLS: dict[str, dict[str, Any]] = {"get_github_user_info": {"repo_limit": 5}, "echo": {"text": "hello"}}
-RAW_CALLS = 30
-SDK_CALLS = 10
 _CLIENT = {"name": "bench", "version": "1"}
 
 
@@ -132,16 +130,16 @@ class Taken:
         ]
 
 
-def raw_calls(servers: dict[str, Server], era: str, tool: str) -> Taken:
+def raw_calls(servers: dict[str, Server], era: str, tool: str, size: Size) -> Taken:
     """Measure with the client that only sends bytes."""
     taken = Taken()
     callers = {kind: RawCaller(servers[kind], era, tool) for kind in KINDS}
     for caller in callers.values():
         caller.check()
-    for number in range(ROUNDS + 1):
+    for number in range(size.rounds + 1):
         for kind in turns(number):
             busy, times = cpu_seconds(servers[kind]), [time.perf_counter()]
-            for _ in range(RAW_CALLS):
+            for _ in range(size.raw_calls):
                 callers[kind].call()
                 times.append(time.perf_counter())
             taken.note(kind, times, cpu_seconds(servers[kind]) - busy)
@@ -150,15 +148,15 @@ def raw_calls(servers: dict[str, Server], era: str, tool: str) -> Taken:
     return taken
 
 
-async def sdk_calls(servers: dict[str, Server], mode: Any, tool: str) -> Taken:
+async def sdk_calls(servers: dict[str, Server], mode: Any, tool: str, size: Size) -> Taken:
     """Measure with the SDK's client."""
     taken = Taken()
     async with contextlib.AsyncExitStack() as stack:
         clients = {kind: await connect(stack, servers[kind], mode) for kind in KINDS}
-        for number in range(ROUNDS + 1):
+        for number in range(size.rounds + 1):
             for kind in turns(number):
                 busy, times = cpu_seconds(servers[kind]), [time.perf_counter()]
-                for _ in range(SDK_CALLS):
+                for _ in range(size.sdk_calls):
                     result = await clients[kind].call_tool(tool, TOOLS[tool])
                     times.append(time.perf_counter())
                 taken.note(kind, times, cpu_seconds(servers[kind]) - busy)
@@ -174,19 +172,19 @@ async def connect(stack: contextlib.AsyncExitStack, server: Server, mode: Any) -
     return await stack.enter_async_context(Client(transport, mode=mode))
 
 
-def calls() -> list[Row]:
+def calls(size: Size) -> list[Row]:
     """Measure everything that compares the three servers."""
     rows: list[Row] = []
     with running(*KINDS) as servers:
         for era in (MODERN, LEGACY):
             for tool in TOOLS:
-                rows += raw_calls(servers, era, tool).rows(f"`{tool}`, {era}")
-        rows += asyncio.run(sdk_calls(servers, "auto", "get_github_user_info")).rows(
+                rows += raw_calls(servers, era, tool, size).rows(f"`{tool}`, {era}")
+        rows += asyncio.run(sdk_calls(servers, "auto", "get_github_user_info", size)).rows(
             f"`get_github_user_info`, {MODERN}, SDK client"
         )
     return rows
 
 
 if __name__ == "__main__":
-    for row in calls():
+    for row in calls(FULL):
         print(f"{row.what:75} {row.value:30} {row.goal}")

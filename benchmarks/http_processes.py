@@ -42,7 +42,9 @@ def running(*kinds: str) -> Iterator[dict[str, Server]]:
             process = subprocess.Popen([sys.executable, str(_PROGRAM), kind], stdout=subprocess.PIPE, text=True)
             assert process.stdout is not None
             servers[kind] = Server("", "", process)
-            servers[kind] = Server(**json.loads(process.stdout.readline()), process=process)
+            if not (line := process.stdout.readline()):
+                raise RuntimeError(f"The server {kind!r} did not start; why is above.")
+            servers[kind] = Server(**json.loads(line), process=process)
         yield servers
     finally:
         for server in servers.values():

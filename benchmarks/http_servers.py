@@ -41,6 +41,7 @@ from mcp_oauth_nb.resource import PublicAddress, build_http_app, build_http_serv
 from mcp_oauth_nb.tools import BASE_SCOPES, add_tools
 
 LOG_LEVEL: Final = "WARNING"
+PROTECTED_TOOL: Final = "get_github_user_info"
 STATIC_TOKEN = "bench-" + "s" * 37  # as long as one of ours
 
 
@@ -76,13 +77,14 @@ class FixedToken:
         return self._token
 
 
-class Collector:
-    """Takes the tools that `add_tools` registers, so that FastMCP gets the very same functions."""
+class Collector(MCPServer):
+    """The SDK's server, which notes the tools that `add_tools` registers: FastMCP gets the very same functions."""
 
     def __init__(self) -> None:
+        super().__init__("collector", log_level=LOG_LEVEL)
         self.tools: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
 
-    def tool(self, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def tool(self, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # type: ignore[override]
         """Keep a tool."""
 
         def keep(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,10 +92,6 @@ class Collector:
             return function
 
         return keep
-
-    def prompt(self, **_: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Leave a prompt alone."""
-        return lambda function: function
 
 
 def echo(text: str) -> str:
@@ -176,17 +174,22 @@ def bare_app(url: str, github: GitHubClient, *, json_response: bool) -> Served:
 
 def fastmcp(url: str) -> Served:
     """FastMCP with its static verifier."""
+    return Served(fastmcp_server(url).http_app(json_response=True), STATIC_TOKEN)
+
+
+def fastmcp_server(url: str) -> FastMCP:
+    """The server of `fastmcp`, with the tools that are called."""
     tokens = {STATIC_TOKEN: {"client_id": CLIENT_ID, "scopes": [*BASE_SCOPES], "sub": USER}}
     server = FastMCP(
         "fastmcp", dereference_schemas=False, auth=StaticTokenVerifier(tokens, required_scopes=[*BASE_SCOPES])
     )
     collector = Collector()
     github = mock_github()
-    add_tools(collector, tools_client(github, without_socket(github)), challenge(url))  # type: ignore[arg-type]
-    function, options = collector.tools["get_github_user_info"]
+    add_tools(collector, tools_client(github, without_socket(github)), challenge(url))
+    function, options = collector.tools[PROTECTED_TOOL]
     server.tool(function, **options)
     server.tool(echo)
-    return Served(server.http_app(json_response=True), STATIC_TOKEN)
+    return server
 
 
 def deployment(url: str) -> Served:

@@ -19,11 +19,11 @@ from authorizations import over_sockets
 from http_processes import Server, running
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from report import Row
+from report import FULL, Row, Size
 
-SESSIONS = 200
 WARM_UP = 10
 WAVES = 2
+_LEAST = 0.1
 MODES = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 ARGUMENTS = {"repo_limit": 5}
 
@@ -82,16 +82,12 @@ def waves(server: Server, tokens: Sequence[str], mode: str) -> list[Wave]:
     return [asyncio.run(wave(server, tokens, mode)) for _ in range(WAVES)]
 
 
-def for_each(grown: int) -> float:
-    """KiB for each session."""
-    return grown / SESSIONS
-
-
-def rows_of(ours: list[Wave], bare: list[Wave], version: str) -> list[Row]:
+def rows_of(ours: list[Wave], bare: list[Wave], version: str, number: int) -> list[Row]:
     """What two waves show: the first what sessions need, the second what of them stays."""
-    needed = [for_each(first.open - first.before) for first in (ours[0], bare[0])]
-    stays = [for_each(second.after - first.after) for first, second in (ours, bare)]
-    what = f"{SESSIONS} sessions at once, {version}"
+    # The kernel counts in pages: a few sessions may fit in those that are there.
+    needed = [max((first.open - first.before) / number, _LEAST) for first in (ours[0], bare[0])]
+    stays = [(second.after - first.after) / number for first, second in (ours, bare)]
+    what = f"{number} sessions at once, {version}"
     return [
         Row(f"{what}: errors in {WAVES} waves", "0", "0"),
         Row(f"{what}: memory of each, against a bare SDK server", f"{needed[0] / needed[1]:.2f}"),
@@ -103,20 +99,20 @@ def rows_of(ours: list[Wave], bare: list[Wave], version: str) -> list[Row]:
     ]
 
 
-def sessions() -> list[Row]:
+def sessions(size: Size) -> list[Row]:
     """Authorizations over sockets, and what their tokens open."""
     rows: list[Row] = []
     for mode, version in MODES.items():
         # New processes for each: memory that the one has freed would serve the other.
         with running("deployment", "bare_sessions") as servers:
-            more, tokens = over_sockets(servers["deployment"], SESSIONS)
+            more, tokens = over_sockets(servers["deployment"], size.sessions)
             rows += more if not rows else []
             ours = waves(servers["deployment"], tokens, mode)
-            bare = waves(servers["bare_sessions"], [servers["bare_sessions"].token] * SESSIONS, mode)
-            rows += rows_of(ours, bare, version)
+            bare = waves(servers["bare_sessions"], [servers["bare_sessions"].token] * size.sessions, mode)
+            rows += rows_of(ours, bare, version, size.sessions)
     return rows
 
 
 if __name__ == "__main__":
-    for row in sessions():
+    for row in sessions(FULL):
         print(f"{row.what:75} {row.value:30} {row.goal}")

@@ -10,7 +10,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROUNDS = 15
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        rounds: in which the sides of a ratio take turns; one more warms up.
+        calls: in a block that is timed in process.
+        raw_calls: in a block over HTTP, by the client that only sends bytes.
+        sdk_calls: the same by the SDK's client.
+        authorizations: complete ones in one process.
+        sessions: at once.
+        exchanges: in the traces that are shown, each longer than the one before.
+        notebooks: how many are executed; None executes all.
+    """
+
+    rounds: int = 15
+    calls: int = 40
+    raw_calls: int = 30
+    sdk_calls: int = 10
+    authorizations: int = 30
+    sessions: int = 200
+    exchanges: tuple[int, ...] = (100, 1_000, 10_000)
+    notebooks: int | None = None
+
+
+FULL = Size()
+#: Says that everything runs, and nothing about how fast.
+SMALL = Size(
+    rounds=1,
+    calls=1,
+    raw_calls=1,
+    sdk_calls=1,
+    authorizations=1,
+    sessions=2,
+    exchanges=(1, 10),
+    notebooks=1,
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ median over the rounds. Nothing here is a test: a slow machine fails nothing.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import cProfile
 import platform
@@ -24,7 +25,7 @@ from http_sessions import sessions
 from mcp import Client
 from mcp.server import MCPServer
 from nbclient import NotebookClient
-from report import ROUNDS, Row, ratio, shares
+from report import FULL, SMALL, Row, Size, ratio, shares
 from trace_view import rendering
 
 from mcp_oauth_nb import Lab
@@ -32,7 +33,6 @@ from mcp_oauth_nb.github import GitHubClient
 from mcp_oauth_nb.server import root_logger_untouched
 from mcp_oauth_nb.tools import add_tools
 
-CALLS = 40
 ARGUMENTS = {"repo_limit": 5}
 INTRODUCTION = """# Measured ratios
 
@@ -75,15 +75,15 @@ def bare_server(lab: Lab, client_party: str = "MCP server") -> MCPServer:
     return server
 
 
-async def seconds_per_call(call: Callable[[], Awaitable[object]]) -> float:
+async def seconds_per_call(call: Callable[[], Awaitable[object]], number: int) -> float:
     """Time a block of calls."""
     start = time.perf_counter()
-    for _ in range(CALLS):
+    for _ in range(number):
         await call()
-    return (time.perf_counter() - start) / CALLS
+    return (time.perf_counter() - start) / number
 
 
-async def calls() -> list[Row]:
+async def calls(size: Size) -> list[Row]:
     """An authorized call: through the check, and through `Session`, each against a bare SDK server."""
     async with Lab.open() as lab:
         await lab.authorize()
@@ -94,9 +94,9 @@ async def calls() -> list[Row]:
                 "session": lambda: lab.session.call_tool("get_github_user_info", ARGUMENTS),
             }
             taken: dict[str, list[float]] = {way: [] for way in ways}
-            for _ in range(ROUNDS + 1):
+            for _ in range(size.rounds + 1):
                 for way, call in ways.items():
-                    taken[way].append(await seconds_per_call(call))
+                    taken[way].append(await seconds_per_call(call, size.calls))
                 # The recording itself is not what grows here.
                 lab.trace.clear()
     bare_ms = statistics.median(taken["bare"][1:]) * 1000
@@ -107,7 +107,7 @@ async def calls() -> list[Row]:
     ]
 
 
-def imports() -> list[Row]:
+def imports(size: Size) -> list[Row]:
     """How long a fresh Python takes, its own start subtracted."""
     statements = {
         "nothing": "pass",
@@ -116,7 +116,7 @@ def imports() -> list[Row]:
         "lab": "from mcp_oauth_nb import Lab, Session",
     }
     taken: dict[str, list[float]] = {name: [] for name in statements}
-    for _ in range(ROUNDS // 2 + 1):
+    for _ in range(size.rounds // 2 + 2):
         for name, statement in statements.items():
             start = time.perf_counter()
             subprocess.run([sys.executable, "-c", statement], check=True)
@@ -135,19 +135,20 @@ async def flow(lab: Lab) -> None:
     await lab.session.call_tool("get_github_user_info", ARGUMENTS, authorize=lab.authorize)
 
 
-def whole_flow() -> list[Row]:
+def whole_flow(size: Size) -> list[Row]:
     """The whole flow, and where its time goes: each function's own time, by the package that it belongs to."""
 
     async def main() -> tuple[float, cProfile.Profile]:
-        labs = [await Lab.open(seed, loop="current") for seed in range(ROUNDS + 1)]
+        timed = size.rounds // 2 + 2
+        labs = [await Lab.open(seed, loop="current") for seed in range(timed + size.rounds)]
         taken = []
-        for lab in labs[: ROUNDS // 2]:
+        for lab in labs[:timed]:
             start = time.perf_counter()
             await flow(lab)
             taken.append(time.perf_counter() - start)
         profile = cProfile.Profile()
         profile.enable()
-        for lab in labs[ROUNDS // 2 :]:
+        for lab in labs[timed:]:
             await flow(lab)
         profile.disable()
         for lab in labs:
@@ -161,9 +162,9 @@ def whole_flow() -> list[Row]:
     ]
 
 
-def notebooks() -> list[Row]:
+def notebooks(size: Size) -> list[Row]:
     """All notebooks, against as many kernels that do nothing but the import of their first cell."""
-    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))[: size.notebooks]
     taken = {"whole": 0.0, "imports": 0.0}
     for path in paths:
         for kind in taken:
@@ -186,21 +187,33 @@ def table(title: str, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Measure, print, and keep the tables."""
-    parts = {
-        "In process": lambda: [*asyncio.run(calls()), *imports(), *whole_flow(), *notebooks()],
-        "Calls over HTTP": http_calls,
-        "Authorizations and sessions over HTTP": lambda: [*in_process(), *sessions()],
-        "The flow debugger and the trace view": lambda: [*asyncio.run(steps()), *rendering()],
-    }
+Measurement = Callable[[Size], list[Row]]
+
+#: What is measured, by the part of the report.
+PARTS: dict[str, tuple[Measurement, ...]] = {
+    "In process": (lambda size: asyncio.run(calls(size)), imports, whole_flow, notebooks),
+    "Calls over HTTP": (http_calls,),
+    "Authorizations and sessions over HTTP": (in_process, sessions),
+    "The flow debugger and the trace view": (lambda size: asyncio.run(steps(size)), rendering),
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print, and keep the tables; with `--small` only see that everything runs, and keep nothing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="one round of everything, to see that it runs")
+    parser.add_argument("--part", choices=PARTS, help="only this part of the report; keep nothing")
+    options = parser.parse_args(arguments)
+    size = SMALL if options.small else FULL
+    parts = {options.part: PARTS[options.part]} if options.part else PARTS
     place = f"Python {platform.python_version()}, {platform.machine()}"
-    text = INTRODUCTION.format(place=place, rounds=ROUNDS)
-    for title, measure in parts.items():
-        text += "\n" + table(title, measure())
+    text = INTRODUCTION.format(place=place, rounds=size.rounds)
+    for title, measurements in parts.items():
+        text += "\n" + table(title, [row for measure in measurements for row in measure(size)])
     print(text)
-    (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
+    if size is FULL and parts is PARTS:
+        (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

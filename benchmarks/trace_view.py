@@ -6,14 +6,13 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
-from report import ROUNDS, Row
+from report import Row, Size
 
 from mcp_oauth_nb import ManualClock, Trace
 from mcp_oauth_nb.widgets import TraceView
 from mcp_oauth_nb.wire import CLIENT, GITHUB
-
-SIZES = (100, 1_000, 10_000)
 
 
 def trace(exchanges: int) -> Trace:
@@ -38,23 +37,30 @@ def trace(exchanges: int) -> Trace:
     return made
 
 
-def rendering() -> list[Row]:
+def rendering(size: Size) -> list[Row]:
     """Return how the time grows with the trace; ten times the exchanges may take ten times as long."""
-    traces = {size: trace(size) for size in SIZES}
-    opened = {size: _median(lambda size=size: TraceView(traces[size])) for size in SIZES}  # type: ignore[misc]
-    drawn = {size: _median(lambda size=size: traces[size].diagram().svg) for size in SIZES}  # type: ignore[misc]
+    rounds = max(size.rounds // 3, 1)
+    traces = {exchanges: trace(exchanges) for exchanges in size.exchanges}
+    opened = {exchanges: _median(partial(TraceView, one), rounds) for exchanges, one in traces.items()}
+    drawn = {exchanges: _median(partial(_draw, one), rounds) for exchanges, one in traces.items()}
     rows = []
-    for small, large in itertools.pairwise(SIZES):
+    for small, large in itertools.pairwise(size.exchanges):
         grown = f"{small:,} to {large:,} exchanges: times as long"
         rows.append(Row(f"a trace view opened, {grown}", f"{opened[large] / opened[small]:.1f}", "at most 10"))
         rows.append(Row(f"the whole diagram drawn, {grown}", f"{drawn[large] / drawn[small]:.1f}", "about 10"))
-    rows.append(Row(f"a trace view of {SIZES[-1]:,} exchanges opened", f"{opened[SIZES[-1]] * 1000:.0f} ms"))
+    rows.append(
+        Row(f"a trace view of {size.exchanges[-1]:,} exchanges opened", f"{opened[size.exchanges[-1]] * 1000:.0f} ms")
+    )
     return rows
 
 
-def _median(work: Callable[[], object]) -> float:
+def _draw(one: Trace) -> str:
+    return one.diagram().svg
+
+
+def _median(work: Callable[[], object], rounds: int) -> float:
     taken = []
-    for _ in range(ROUNDS // 3):
+    for _ in range(rounds):
         start = time.perf_counter()
         work()
         taken.append(time.perf_counter() - start)
