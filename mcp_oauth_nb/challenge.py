@@ -10,13 +10,14 @@ recognised by `data["type"] == "oauth2"`, never by the number alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .errors import ProtocolError
 from .pkce import METHOD
-from .redaction import scrub
+from .redaction import printable, scrub
 from .tokens import split_scopes
 
 if TYPE_CHECKING:
@@ -106,15 +107,17 @@ class AuthChallenge:
         Raises:
             ProtocolError: the header does not follow RFC 9110 section 11.6.1.
         """
-        for scheme, parameters in parse_challenges(header):
-            if scheme.lower() == "bearer":
-                return cls(
-                    scopes=split_scopes(parameters.get("scope", "")),
-                    resource_metadata=parameters.get("resource_metadata"),
-                    error=parameters.get("error"),
-                    error_description=parameters.get("error_description"),
-                )
-        return None
+        bearers = [parameters for scheme, parameters in parse_challenges(header) if scheme.lower() == "bearer"]
+        if not bearers:
+            return None
+        # One server may speak for several realms; an MCP client goes by the challenge that leads to the metadata.
+        parameters = next((found for found in bearers if found.get("resource_metadata")), bearers[0])
+        return cls(
+            scopes=split_scopes(parameters.get("scope", "")),
+            resource_metadata=parameters.get("resource_metadata"),
+            error=parameters.get("error"),
+            error_description=parameters.get("error_description"),
+        )
 
     def __repr__(self) -> str:
         # What it says, a server wrote: it may echo what it was sent.
@@ -151,6 +154,46 @@ class AuthChallenge:
         }
         given = [f"{name}={_quoted(value)}" for name, value in parameters.items() if value is not None]
         return f"Bearer {', '.join(given)}" if given else "Bearer"
+
+
+def read_challenge(lines: Iterable[str]) -> tuple[AuthChallenge | None, tuple[str, ...]]:
+    """Read the `WWW-Authenticate` lines of a response: the one reader for the client, `discover()` and the debugger.
+
+    What cannot be read counts as absent: the way on is the well-known address, as without a challenge.
+
+    Args:
+        lines: the values of the header, each line by itself.
+
+    Returns:
+        The Bearer challenge, or None; and what is not as it should be, a sentence each.
+    """
+    found: list[AuthChallenge] = []
+    findings = []
+    for line in lines:
+        try:
+            challenge = AuthChallenge.from_www_authenticate(line)
+        except ProtocolError as error:
+            findings.append(f"{error.message.removesuffix('.')}, and counts as absent ({error.reference}).")
+            continue
+        if challenge is not None:
+            found.append(challenge)
+    # RFC 9110 section 5.3: several lines are one list.
+    challenge = next((one for one in found if one.resource_metadata), found[0] if found else None)
+    named = challenge.resource_metadata if challenge is not None else None
+    if challenge is not None and named is not None and not _can_be_asked(named):
+        findings.append(f"The challenge's resource_metadata, {printable(named, 80)}, is no URL (RFC 9728 section 5.1).")
+        challenge = replace(challenge, resource_metadata=None)
+    return challenge, tuple(findings)
+
+
+def _can_be_asked(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    # RFC 3986 section 2: none of these stands in a URL as it is.
+    return bool(parts.scheme and parts.netloc) and url.isascii() and url.isprintable() and not set(url) & set(' "<>\\')
 
 
 # RFC 9110 section 5.6.2, 5.6.4 and 11.2: token, quoted-string, and token68 such as Basic's.

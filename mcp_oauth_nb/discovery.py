@@ -6,36 +6,35 @@
     found.server.metadata.token_endpoint
 
 What a server names is followed only where it is safe to go: https, no further inside the network than the server is
-itself (see `places`), no redirect to another host. The documents and the order of the URLs are the SDK's; what is
-checked about them is decided here.
+itself (see `places`), no redirect to another host. The order of the URLs is the SDK's; what the documents are worth is
+decided in `metadata_reading`, for the client too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from mcp.client.auth.utils import (
     build_oauth_authorization_server_metadata_discovery_urls,
     build_protected_resource_metadata_discovery_urls,
 )
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
-from pydantic import BaseModel, ValidationError
 
 from .addresses import Resolver, resolve
 from .challenge import AuthChallenge
 from .clock import Clock
 from .discovery_report import Probe, Report
-from .errors import IssuerMismatch, NotFound, ProtocolError, SecurityError
-from .http import Answer, ClientFactory, default_client
-from .probing import Prober, origin, parse_url
+from .errors import NotFound, ProtocolError
+from .http import ClientFactory, default_client
+from .metadata_reading import ENDPOINTS, model_of, read_resource_metadata, read_server_metadata
+from .probing import Prober, Search, origin, parse_url
 from .redaction import printable
 
 #: Seconds for a whole discovery, all probes together.
 DISCOVERY_DEADLINE = 15.0
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,12 +117,12 @@ async def discover(
         ProtocolError: a document is not what the RFC asks for.
     """
     async with Prober(url_or_issuer, client, deadline, clock, resolver) as prober:
-        try:
-            resource = await _find_resource(url_or_issuer, prober)
-        except NotFound:
-            resource = None
-        server = await _find_server(resource.issuer if resource else url_or_issuer, prober)
-    findings = (resource.findings if resource else ()) + server.findings
+        resource, search = await _look_for_resource(url_or_issuer, prober)
+        if resource is None and not search.absent:
+            # A document that cannot be used is no reason to guess another authorization server.
+            raise search.error()
+        server = await (_find_server(resource.issuer, prober) if resource else _find_by_url(url_or_issuer, prober))
+    findings = (resource.findings if resource else prober.findings) + server.findings
     return Discovery(url_or_issuer, resource, server, tuple(prober.probes), findings)
 
 
@@ -140,7 +139,10 @@ async def discover_resource(
     Args and Raises: as `discover`.
     """
     async with Prober(server_url, client, deadline, clock, resolver) as prober:
-        return await _find_resource(server_url, prober)
+        resource, search = await _look_for_resource(server_url, prober)
+        if resource is None:
+            raise search.error()
+        return resource
 
 
 async def discover_authorization_server(
@@ -162,67 +164,61 @@ async def discover_authorization_server(
 # -- the two steps ---------------------------------------------------------------------------------------------
 
 
-async def _find_resource(server_url: str, prober: Prober) -> ProtectedResource:
+async def _look_for_resource(server_url: str, prober: Prober) -> tuple[ProtectedResource | None, Search]:
     mark = len(prober.probes)
     challenge = await prober.challenge(server_url)
     named = challenge.resource_metadata if challenge else None
     urls = _well_known(build_protected_resource_metadata_discovery_urls, named, server_url)
-    url, answer = await prober.first_of(urls, "protected resource metadata")
-    document = answer.json_object()
-    metadata = _validated(ProtectedResourceMetadata, document, answer)
-    findings = [*_label_findings(answer), *_check_resource(document["resource"], server_url, url, url == named)]
-    issuers = document["authorization_servers"]
-    if len(issuers) > 1:
-        findings.append(f"It names {len(issuers)} authorization servers; the first is used (RFC 9728 section 7.6).")
+    read = partial(read_resource_metadata, server_url=server_url, now=prober.now)
+    search = await prober.look_for(urls, "protected resource metadata", read)
+    if search.found.document is None:
+        return None, search
+    document = search.found.document
+    metadata = model_of("protected resource", document)
+    findings = (*prober.findings, *search.findings)
+    issuer = document["authorization_servers"][0]
     probes = tuple(prober.probes[mark:])
-    return ProtectedResource(server_url, metadata, issuers[0], challenge, probes, tuple(findings))
+    return ProtectedResource(server_url, metadata, issuer, challenge, probes, findings), search
 
 
-def _check_resource(resource: str, server_url: str, metadata_url: str, named_by_server: bool) -> list[str]:
-    """Make sure that the document describes this server (RFC 9728 section 3.3).
+async def _find_server(issuer: str, prober: Prober, *others: str) -> AuthorizationServer:
+    """Find the metadata of an issuer.
 
-    Raises:
-        SecurityError: it describes another resource, and must not be used.
+    Args:
+        others: what else it may call itself.
     """
-    if _canonical(resource) == _canonical(server_url):
-        return []
-    root = origin(parse_url(server_url))
-    at_root = metadata_url == f"{root}.well-known/oauth-protected-resource" and not named_by_server
-    if at_root and _canonical(resource) == _canonical(root):
-        return ["The metadata speaks for the whole origin, not for this server alone (RFC 9728 section 3.3)."]
-    raise SecurityError(
-        f"{metadata_url} describes the resource {printable(resource)}, not {server_url}.",
-        reference="RFC 9728 section 3.3",
-    )
-
-
-def _canonical(url: str) -> str:
-    # MCP, canonical server URI: scheme and host in lower case, and no slash at the end.
-    return str(parse_url(url)).removesuffix("/")
-
-
-async def _find_server(issuer: str, prober: Prober) -> AuthorizationServer:
     mark = len(prober.probes)
     await prober.check_place(issuer)
     urls = _well_known(build_oauth_authorization_server_metadata_discovery_urls, issuer, issuer)
-    _, answer = await prober.first_of(urls, "authorization server metadata")
-    document = answer.json_object()
-    # RFC 8414 section 3.3: identical, without any normalization; the text of the document, not a parsed URL.
-    if document.get("issuer") != issuer:
-        raise IssuerMismatch(
-            f"{answer.url} is the metadata of {printable(str(document.get('issuer')))}, not of {printable(issuer)}.",
-            reference="RFC 8414 section 3.3",
-        )
-    metadata = _validated(OAuthMetadata, document, answer)
-    for name, value in document.items():
-        if name.endswith("_endpoint") and isinstance(value, str):
-            await prober.check_place(value)
-    findings = _label_findings(answer)
+    read = partial(read_server_metadata, issuers=(issuer, *others), now=prober.now)
+    search = await prober.look_for(urls, "authorization server metadata", read)
+    if search.found.document is None:
+        raise search.error()
+    document = search.found.document
+    metadata: OAuthMetadata = model_of("authorization server", document)
+    for name in ENDPOINTS:
+        if document.get(name) is not None:
+            await prober.check_place(document[name])
+    findings = list(search.findings)
     if "S256" not in (metadata.code_challenge_methods_supported or ()):
         findings.append("It does not promise PKCE with S256; a client must refuse it (MCP 2026-07-28, Authorization).")
     if not metadata.registration_endpoint and not metadata.client_id_metadata_document_supported:
         findings.append("Clients cannot register themselves: create the client by hand (RFC 7591 is not offered).")
-    return AuthorizationServer(issuer, metadata, tuple(prober.probes[mark:]), tuple(findings))
+    return AuthorizationServer(document["issuer"], metadata, tuple(prober.probes[mark:]), tuple(findings))
+
+
+async def _find_by_url(url: str, prober: Prober) -> AuthorizationServer:
+    """Find the authorization server of a URL without resource metadata: it is the issuer, or a server of 2025-03-26."""
+    at_origin = origin(parse_url(url))
+    if not prober.challenged:
+        return await _find_server(url, prober)
+    if url in (at_origin, at_origin.removesuffix("/")):
+        return await _find_server(at_origin.removesuffix("/"), prober, at_origin)
+    try:
+        return await _find_server(url, prober)
+    except NotFound:
+        # MCP 2025-03-26: the authorization server is at the origin of the MCP server.
+        return await _find_server(at_origin.removesuffix("/"), prober, at_origin)
 
 
 def _well_known(build: Callable[[str | None, str], list[str]], named: str | None, url: str) -> list[str]:
@@ -231,18 +227,3 @@ def _well_known(build: Callable[[str | None, str], list[str]], named: str | None
     except ValueError:
         # The SDK splits it with urllib, which refuses some that httpx lets pass, and quotes them.
         raise ProtocolError(f"{printable(url)} is not a URL.") from None
-
-
-def _label_findings(answer: Answer) -> list[str]:
-    if answer.content_type == "application/json":
-        return []
-    label = printable(answer.content_type) or "no content type"
-    return [f"{answer.url} is labelled {label}, not application/json (RFC 8414 section 3.2)."]
-
-
-def _validated(model: type[M], document: dict[str, Any], answer: Answer) -> M:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        field = str(error.errors(include_input=False, include_url=False)[0]["loc"][0])
-    raise ProtocolError(f"{answer.url}: the field `{field}` is missing or not what {model.__name__} allows.")

@@ -29,7 +29,7 @@ from pydantic import AnyUrl
 
 from .addresses import Resolver, peer_of, resolve
 from .clock import Clock
-from .errors import ConfigurationError, IssuerMismatch, ProtocolError
+from .errors import ConfigurationError, IssuerMismatch, McpOAuthError, ProtocolError
 from .http_auth_checks import flow_error
 from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
@@ -116,6 +116,7 @@ class AuthProvider(GrantProvider):
                 if outgoing is request:
                     response = yield outgoing
                     self._wire.places.answered(peer_of(response.extensions))
+                    response = self._wire.discovery.challenged(request, response)
                 else:
                     await self._wire.prepare(outgoing)
                     # An interrupted cell must not lose a token between the server's answer and the store.
@@ -127,14 +128,27 @@ class AuthProvider(GrantProvider):
         except StopAsyncIteration:
             return
         except Stop as stop:
-            raise stop.error from None
+            raise self._annotated(stop.error) from None
+        except McpOAuthError as error:
+            self._annotated(error)
+            raise
         except OAuthFlowError as error:
-            raise flow_error(error) from None
+            raise self._annotated(flow_error(error)) from None
         except httpx2.InvalidURL as error:
-            raise ProtocolError(f"A server named an address that is none ({printable(str(error))}).") from None
+            text = f"A server named an address that is none ({printable(str(error))})."
+            raise self._annotated(ProtocolError(text)) from None
         finally:
             self._shield(False)
             await flow.aclose()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What was wrong in the server's challenges and metadata, and was passed over; a sentence each."""
+        return self._wire.discovery.findings
+
+    def _annotated(self, error: McpOAuthError) -> McpOAuthError:
+        self._wire.discovery.annotate(error)
+        return error
 
     @staticmethod
     def _shield(on: bool) -> None:
@@ -206,6 +220,8 @@ class AuthProvider(GrantProvider):
                     response = await read_registration(self.context, registration, self.context.clock.now())
                 elif outgoing is not request:
                     response = yield outgoing
+                    if outgoing.method == "GET":
+                        response = await self._wire.discovery.read(response)
                 else:
                     # Unless another call has authorized meanwhile.
                     known = early if request.headers.get("authorization") == used else None
@@ -228,7 +244,7 @@ class AuthProvider(GrantProvider):
     # -- the client, and where the browser comes back to --------------------------------------------------------------
 
     async def _before_authorization(self, response: httpx2.Response) -> None:
-        self._wire.begin()
+        self._wire.discovery.begin(response)
         if (url := extract_resource_metadata_from_www_auth(response)) is not None:
             self._wire.places.check(url, credentials=False)
         granted = self.context.token.scopes if self.context.token is not None else ()

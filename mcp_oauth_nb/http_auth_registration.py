@@ -28,8 +28,11 @@ _WITH_SECRET = METHODS[1:]
 _SHOWN_METHODS = 10
 
 
-def check_registration_offered(context: OAuthContext) -> None:
+def check_registration_offered(context: OAuthContext, reason: str = "") -> None:
     """Check that the authorization server says where to register; the SDK would guess.
+
+    Args:
+        reason: why what it says of that was left out, after a space.
 
     Raises:
         ConfigurationError: it does not.
@@ -37,7 +40,7 @@ def check_registration_offered(context: OAuthContext) -> None:
     metadata = context.oauth_metadata
     if metadata is not None and metadata.registration_endpoint is None:
         raise ConfigurationError(
-            f"The authorization server {printable(str(metadata.issuer))} registers no clients by itself.",
+            f"The authorization server {printable(str(metadata.issuer))} registers no clients by itself.{reason}",
             hint=_REGISTER_YOURSELF,
             reference="RFC 7591 section 3",
         )

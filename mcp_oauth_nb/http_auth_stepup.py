@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import httpx2
-from mcp.client.auth.utils import extract_field_from_www_auth
 
-from .challenge import AuthChallenge
 from .errors import InsufficientScope, TokenRejected
+from .http_auth_reading import challenge_of
 from .redaction import printable
 
 
@@ -14,13 +13,14 @@ def is_challenge(response: httpx2.Response) -> bool:
     """Say whether an answer makes the SDK authorize."""
     if response.status_code == 401:
         return True
+    challenge = challenge_of(response)
     # The SDK's own condition for a step-up.
-    return response.status_code == 403 and extract_field_from_www_auth(response, "error") == "insufficient_scope"
+    return response.status_code == 403 and challenge is not None and challenge.error == "insufficient_scope"
 
 
 def challenged_scopes(response: httpx2.Response) -> frozenset[str]:
     """Return the scopes that a challenge names."""
-    challenge = AuthChallenge.from_www_authenticate(response.headers.get("www-authenticate", ""))
+    challenge = challenge_of(response)
     return frozenset(challenge.scopes if challenge is not None else ())
 
 

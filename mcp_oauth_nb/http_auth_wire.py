@@ -12,20 +12,20 @@ from urllib.parse import parse_qs
 import httpx2
 
 from .errors import TransientError
-from .http import Answer
 from .http_auth_carrier import DEADLINE_SECONDS, allow, no_answer, unreachable
-from .http_auth_checks import answer_of, check_metadata
+from .http_auth_checks import answer_of
 from .http_auth_context import Context
+from .http_auth_metadata import check_metadata
+from .http_auth_reading import Discovery
 from .http_auth_registration import check_registration_offered
 from .http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
 from .places import Places
 from .redaction import printable
 from .retry_after import Patience
-from .token_endpoint import check_available
 
 
 class Wire:
-    """Looks at what passes, for one provider.
+    """Looks at what passes, for one provider. `discovery` reads the challenges and documents of it.
 
     Args:
         context: the flow's state.
@@ -37,11 +37,7 @@ class Wire:
         self.places = places
         self._context = context
         self._patience = patience
-        self._unavailable: Answer | None = None
-
-    def begin(self) -> None:
-        """Forget what an earlier discovery met."""
-        self._unavailable = None
+        self.discovery = Discovery(context, context.clock)
 
     async def prepare(self, request: httpx2.Request) -> None:
         """Check a request of the flow, and complete it.
@@ -58,13 +54,13 @@ class Wire:
         if request.method == "POST":
             self.check_metadata()
         if is_registration(request):
-            check_registration_offered(self._context)
+            check_registration_offered(self._context, self.discovery.reason("registration_endpoint"))
         self.places.check(str(request.url), credentials=request.method == "POST")
         await self.places.check_resolved(str(request.url))
 
     def check_metadata(self) -> None:
-        """Check that the authorization server may be used; see `http_auth_checks.check_metadata`."""
-        check_metadata(self._context, self.places, self._unavailable, self._context.clock.now())
+        """Check that the authorization server may be used; see `http_auth_metadata.check_metadata`."""
+        check_metadata(self._context, self.places, self.discovery)
 
     def check_patience(self, token_endpoint: str) -> None:
         """Check that a token may be asked for now; see `Patience.check`."""
@@ -103,14 +99,8 @@ class Wire:
             raise redirected(place, response.status_code)
         if is_registration(request):
             return  # The flow reads it, with what was sent.
-        if is_token_request(request):
-            if error is None:
-                self._patience.heard(await answer_of(response), self._context.clock.now())
-        elif response.status_code >= 500 or response.status_code == 429:
-            self._unavailable, now = await answer_of(response), self._context.clock.now()
-            if self._unavailable.retry_at(now) is not None:
-                # It asks for patience: the next well-known URL is on the same host.
-                check_available(self._unavailable, now)
+        if is_token_request(request) and error is None:
+            self._patience.heard(await answer_of(response), self._context.clock.now())
 
 
 def is_registration(request: httpx2.Request) -> bool:

@@ -1,32 +1,26 @@
 """Asking for documents where a server says they are: within one deadline, with a report, and only where it is safe.
 
 A discovery follows addresses that others wrote. So every one is checked before it is contacted, redirects stay on
-their host, and an answer of 5xx ends the search.
+their host, and a server that asks for patience ends the search.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import httpx
 
 from .addresses import Resolver, is_public, resolve
-from .challenge import AuthChallenge
+from .challenge import AuthChallenge, read_challenge
 from .clock import Clock, SystemClock
 from .discovery_report import Probe
-from .errors import (
-    McpOAuthError,
-    NotFound,
-    ProtocolError,
-    RateLimited,
-    RedirectRefused,
-    ServerUnavailable,
-    Unreachable,
-)
+from .errors import McpOAuthError, NotFound, ProtocolError, TransientError, Unreachable
 from .http import Answer, ClientFactory, send
 from .http_faults import late, place_of
+from .metadata_reading import Reading
 from .places import Places
 from .redaction import printable
 
@@ -50,8 +44,16 @@ class Prober:
         self._clock = clock or SystemClock()
         self._ends = anyio.current_time() + deadline
         self.probes: list[Probe] = []
+        #: What was wrong with the challenge, and whether there was a 401 at all.
+        self.findings: tuple[str, ...] = ()
+        self.challenged = False
         self._start = origin(parse_url(start))
         self._places = Places(start, resolver)
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self._clock.now()
 
     async def __aenter__(self) -> Prober:
         return self
@@ -61,68 +63,57 @@ class Prober:
             error.add_note("\n".join(["What was tried:", *(f"  {probe}" for probe in self.probes)]))
 
     async def challenge(self, server_url: str) -> AuthChallenge | None:
-        """Send an unauthenticated request, and return what the server's 401 says."""
+        """Send an unauthenticated request, and return what the server's 401 says; see also `challenged`, `findings`."""
         answer = await self._send("POST", server_url, headers=_MCP, json_body=_PING)
-        if answer.status != 401:
+        self.challenged = answer.status == 401
+        if not self.challenged:
             self._note(answer, "no challenge")
             return None
-        try:
-            challenge = AuthChallenge.from_www_authenticate(answer.headers.get("www-authenticate", ""))
-        except ProtocolError:
+        challenge, self.findings = read_challenge(answer.headers.get_list("www-authenticate"))
+        if challenge is None and self.findings:
             self._note(answer, "a challenge that is malformed")
             return None
         pointed = challenge is not None and challenge.resource_metadata is not None
         self._note(answer, "challenge, names its metadata" if pointed else "challenge, does not name its metadata")
         return challenge
 
-    async def first_of(self, urls: list[str], what: str) -> tuple[str, Answer]:
-        """Return the first of the URLs that serves a document, and the document.
+    async def look_for(self, urls: list[str], what: str, read: Callable[[Answer], Reading]) -> Search:
+        """Ask one URL after the other, until one has a document that can be used.
+
+        Args:
+            what: the document's name.
+            read: says what an answer is worth.
 
         Raises:
-            NotFound: none is.
+            RateLimited, ServerUnavailable: it asks for patience; the next URL is not tried.
+            Unreachable, SecurityError: see `check_place`.
         """
+        search = Search(what, urls)
         for url in urls:
-            answer = await self._document(url, what)
-            if answer is not None:
-                return url, answer
-        raise NotFound(
-            f"No {what}: none of the {len(urls)} well-known URLs has it, {urls[0]} first.",
-            hint="Check the URL, its path included: the well-known URLs are made from it. Some servers publish none.",
-            reference="RFC 8414 section 3.1; RFC 9728 section 3.1",
-        )
-
-    async def _document(self, url: str, what: str) -> Answer | None:
-        """Return the document at a URL, or None where the next one should be tried."""
-        answer = await self._follow(url)
-        if answer.status == 200 and answer.content_type != "text/html":
-            self._note(answer, what)
-            return answer
-        if answer.status == 429:
-            self._note(answer, "asks for patience")
-            raise RateLimited(f"{answer.url} answered 429.", retry_at=answer.retry_at(self._clock.now()))
-        if answer.status >= 500:
-            # Not "not here": a guess at another endpoint could find the wrong one.
-            self._note(answer, "fails")
-            raise ServerUnavailable(
-                f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(self._clock.now())
-            )
-        # Single-page applications answer any path with their page.
-        self._note(answer, "a web page" if answer.status == 200 else "not here")
-        return None
+            answer = await self._follow(url)
+            reading = read(answer)
+            self._note(answer, what if reading.document is not None else _outcome(reading))
+            search.add(url, reading)
+            if reading.stops and reading.error is not None:
+                raise reading.error
+            if reading.document is not None:
+                break
+        return search
 
     async def _follow(self, url: str) -> Answer:
         """Follow up to three redirects that stay on the host; every hop is checked."""
-        for _ in range(_MOST_REDIRECTS + 1):
-            answer = await self._send("GET", url, headers=_JSON)
+        answer = await self._send("GET", url, headers=_JSON)
+        for _ in range(_MOST_REDIRECTS):
             location = answer.headers.get("location")
             if not 300 <= answer.status < 400 or location is None:
                 return answer
             target = parse_url(location, base=url)
-            self._note(answer, "redirects")
             if origin(target) != origin(httpx.URL(url)):
-                raise RedirectRefused(f"{answer.url} redirects to another host, which is not followed.")
+                return answer
+            self._note(answer, "redirects")
             url = str(target)
-        raise ProtocolError(f"{answer.url} redirects more than {_MOST_REDIRECTS} times.")
+            answer = await self._send("GET", url, headers=_JSON)
+        return answer
 
     async def _send(self, method: str, url: str, **content: Any) -> Answer:
         await self.check_place(url)
@@ -163,6 +154,59 @@ class Prober:
 
     def _note(self, answer: Answer, outcome: str) -> None:
         self.probes.append(Probe(answer.url, answer.status, outcome))
+
+
+class Search:
+    """What came of asking several places for one document.
+
+    Attributes:
+        url: the place that had it; empty if none did.
+        found: what it had there.
+        absent: no place has one, so that another document may be looked for.
+    """
+
+    def __init__(self, what: str, urls: list[str]):
+        self.url = ""
+        self.found = Reading()
+        self._what = what
+        self._urls = urls
+        self._readings: list[Reading] = []
+
+    def add(self, url: str, reading: Reading) -> None:
+        """Take note of what a place had."""
+        self._readings.append(reading)
+        if reading.document is not None:
+            self.url, self.found = url, reading
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no such document, not even one that cannot be used."""
+        return not self.url and not any(reading.unusable for reading in self._readings)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What is wrong with the document that is used, and with those that were passed over for it."""
+        passed_over = (one.error.message for one in self._readings if one.unusable and one.error is not None)
+        return (*passed_over, *self.found.findings)
+
+    def error(self) -> McpOAuthError:
+        """Return what to raise where none can be used: the reason of the first that is there, before those of none."""
+        for reading in sorted(self._readings, key=lambda one: not one.unusable):
+            if reading.error is not None:
+                return reading.error
+        return NotFound(
+            f"No {self._what}: none of the {len(self._urls)} well-known URLs has it, {self._urls[0]} first.",
+            hint="Check the URL, its path included: the well-known URLs are made from it. Some servers publish none.",
+            reference="RFC 8414 section 3.1; RFC 9728 section 3.1",
+        )
+
+
+def _outcome(reading: Reading) -> str:
+    if reading.absent:
+        return reading.absent
+    if reading.stops:
+        return "asks for patience"
+    return "fails" if isinstance(reading.error, TransientError) else "cannot be used"
 
 
 def parse_url(url: str, base: str = "") -> httpx.URL:

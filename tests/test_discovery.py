@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb.discovery import discover, discover_authorization_server, discover_resource
 from mcp_oauth_nb.discovery_report import Probe
-from mcp_oauth_nb.errors import IssuerMismatch, NotFound, ProtocolError, SecurityError, ServerUnavailable
+from mcp_oauth_nb.errors import IssuerMismatch, McpOAuthError, NotFound, ProtocolError, SecurityError, ServerUnavailable
 from mcp_oauth_nb.mock_github import MockGitHub
 from mcp_oauth_nb.redaction import mask
 
@@ -106,7 +106,7 @@ async def test_a_metadata_url_that_serves_nothing_falls_back_too() -> None:
     assert site.urls == [SERVER, ELSEWHERE, AT_PATH]
 
 
-@pytest.mark.parametrize("named", ["https://evil.example/mcp", "https://mcp.example/mcp/v2", "https://mcp.example/"])
+@pytest.mark.parametrize("named", ["https://evil.example/mcp", "https://mcp.example/mcp/v2", "http://mcp.example/mcp"])
 async def test_metadata_of_another_resource_is_not_used(named: str) -> None:
     with pytest.raises(SecurityError, match=named) as caught:
         await discover_resource(SERVER, client=Site({AT_PATH: resource(resource=named)}).client)
@@ -121,17 +121,13 @@ async def test_another_spelling_of_the_same_resource_is_the_same(named: str) -> 
     assert found.findings == ()
 
 
-async def test_the_root_document_may_speak_for_the_whole_origin_but_that_is_a_finding() -> None:
-    site = Site({AT_ROOT: resource(resource="https://mcp.example")})
-    assert "whole origin" in (await discover_resource(SERVER, client=site.client)).findings[0]
-
-
-async def test_the_root_document_may_not_if_the_challenge_named_it_for_this_server() -> None:
-    site = Site(
-        {SERVER: challenge(f'resource_metadata="{AT_ROOT}"'), AT_ROOT: resource(resource="https://mcp.example")}
-    )
-    with pytest.raises(SecurityError):
-        await discover_resource(SERVER, client=site.client)
+@pytest.mark.parametrize("where", [AT_PATH, AT_ROOT])
+async def test_a_document_may_speak_for_the_whole_origin_but_that_is_a_finding(where: str) -> None:
+    # As the SDK's client takes it, wherever the document is.
+    site = Site({where: resource(resource="https://mcp.example")})
+    assert "more than this server" in (await discover_resource(SERVER, client=site.client)).findings[0]
+    named = Site({SERVER: challenge(f'resource_metadata="{where}"'), where: resource(resource="https://mcp.example/")})
+    assert "more than this server" in (await discover_resource(SERVER, client=named.client)).findings[0]
 
 
 async def test_of_several_authorization_servers_the_first_is_used_and_the_choice_reported() -> None:
@@ -230,14 +226,24 @@ async def test_an_endpoint_that_is_no_web_address_is_a_protocol_error(endpoint: 
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b'\xef\xbb\xbf{"issuer": "x"}', b'{"issuer": "a", "issuer": "b"}', b'{"x": NaN}', b"[" * 100_000],
-    ids=["truncated", "list", "bom", "repeated key", "nan", "deep"],
+    [
+        b"{",
+        b"[]",
+        b'{"issuer": "https://other.example"}',
+        b'\xef\xbb\xbf{"issuer": "x"}',
+        b'{"issuer": "a", "issuer": "b"}',
+        b'{"x": NaN}',
+        b"[" * 100_000,
+    ],
+    ids=["truncated", "list", "another issuer", "bom", "repeated key", "nan", "deep"],
 )
-async def test_a_malformed_document_ends_the_search_and_is_not_quoted(body: bytes) -> None:
-    site = Site({INSERTED: Response(body, media_type="application/json"), OIDC_INSERTED: server()})
-    with pytest.raises(ProtocolError):
-        await discover_authorization_server(ISSUER, client=site.client)
-    assert site.urls == [INSERTED]
+async def test_a_malformed_document_is_passed_over_for_a_good_one_and_not_quoted(body: bytes) -> None:
+    malformed = Response(body, media_type="application/json")
+    site = Site({INSERTED: malformed, OIDC_INSERTED: server()})
+    found = await discover_authorization_server(ISSUER, client=site.client)
+    assert INSERTED in found.findings[0]
+    with pytest.raises(McpOAuthError, match=INSERTED):
+        await discover_authorization_server(ISSUER, client=Site({INSERTED: malformed}).client)
 
 
 # -- both ----------------------------------------------------------------------------------------------------------
@@ -285,13 +291,13 @@ async def test_what_the_caller_gives_and_is_no_url_is_a_protocol_error(ask: Any,
         await ask(url, client=Site({}).client)
 
 
-async def test_a_server_error_ends_the_search_with_a_report_of_every_probe() -> None:
-    site = Site({AT_PATH: resource(), INSERTED: Response(status_code=503), OIDC_INSERTED: server()})
+async def test_a_server_error_everywhere_ends_the_search_with_a_report_of_every_probe() -> None:
+    site = Site({AT_PATH: resource(), INSERTED: Response(status_code=503, headers={"Retry-After": "9"})})
     with pytest.raises(ServerUnavailable) as caught:
         await discover(SERVER, client=site.client)
     assert caught.value.__notes__ == [
         f"What was tried:\n  404  {SERVER}  no challenge\n  200  {AT_PATH}  protected resource metadata\n"
-        f"  503  {INSERTED}  fails"
+        f"  503  {INSERTED}  asks for patience"
     ]
 
 

@@ -13,7 +13,7 @@ from odd_places import INSIDE, ODD, OUTSIDE, WAYS, naming
 from stepping import ISSUER, SERVER, Steps
 
 from mcp_oauth_nb.discovery import Discovery, discover
-from mcp_oauth_nb.errors import RedirectRefused, SecurityError, Unreachable
+from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, SecurityError, Unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -170,6 +170,7 @@ async def test_a_name_that_moves_inside_between_two_requests_is_noticed() -> Non
 
 
 @pytest.mark.parametrize("place", ["https://[::1", "https://auth.example:port", "https://0177.0.0.1"])
-async def test_an_endpoint_that_is_no_url_is_refused(place: str) -> None:
-    with pytest.raises(SecurityError, match="malformed"):
-        await found(Steps(changed={"an_unknown_endpoint": place}))
+async def test_an_endpoint_that_is_no_url_is_refused_where_it_is_needed(place: str) -> None:
+    with pytest.raises((SecurityError, ProtocolError), match=r"malformed|`token_endpoint` is wrong"):
+        await found(Steps(changed={"token_endpoint": place}))
+    await found(Steps(changed={"an_unknown_endpoint": place}))

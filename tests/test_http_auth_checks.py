@@ -12,6 +12,7 @@ from mcp.client.auth import OAuthFlowError
 from mcp.shared.auth import OAuthMetadata
 from stepping import ISSUER, Steps
 
+from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.errors import (
     IssuerMismatch,
     McpOAuthError,
@@ -20,7 +21,9 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.http_auth_checks import answer_of, check_metadata, flow_error, read_token
+from mcp_oauth_nb.http_auth_checks import answer_of, flow_error, read_token
+from mcp_oauth_nb.http_auth_metadata import check_metadata
+from mcp_oauth_nb.http_auth_reading import Discovery
 from mcp_oauth_nb.places import Places
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +58,7 @@ async def test_a_server_without_tls_may_be_asked_but_nobody_is_sent_there(name: 
     metadata = Steps().metadata() | {name: f"{origin}/x"}
     context: Any = SimpleNamespace(oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER)
     with pytest.raises(SecurityError, match="without TLS"):
-        check_metadata(context, places, None, NOW)
+        check_metadata(context, places, Discovery(context, ManualClock(NOW)))
 
 
 # -- the token -----------------------------------------------------------------------------------------------------

@@ -415,7 +415,7 @@ async def test_metadata_of_another_issuer_is_refused(world: World) -> None:
 
 async def test_metadata_for_another_resource_is_refused(world: World) -> None:
     world.patch[PRM] = {"resource": "https://other.example/mcp"}
-    with pytest.raises(SecurityError, match="does not match"):
+    with pytest.raises(SecurityError, match=r"describes the resource https://other\.example/mcp"):
         await call(world.auth())
 
 

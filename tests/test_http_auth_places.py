@@ -138,10 +138,16 @@ async def test_a_redirect_within_the_origin_is_followed_a_few_times_only() -> No
     assert steps.urls.count(f"GET {loop}") <= 6
 
 
-@pytest.mark.parametrize("place", ["https://[::1", "https://auth.example:port", "https://0177.0.0.1"])
-async def test_a_url_that_is_none_is_refused(place: str) -> None:
+@pytest.mark.parametrize("place", ["https://[::1", "https://auth.example:port", "mcp.example/metadata", "https:///x"])
+async def test_an_address_in_the_challenge_that_is_no_url_counts_as_absent(place: str) -> None:
+    steps = Steps(resource_metadata=place)
+    await steps.walk()
+    assert steps.urls[1] == "GET https://mcp.example/.well-known/oauth-protected-resource/mcp"
+
+
+async def test_an_address_that_only_some_readers_understand_is_refused() -> None:
     with pytest.raises(SecurityError, match="malformed"):
-        await Steps(resource_metadata=place).walk()
+        await Steps(resource_metadata="https://0177.0.0.1").walk()
 
 
 @pytest.mark.parametrize("where", WAYS[2:])

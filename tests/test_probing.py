@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import anyio
 import httpx
 import pytest
 from scripted_server import Script, Site
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.errors import (
@@ -20,21 +21,36 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     Unreachable,
 )
-from mcp_oauth_nb.http import Answer, ClientFactory
-from mcp_oauth_nb.probing import Prober
+from mcp_oauth_nb.http import ClientFactory
+from mcp_oauth_nb.metadata_reading import Reading, read_server_metadata
+from mcp_oauth_nb.probing import Prober, Search
 
 pytestmark = pytest.mark.anyio
 
 START = "https://as.example"
 NOW = 1_800_000_000.0
+DOCUMENT = {
+    "issuer": START,
+    "authorization_endpoint": f"{START}/authorize",
+    "token_endpoint": f"{START}/token",
+}
 
 
 def prober(client: ClientFactory, start: str = START, deadline: float = 5) -> Prober:
     return Prober(start, client, deadline, ManualClock(NOW))
 
 
-async def first(client: ClientFactory, *paths: str, start: str = START) -> tuple[str, Answer]:
-    return await prober(client, start).first_of([f"{START}{path}" for path in paths or ("/a",)], "document")
+async def look(asking: Prober, *paths: str) -> Search:
+    read = partial(read_server_metadata, issuers=(START,), now=NOW)
+    return await asking.look_for([f"{START}{path}" for path in paths or ("/a",)], "document", read)
+
+
+async def first(client: ClientFactory, *paths: str, start: str = START) -> str:
+    """Return the place that had the document, or raise what the search came to."""
+    search = await look(prober(client, start), *paths)
+    if not search.url:
+        raise search.error()
+    return search.url
 
 
 def redirect(target: str) -> Response:
@@ -46,14 +62,14 @@ def redirect(target: str) -> Response:
 
 @pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 405, 410])
 async def test_any_other_status_means_the_next_url(status: int) -> None:
-    url, _ = await first(Site({f"{START}/a": Response(status_code=status), f"{START}/b": {}}).client, "/a", "/b")
-    assert url == f"{START}/b"
+    site = Site({f"{START}/a": Response(status_code=status), f"{START}/b": DOCUMENT})
+    assert await first(site.client, "/a", "/b") == f"{START}/b"
 
 
 async def test_a_web_page_in_place_of_a_document_means_the_next_url() -> None:
-    site = Site({f"{START}/a": Response(b"<html>", media_type="text/html"), f"{START}/b": {}})
+    site = Site({f"{START}/a": Response(b"<html>", media_type="text/html"), f"{START}/b": DOCUMENT})
     asking = prober(site.client)
-    await asking.first_of([f"{START}/a", f"{START}/b"], "document")
+    await look(asking, "/a", "/b")
     assert [probe.outcome for probe in asking.probes] == ["a web page", "document"]
 
 
@@ -62,11 +78,18 @@ async def test_no_document_anywhere_is_not_found() -> None:
         await first(Site({}).client, "/a", "/b")
 
 
+async def test_an_error_of_the_server_is_the_searchs_if_no_other_place_has_the_document() -> None:
+    failing = Response(status_code=500)
+    assert await first(Site({f"{START}/a": failing, f"{START}/b": DOCUMENT}).client, "/a", "/b") == f"{START}/b"
+    with pytest.raises(ServerUnavailable, match=f"{START}/a answered 500"):
+        await first(Site({f"{START}/a": failing}).client, "/a", "/b")
+
+
 @pytest.mark.parametrize(("status", "error"), [(500, ServerUnavailable), (503, ServerUnavailable), (429, RateLimited)])
 async def test_a_server_in_trouble_ends_the_search_and_says_when_to_come_back(
     status: int, error: type[ServerUnavailable | RateLimited]
 ) -> None:
-    site = Site({f"{START}/a": Response(status_code=status, headers={"Retry-After": "7"}), f"{START}/b": {}})
+    site = Site({f"{START}/a": Response(status_code=status, headers={"Retry-After": "7"}), f"{START}/b": DOCUMENT})
     with pytest.raises(error) as caught:
         await first(site.client, "/a", "/b")
     assert caught.value.retry_at == NOW + 7
@@ -77,10 +100,10 @@ async def test_a_server_in_trouble_ends_the_search_and_says_when_to_come_back(
 
 
 async def test_a_redirect_that_stays_on_the_host_is_followed_and_reported() -> None:
-    site = Site({f"{START}/a": redirect("/b?secret=1"), f"{START}/b?secret=1": {"found": True}})
+    site = Site({f"{START}/a": redirect("/b?secret=1"), f"{START}/b?secret=1": DOCUMENT})
     asking = prober(site.client)
-    url, answer = await asking.first_of([f"{START}/a"], "document")
-    assert (url, answer.json_object()) == (f"{START}/a", {"found": True})
+    search = await look(asking)
+    assert (search.url, search.found.document) == (f"{START}/a", DOCUMENT)
     assert [str(probe) for probe in asking.probes] == [f"302  {START}/a  redirects", f"200  {START}/b  document"]
 
 
@@ -97,14 +120,14 @@ async def test_a_redirect_to_another_host_or_without_tls_is_refused(target: str)
 
 async def test_three_redirects_are_followed_and_no_more() -> None:
     chain = {f"{START}/{number}": redirect(f"/{number + 1}") for number in range(4)}
-    assert (await first(Site({**chain, f"{START}/4": {}}).client, "/1"))[1].status == 200
-    with pytest.raises(ProtocolError, match="more than 3 times"):
-        await first(Site({**chain, f"{START}/4": {}}).client, "/0")
+    assert await first(Site({**chain, f"{START}/4": DOCUMENT}).client, "/1") == f"{START}/1"
+    with pytest.raises(RedirectRefused, match="or on and on"):
+        await first(Site({**chain, f"{START}/4": DOCUMENT}).client, "/0")
 
 
 async def test_a_redirect_to_itself_ends() -> None:
     site = Site({f"{START}/a": redirect("/a")})
-    with pytest.raises(ProtocolError, match="more than 3 times"):
+    with pytest.raises(RedirectRefused, match="or on and on"):
         await first(site.client)
     assert len(site.seen) == 4
 
@@ -149,7 +172,7 @@ async def test_a_redirect_to_the_same_host_with_user_information_is_refused() ->
 async def test_a_place_that_could_hurt_is_not_contacted(url: str) -> None:
     site = Site({})
     with pytest.raises(SecurityError):
-        await prober(site.client).first_of([url], "document")
+        await prober(site.client).look_for([url], "document", lambda answer: Reading())
     assert site.seen == []
 
 
@@ -190,8 +213,8 @@ class Flaky(httpx.AsyncBaseTransport):
 
 
 async def test_a_server_that_cannot_be_reached_is_asked_once_more() -> None:
-    flaky = Flaky(1, Script(Response(b"{}", media_type="application/json")))
-    assert (await first(flaky.client))[1].status == 200
+    flaky = Flaky(1, Script(JSONResponse(DOCUMENT)))
+    assert await first(flaky.client) == f"{START}/a"
     assert flaky.requests == 2
 
 
@@ -220,5 +243,5 @@ class Silent(httpx.AsyncBaseTransport):
 async def test_the_deadline_holds_for_all_probes_together() -> None:
     silent = Silent()
     with anyio.fail_after(5), pytest.raises(Unreachable, match="within"):
-        await prober(silent.client, deadline=0.05).first_of([f"{START}/a", f"{START}/b"], "document")
+        await look(prober(silent.client, deadline=0.05), "/a", "/b")
     assert next(silent.requests) == 2, "one request used up the deadline, so there is no second one"

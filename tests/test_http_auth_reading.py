@@ -1,0 +1,235 @@
+"""What the SDK's client is given of a server: challenges and documents as this package's readers read them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+from stepping import ISSUER, SERVER, Steps
+
+from mcp_oauth_nb.errors import ConfigurationError, IssuerMismatch, McpOAuthError, ProtocolError, SecurityError
+
+pytestmark = pytest.mark.anyio
+
+NAMED = "https://mcp.example/metadata.json"
+AT_PATH = "https://mcp.example/.well-known/oauth-protected-resource/mcp"
+AT_ROOT = "https://mcp.example/.well-known/oauth-protected-resource"
+
+
+class Challenging(Steps):
+    """A server whose challenge is written by the test, one header line each."""
+
+    lines: tuple[str, ...] = ()
+
+    def _protected(self, request: httpx2.Request) -> httpx2.Response:
+        if "authorization" in request.headers:
+            return httpx2.Response(200)
+        return httpx2.Response(401, headers=[(b"WWW-Authenticate", line.encode()) for line in self.lines])
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if str(request.url).startswith(NAMED):
+            return httpx2.Response(200, json={"resource": self.server, "authorization_servers": [ISSUER]})
+        return super().answer(request)
+
+
+async def challenged(*lines: str) -> tuple[str, str | None, tuple[str, ...]]:
+    """Return where the flow looked first, the scope that it asked for, and what it found."""
+    steps = Challenging()
+    steps.lines = lines
+    provider = steps.auth().provider(SERVER)
+    await steps.walk(provider)
+    asked = httpx2.URL(steps.sent_to[0]).params.get("scope")
+    return str(steps.requests[1].url), asked, provider.findings
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "scope"),
+    [
+        ([f'Bearer resource_metadata="{NAMED}", scope="a b"'], NAMED, "a b"),
+        ([f'bEARER Resource_Metadata="{NAMED}", SCOPE=a'], NAMED, "a"),
+        ([f'Basic realm="scope=admin", Bearer scope="a", resource_metadata="{NAMED}"'], NAMED, "a"),
+        (
+            [f'Basic resource_metadata="https://evil.example", Bearer resource_metadata="{NAMED}"'],
+            NAMED,
+            None,
+        ),
+        (['Basic realm="x"', f'Bearer resource_metadata="{NAMED}"'], NAMED, None),
+        ([f'Negotiate abc==, Bearer scope="a", resource_metadata="{NAMED}"'], NAMED, "a"),
+        ([f'Bearer scope="a", Bearer realm="mcp", resource_metadata="{NAMED}"'], NAMED, None),
+        (['Bearer scope="a"', f'Bearer resource_metadata="{NAMED}"'], NAMED, None),
+        ([r'Bearer error_description="set scope=\"admin\" there", scope="a"'], AT_PATH, "a"),
+        ([r'Bearer error_description="resource_metadata=\"https://evil.example\""'], AT_PATH, None),
+        ([f'Bearer resource_metadata="{NAMED}?scope=admin"'], f"{NAMED}?scop%65=admin", None),
+        (['Bearer scope="resource_metadata=https://evil.example a"'], AT_PATH, "a"),
+        (['Bearer scope="\u00e9 a"'], AT_PATH, None),
+        (['Bearer scope=""'], AT_PATH, None),
+        ([f'DPoP resource_metadata="{NAMED}"'], AT_PATH, None),
+        ([], AT_PATH, None),
+    ],
+)
+async def test_a_challenge_is_read_by_its_grammar_and_not_by_a_pattern(
+    lines: list[str], where: str, scope: str | None
+) -> None:
+    assert await challenged(*lines) == (where, scope, ())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'Bearer realm="x", resource_metadata="{AT_ROOT}", resource_metadata="{NAMED}"',
+        f"Bearer resource_metadata={NAMED}",
+        f"Bearer resource_metadata='{NAMED}'",
+        f'Bearer realm="x"; resource_metadata="{NAMED}"',
+        f'Bearer resource_metadata="{NAMED}',
+        'Bearer resource_metadata="metadata.json"',
+    ],
+)
+async def test_a_challenge_that_cannot_be_read_counts_as_absent_and_is_a_finding(line: str) -> None:
+    where, _, findings = await challenged(line)
+    assert where == AT_PATH
+    assert len(findings) == 1
+    assert "RFC 9" in findings[0]
+
+
+async def test_a_line_that_cannot_be_read_takes_no_other_along() -> None:
+    where, scope, findings = await challenged("Bearer realm=;", f'Bearer resource_metadata="{NAMED}", scope="a"')
+    assert (where, scope, len(findings)) == (NAMED, "a", 1)
+
+
+async def test_who_sent_the_request_sees_the_headers_that_came() -> None:
+    steps = Challenging()
+    steps.lines = ('Basic realm="x"', 'Bearer error="insufficient_scope", scope="a"')
+    flow = steps.auth().provider(SERVER).async_auth_flow(request := httpx2.Request("POST", SERVER))
+    assert await anext(flow) is request
+    response = steps.answer(request)
+    await flow.asend(response)
+    await flow.aclose()
+    assert response.headers.get_list("www-authenticate") == list(steps.lines)
+
+
+# -- documents -----------------------------------------------------------------------------------------------------
+
+
+def served(document: Any, status: int = 200, media: str = "application/json") -> Any:
+    content = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return lambda request: httpx2.Response(status, content=content, headers={"Content-Type": media})
+
+
+PRM = {"resource": SERVER, "authorization_servers": [ISSUER]}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("resource_documentation", ""),
+        ("scopes_supported", "a b"),
+        ("jwks_uri", "keys.json"),
+        ("bearer_methods_supported", {"header": True}),
+        ("authorization_servers", [7, "", "auth", ISSUER]),
+    ],
+)
+async def test_a_resource_document_with_a_bad_field_that_nobody_needs_is_used_without_it(
+    field: str, value: Any
+) -> None:
+    steps = Steps(instead={AT_PATH: served({**PRM, field: value})})
+    provider = steps.auth().provider(SERVER)
+    await steps.walk(provider)
+    assert steps.urls[2] == f"GET {ISSUER}/.well-known/oauth-authorization-server"
+    assert len(provider.findings) == 1
+    assert f"`{field}`" in provider.findings[0]
+    assert AT_PATH in provider.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "error", "section"),
+    [
+        ({"resource": 7}, "resource", ProtocolError, "RFC 9728"),
+        ({"resource": "api://1234"}, "resource", ProtocolError, "RFC 9728"),
+        ({"resource": "https://other.example/mcp"}, "https://other.example/mcp", SecurityError, "RFC 9728 section 3.3"),
+        ({"authorization_servers": ISSUER}, "authorization_servers", ProtocolError, "RFC 9728"),
+        ({"authorization_servers": ["auth"]}, "authorization_servers", ProtocolError, "RFC 9728"),
+    ],
+)
+async def test_a_bad_field_that_is_needed_is_named_and_no_other_server_is_guessed(
+    changes: dict[str, Any], field: str, error: type[McpOAuthError], section: str
+) -> None:
+    steps = Steps(instead={AT_PATH: served({**PRM, **changes}), AT_ROOT: lambda request: httpx2.Response(404)})
+    with pytest.raises(error) as caught:
+        await steps.walk()
+    assert AT_PATH in caught.value.message
+    assert field in caught.value.message
+    assert str(caught.value.reference).startswith(section)
+    assert "mcp.example" in caught.value.hint, "the operator to tell"
+    assert not [url for url in steps.urls if "oauth-authorization-server" in url]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [served(b"", 500), served(b"<html>", media="text/html"), served({"status": "ok"}), served({"resource": 7})],
+    ids=["500", "a page", "a catch-all", "a document that cannot be used"],
+)
+async def test_what_is_no_document_at_the_first_place_is_passed_over_for_the_next(first: Any) -> None:
+    steps = Steps(instead={AT_PATH: first})
+    await steps.walk()
+    assert f"GET {AT_ROOT}" in steps.urls
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("op_policy_uri", ""), ("service_documentation", "docs"), ("scopes_supported", "a b"), ("jwks_uri", None)],
+)
+async def test_a_server_document_with_a_bad_field_that_nobody_needs_is_used_without_it(field: str, value: Any) -> None:
+    steps = Steps(changed={field: value})
+    provider = steps.auth().provider(SERVER)
+    await steps.walk(provider)
+    assert steps.sent_to
+    assert all(f"`{field}`" in one for one in provider.findings)
+
+
+async def test_a_byte_order_mark_is_a_finding_and_no_reason_to_stop() -> None:
+    steps = Steps()
+    steps.instead = {f"{ISSUER}/.well-known/": served(b"\xef\xbb\xbf" + json.dumps(steps.metadata()).encode())}
+    provider = steps.auth().provider(SERVER)
+    await steps.walk(provider)
+    assert "byte order mark" in provider.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "error", "section"),
+    [
+        ({"token_endpoint": "/token"}, '"/token"', ProtocolError, "RFC 8414 section 2"),
+        ({"authorization_endpoint": None}, "authorization_endpoint", ProtocolError, "RFC 8414 section 2"),
+        ({"issuer": f"{ISSUER}/"}, "only a slash at the end", IssuerMismatch, "RFC 8414 section 3.3"),
+        ({"issuer": None}, "null", IssuerMismatch, "RFC 8414 section 3.3"),
+        ({"code_challenge_methods_supported": "S256"}, '"S256" is not a list', SecurityError, "MCP"),
+        ({"registration_endpoint": "/register"}, '"/register"', ConfigurationError, "RFC 7591"),
+        ({"registration_endpoint": ""}, "registration_endpoint", ConfigurationError, "RFC 7591"),
+    ],
+)
+async def test_what_is_wrong_with_a_server_document_is_in_the_error_that_comes_of_it(
+    changes: dict[str, Any], field: str, error: type[McpOAuthError], section: str
+) -> None:
+    steps = Steps(changed=changes)
+    with pytest.raises(error) as caught:
+        await steps.walk()
+    assert field in caught.value.message
+    assert caught.value.reference.startswith(section)
+    assert steps.sent_to == []
+
+
+async def test_an_authorization_server_without_metadata_is_told_with_the_places_that_were_asked() -> None:
+    steps = Steps(instead={f"{ISSUER}/.well-known/": served(b"", 404)})
+    with pytest.raises(ProtocolError, match="publishes no metadata") as caught:
+        await steps.walk()
+    assert f"{ISSUER}/.well-known/openid-configuration (404)" in caught.value.message
+
+
+async def test_what_was_passed_over_is_noted_at_the_error_by_which_the_flow_ends() -> None:
+    steps = Steps(
+        instead={AT_PATH: served({**PRM, "jwks_uri": ""}), f"{ISSUER}/register": served({"error": "no"}, 400)}
+    )
+    with pytest.raises(McpOAuthError) as caught:
+        await steps.walk()
+    assert "`jwks_uri`" in caught.value.__notes__[0]
