@@ -10,7 +10,7 @@ from authserver_world import World
 from key_value.aio.stores.memory import MemoryStore
 from test_authserver_races import Contended
 
-from mcp_oauth_nb.authserver.vault import Vault
+from mcp_oauth_nb.authserver.vault import Kind, Vault, _key
 from mcp_oauth_nb.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +90,16 @@ async def test_a_revocation_is_effective_at_once_where_the_server_keeps_its_own_
     answer = await world.http.post("/revoke", data={"client_id": "desk", "token": tokens["access_token"]})
     assert answer.status_code == 200
     assert await world.server.verify_token(tokens["access_token"]) is None
+
+
+@pytest.mark.parametrize(("kind", "name"), [("refresh", "hers"), ("access", "his")])
+async def test_whoever_writes_to_the_store_cannot_move_a_record_to_another_place(kind: Kind, name: str) -> None:
+    store = MemoryStore()
+    vault = Vault(store, KEY, ManualClock())
+    for each, whose in (("refresh", "his"), (kind, name)):
+        await vault.put(each, whose, {"whose": whose, "kind": each}, lifetime=60)  # type: ignore[arg-type]
+    entry = await store.get(_key("refresh", "his"), collection="mcp_oauth_refresh")
+    assert entry is not None
+    await store.put(_key(kind, name), entry, collection=f"mcp_oauth_{kind}")
+    assert await vault.get(kind, name) is None
+    assert await vault.get("refresh", "his") == {"whose": "his", "kind": "refresh"}

@@ -122,6 +122,26 @@ async def test_a_repeated_parameter_is_refused_at_the_client(world: World, name:
     assert await world.stored() == 0
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
+@pytest.mark.parametrize("second", ["the same", "another", ""])
+async def test_a_repeated_client_or_address_is_told_to_the_person_and_nobody_is_redirected_to(
+    world: World, method: str, name: str, second: str
+) -> None:
+    # RFC 6749 section 4.1.2.1: which of the two is meant, and checked elsewhere, is not known.
+    request = world.request()
+    other = {"client_id": "shop", "redirect_uri": "https://evil.example/cb"}[name]
+    sent = query(request, (name, {"the same": request[name], "another": other, "": ""}[second]))
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    if method == "GET":
+        response = await world.http.get(f"/authorize?{sent}")
+    else:
+        response = await world.http.post("/authorize", content=sent, headers=form)
+    assert response.status_code == 400
+    assert "location" not in response.headers
+    assert await world.stored() == 0
+
+
 async def test_a_repeated_state_is_not_given_back(world: World) -> None:
     response = await world.http.get(f"/authorize?{query(world.request(), ('state', 'state-2'))}")
     assert answer(response.headers["location"]).keys() == {"error", "error_description", "iss"}

@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden
+from mcp.shared.auth import OAuthClientInformationFull
 
 from mcp_oauth_nb.config import IsolatedSettings
 
@@ -102,6 +103,14 @@ async def test_another_browser_cannot_see_the_page(world: World) -> None:
     assert (await world.browser.get(location)).status_code == 400
 
 
+@pytest.mark.parametrize("said", ["", "0", "2", "01", "true", "on", "Authorize"])
+async def test_only_the_button_that_says_so_is_a_yes(world: World, said: str) -> None:
+    page = await world.browser.consent_page(world.request())
+    response = await world.browser.press(page, fields={"authorize": said})
+    assert answer(response.headers["location"])["error"] == "access_denied"
+    assert await world.stored() == 0
+
+
 async def test_a_decision_counts_once(world: World) -> None:
     page = await world.browser.consent_page(world.request())
     assert (await world.browser.press(page)).status_code == 303
@@ -189,9 +198,13 @@ async def test_github_out_of_order_is_temporarily_unavailable(world: World) -> N
 
 
 async def test_no_answer_about_the_user_revokes_the_token_that_was_just_got(world: World) -> None:
-    world.github.faults.next_api(status=503, times=5)
+    world.github.faults.next_api(status=503)
+    before = world.github.issued_secrets()
     assert answer(await world.browser.authorize(world.request()))["error"] == "temporarily_unavailable"
     assert await world.stored("codes") == 0
+    world.github.faults.clear()
+    issued = [one for one in world.github.issued_secrets() - before if one.startswith(("gho_", "ghu_"))]
+    assert [await world.is_good_at_github(token) for token in issued] == [False]
 
 
 async def test_no_more_is_given_than_github_gave(world: World) -> None:
@@ -249,6 +262,21 @@ async def test_consent_is_asked_for_again_after_eight_hours(world: World) -> Non
     await asked(world, **SHOP)
     world.clock.advance(hours=8)
     assert await asked(world, **SHOP)
+
+
+async def test_consent_to_one_address_of_a_client_is_none_to_another() -> None:
+    # Whoever can read what arrives at the one need not be who was allowed to at the other.
+    addresses = ["https://shop.example/cb", "https://other.example/cb"]
+    client = OAuthClientInformationFull(
+        client_id="two", redirect_uris=addresses, token_endpoint_auth_method="none", application_type="web"
+    )
+    world = World(clients=[client])
+    assert [await asked(world, client_id="two", redirect_uri=one) for one in (*addresses, *addresses)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 async def test_what_listens_on_this_machine_is_asked_about_every_time(world: World) -> None:

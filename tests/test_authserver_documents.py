@@ -175,6 +175,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "http in the net": {"redirect_uris": ["http://client.example/cb"]},
     "a web app on this machine": {"application_type": "web"},
     "a secret": {"client_secret": "x"},
+    "the end of a secret": {"client_secret_expires_at": 0},
     "authentication by secret": {"token_endpoint_auth_method": "client_secret_post"},
     "authentication by key": {"token_endpoint_auth_method": "private_key_jwt"},
     "a name of another type": {"client_name": ["x"]},

@@ -426,6 +426,16 @@ async def test_a_client_that_is_not_known_is_told_so_before_anything_else(
     assert (known.status_code, known.json()["error"] != "invalid_client") == (400, True)
 
 
+@pytest.mark.parametrize("name", ["refresh_token", "code", "client_secret"])
+async def test_what_arrives_at_the_token_endpoint_as_a_secret_is_masked_even_if_it_gets_no_further(
+    world: World, name: str
+) -> None:
+    secret = f"sent-to-the-token-endpoint-as-{name}"
+    fields = {"grant_type": "password", "client_id": "nobody", name: secret}
+    assert is_refusal(await world.http.post("/token", data=fields), 401, "invalid_client")
+    assert secret not in scrub(f"somebody printed {secret}")
+
+
 async def test_no_grant_is_offered_that_nobody_can_use(world: World) -> None:
     document = (await world.http.get("/.well-known/oauth-authorization-server")).json()
     assert document["grant_types_supported"] == ["authorization_code", "refresh_token"]

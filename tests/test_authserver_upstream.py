@@ -94,6 +94,31 @@ async def test_a_grant_that_github_has_ended_ends_here(world: World) -> None:
     assert await world.stored("families", "upstream") == 0
 
 
+async def test_a_caller_who_goes_away_while_the_token_is_refreshed_loses_nobody_the_new_one() -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await world.github.transport().handle_async_request(request)
+            if b"grant_type=refresh_token" in request.content:
+                # GitHub has used the old one up by now.
+                asked.set()
+                await go_on.wait()
+            return response
+
+    world = World(token_lifetime=24 * 3600, client=lambda: httpx.AsyncClient(transport=Slow()))
+    world.github.knobs.refresh_reuse_revokes = True
+    access = await signed_in(world)
+    world.clock.advance(hours=8)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.server.upstream_token, access)
+            await asked.wait()
+            group.cancel_scope.cancel()
+            go_on.set()
+    assert await world.is_good_at_github(await world.server.upstream_token(access))
+
+
 async def test_github_out_of_reach_loses_nothing(world: World) -> None:
     access = await signed_in(world)
     world.clock.advance(hours=8)
