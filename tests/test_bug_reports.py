@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from test_authserver_documents import URL, Web
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import ReauthorizeError
+from mcp_oauth_nb.errors import ReauthorizeError, SessionFailed
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +95,29 @@ async def test_resource_metadata_of_a_server_that_names_no_authorization_server_
 ) -> None:
     world.patch[PRM] = {"authorization_servers": servers}
     assert await whoami(world) == "octocat"
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_an_endpoint_that_moves_to_its_name_with_a_slash_gets_the_token_there_too(
+    world: World, status: int
+) -> None:
+    inner = world.inner
+
+    async def moved(scope: Any, receive: Any, send: Any) -> None:
+        await inner({**scope, "path": "/mcp"} if scope["path"] == "/mcp/" else scope, receive, send)
+
+    world.inner = moved  # type: ignore[assignment]
+    world.instead["/mcp"] = lambda seen: Response(status_code=status, headers={"Location": f"{MCP}/"})
+    person = Person(world)
+    assert await whoami(world, person) == "octocat"
+    assert len(person.urls) == 1
+
+
+async def test_an_endpoint_that_moves_to_another_host_is_named_and_not_followed(world: World) -> None:
+    elsewhere = "http://127.0.0.1:9/mcp"
+    world.instead["/mcp"] = lambda seen: Response(status_code=307, headers={"Location": elsewhere})
+    with pytest.raises(SessionFailed, match=elsewhere):
+        await whoami(world)
 
 
 # -- tokens ----------------------------------------------------------------------------------------------------------
