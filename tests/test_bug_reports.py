@@ -72,6 +72,30 @@ async def test_a_challenge_for_another_scheme_or_none_leads_to_the_well_known_pl
     assert await whoami(world) == "octocat"
 
 
+CHALLENGES = {
+    "spaces around the sign": f'Bearer realm="x", resource_metadata = "{P}{PRM}"',
+    "single quotes": f"Bearer resource_metadata='{P}{PRM}'",
+    "no quotes": f"Bearer resource_metadata={P}{PRM}",
+    "no host": f'Bearer resource_metadata="{PRM}"',
+    "no such document": f'Bearer resource_metadata="{P}{PRM}/mcp"',
+    "a comma at the end": f'Bearer error="invalid_token",\tresource_metadata="{P}{PRM}",',
+}
+
+
+@pytest.mark.parametrize("challenge", CHALLENGES.values(), ids=CHALLENGES)
+async def test_a_challenge_that_is_written_or_aimed_badly_is_no_reason_to_turn_back(
+    world: World, challenge: str
+) -> None:
+    world.instead["/mcp"] = challenged_by(challenge)
+    assert await whoami(world) == "octocat"
+
+
+async def test_a_challenge_that_leads_to_a_login_page_leads_on_to_the_well_known_place(world: World) -> None:
+    world.instead["/mcp"] = challenged_by(f'Bearer resource_metadata="{P}/metadata"')
+    world.instead["/metadata"] = lambda seen: Response("<html>Sign in</html>", media_type="text/html")
+    assert await whoami(world) == "octocat"
+
+
 async def test_a_realm_that_has_its_openid_document_behind_its_path_only_is_found(world: World) -> None:
     world.iss = realm = f"{P}/realms/tenant"
     world.patch[PRM] = {"authorization_servers": [realm]}
