@@ -168,9 +168,18 @@ class InvalidCodeVerifier(ReauthorizeError):
 
 
 class RefreshRejected(ReauthorizeError):
-    """The refresh token was used before, revoked or expired."""
+    """The refresh token was used before, revoked or expired.
+
+    Args:
+        final: the token endpoint said so in OAuth's words. Otherwise it may have been a proxy that answered, and the
+            old token is kept until a new authorization replaces it.
+    """
 
     reference = "RFC 6749 section 6"
+
+    def __init__(self, message: str, *, final: bool = True, hint: str | None = None, reference: str | None = None):
+        super().__init__(message, hint=hint, reference=reference)
+        self.final = final
 
 
 class TokenRejected(ReauthorizeError):

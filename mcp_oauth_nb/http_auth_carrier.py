@@ -12,7 +12,7 @@ from collections.abc import Callable
 import anyio
 import httpx2
 
-from .errors import TransientError
+from .errors import McpOAuthError
 from .http import limited, read_bounded
 from .http_faults import late, out_of_reach, place_of
 
@@ -20,7 +20,7 @@ from .http_faults import late, out_of_reach, place_of
 DEADLINE_SECONDS = 30.0
 
 _ATTEMPTS = "mcp-oauth-nb/attempts"
-_UNREACHABLE = "mcp-oauth-nb/unreachable"
+_ERROR = "mcp-oauth-nb/error"
 
 
 def allow(request: httpx2.Request, *, attempts: int) -> None:
@@ -32,15 +32,20 @@ def allow(request: httpx2.Request, *, attempts: int) -> None:
     request.extensions[_ATTEMPTS] = attempts
 
 
-def unreachable(response: httpx2.Response) -> TransientError | None:
-    """Return the error that an answer stands for, if it stands for one."""
-    error = response.extensions.get(_UNREACHABLE)
-    return error if isinstance(error, TransientError) else None
+def error_of(message: httpx2.Request | httpx2.Response) -> McpOAuthError | None:
+    """Return the error that an answer, or a request that cannot be made, stands for; None if it is a real one."""
+    error = message.extensions.get(_ERROR)
+    return error if isinstance(error, McpOAuthError) else None
 
 
-def no_answer(error: TransientError, request: httpx2.Request | None = None) -> httpx2.Response:
+def unsent(url: str, error: McpOAuthError) -> httpx2.Request:
+    """Make what stands for a refresh that cannot be asked for."""
+    return httpx2.Request("POST", url, data={"grant_type": "refresh_token"}, extensions={_ERROR: error})
+
+
+def no_answer(error: McpOAuthError, request: httpx2.Request | None = None) -> httpx2.Response:
     """Make the answer that stands for an error."""
-    return httpx2.Response(503, extensions={_UNREACHABLE: error}, stream=httpx2.ByteStream(b""), request=request)
+    return httpx2.Response(503, extensions={_ERROR: error}, stream=httpx2.ByteStream(b""), request=request)
 
 
 def _pause(failed: int) -> float:

@@ -20,7 +20,8 @@ from .errors import (
 from .http import Answer
 from .http_faults import place_of
 from .redaction import printable
-from .token_endpoint import Grant, read
+from .token_endpoint import Grant
+from .token_endpoint import read_token as read_token_answer
 from .tokens import Token, split_scopes
 
 
@@ -42,10 +43,12 @@ async def read_token(
         resource: what the token is for.
 
     Raises:
-        McpOAuthError: see `token_endpoint.read` and `Token.from_response`.
+        McpOAuthError: see `token_endpoint.read_token`.
     """
-    body = read(await answer_of(response), grant=grant, now=now)
-    return Token.from_response(body, now=now, requested_scopes=split_scopes(requested or ""), resource=resource)
+    scopes = split_scopes(requested or "")
+    return read_token_answer(
+        await answer_of(response), grant=grant, now=now, requested_scopes=scopes, resource=resource
+    )
 
 
 def flow_error(error: OAuthFlowError) -> McpOAuthError:

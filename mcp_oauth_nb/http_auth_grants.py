@@ -13,16 +13,26 @@ from typing import TypeGuard
 import anyio
 import httpx2
 from mcp.client.auth import OAuthClientProvider
-from mcp.shared.auth import OAuthClientInformationFull
+from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata
 
-from .errors import ConfigurationError, McpOAuthError, OAuthErrorResponse, ReauthorizeError, TransientError
-from .http_auth_carrier import unreachable
+from .errors import (
+    ConfigurationError,
+    McpOAuthError,
+    OAuthErrorResponse,
+    ProtocolError,
+    ReauthorizeError,
+    RefreshRejected,
+    TransientError,
+)
+from .http_auth_carrier import error_of, unsent
 from .http_auth_checks import read_token
 from .http_auth_context import Context, Stop, free_lock, stopping
 from .http_auth_registration import client_refused
 from .http_auth_sdk_storage import GrantStorage
 from .http_auth_storage import Grant
 from .store_lock import still_taken
+from .token_endpoint import Grant as GrantType
+from .token_endpoint import refusing
 from .tokens import Token
 
 #: How long to wait for others that refresh: as long as they may take.
@@ -52,6 +62,10 @@ class GrantProvider(OAuthClientProvider):
         self._refreshing = free_lock()
         # What the token that is used belongs to, whatever a discovery has found since.
         self._held: Grant | None = None
+        # The flow that is under way, or the last one, registered its client itself.
+        self._registered_now = False
+        # What an earlier authorization found out about the server. It may have moved since.
+        self._stored_metadata: OAuthMetadata | None = None
 
     # -- from the store --------------------------------------------------------------------------------------------
 
@@ -69,7 +83,7 @@ class GrantProvider(OAuthClientProvider):
         self._hold(grant)
         if grant is not None:
             # Without them a refresh token would go to the resource's host, whoever issued it.
-            self._know(grant)
+            self._know_stored(grant)
 
     def _hold(self, grant: Grant | None) -> None:
         self._held = grant
@@ -81,6 +95,14 @@ class GrantProvider(OAuthClientProvider):
         self.context.oauth_metadata = grant.metadata
         self.context.protected_resource_metadata = grant.resource_metadata
         self.context.auth_server_url = grant.issuer if grant.resource_metadata is not None else None
+
+    def _know_stored(self, grant: Grant) -> None:
+        self._know(grant)
+        self._stored_metadata = grant.metadata
+
+    def _forget_stored(self) -> None:
+        """Forget what is known about the authorization server, so that it is looked for again."""
+        self.context.oauth_metadata = self.context.protected_resource_metadata = self.context.auth_server_url = None
 
     def _adopt(self) -> bool:
         """Use what is stored, if another session or process changed it; a sign-out is a change too.
@@ -97,7 +119,7 @@ class GrantProvider(OAuthClientProvider):
             with suppress(anyio.WouldBlock):
                 # An authorization that is under way has a client and endpoints of its own.
                 self.context.lock.acquire_nowait()
-                self._know(grant)
+                self._know_stored(grant)
                 self.context.lock.release()
         return self.context.is_token_valid()
 
@@ -143,6 +165,9 @@ class GrantProvider(OAuthClientProvider):
         self._know(held)
         try:
             request = await super()._refresh_token()
+        except Stop as stop:
+            # A damaged registration: the client cannot authenticate as it says.
+            request = unsent(self._get_token_endpoint(), stop.error)
         finally:
             for name, value in found.items():
                 setattr(self.context, name, value)
@@ -159,6 +184,13 @@ class GrantProvider(OAuthClientProvider):
         try:
             await self._handle_refresh_response(response)
         except Stop as stop:
+            if isinstance(stop.error, RefreshRejected | ConfigurationError) and self._is_usable(rejected):
+                # Nobody is asked while the old token does; when it ends, the next refresh decides.
+                self.context.to_the_end = True
+                return False
+            if isinstance(stop.error, RefreshRejected):
+                self._set_aside(response.request.extensions[_GRANT])
+                return True
             if not isinstance(stop.error, TransientError):
                 raise
             with stopping():
@@ -166,9 +198,12 @@ class GrantProvider(OAuthClientProvider):
             return False
         return True
 
+    def _is_usable(self, rejected: Token | None) -> bool:
+        return rejected is None and not self.context.is_expired
+
     def _put_off(self, error: TransientError, rejected: Token | None) -> None:
         """Go on with the token that could not be refreshed now, if it can be used, or raise the error."""
-        if rejected is not None or self.context.is_expired:
+        if not self._is_usable(rejected):
             raise error
         # Refreshing early is a courtesy: what is still valid is still used.
         self.context.to_the_end = True
@@ -176,30 +211,42 @@ class GrantProvider(OAuthClientProvider):
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
         held: Grant = response.request.extensions[_GRANT]
         assert held.token is not None, "it was refreshed"
-        if response.status_code in (404, 410):
-            # The endpoint is gone; a new authorization begins with a new discovery.
-            return self._refresh_refused(held, client=False)
         with stopping():
-            if (error := unreachable(response)) is not None:
-                raise error
             try:
                 token = await self._token(response, held.token)
-            except (ReauthorizeError, OAuthErrorResponse, ConfigurationError) as error:
-                return self._refresh_refused(held, client=isinstance(error, ConfigurationError))
+            except (RefreshRejected, ConfigurationError) as error:
+                return self._refresh_refused(held, error)
             self._keep_refreshed(held.token.succeeded_by(token), held)
         return self.context.is_token_valid()
 
-    def _refresh_refused(self, held: Grant, *, client: bool) -> bool:
+    def _refresh_refused(self, held: Grant, error: RefreshRejected | ConfigurationError) -> bool:
+        """Draw the consequence of a refusal; say whether there is now a token to use.
+
+        Raises:
+            RefreshRejected: what answered may not have been the token endpoint.
+            ConfigurationError: the server refuses the credentials that the client was configured with.
+        """
         if self._adopt() or self.context.token != held.token:
             # Who was quicker has stored its answer: use that, and never delete it.
             return self.context.is_token_valid()
-        if client:
+        if isinstance(error, RefreshRejected):
+            if not error.final:
+                raise error
+            assert held.token is not None, "it was refreshed"
+            self._storage.forget_token(held.token)
+        elif self._registered_here(held.client):
             self._storage.forget_client(held.client, held.token)
             self.context.client_info = None
-        elif held.token is not None:
-            self._storage.forget_token(held.token)
+        else:
+            raise self._client_refused(error, held.client)
         self.context.clear_tokens()
         return False
+
+    def _set_aside(self, held: Grant) -> None:
+        """Go on without a token that the store keeps until a new authorization replaces it."""
+        assert held.token is not None, "it was refreshed"
+        self._storage.set_aside(held.token)
+        self.context.clear_tokens()
 
     # -- into the store ----------------------------------------------------------------------------------------------
 
@@ -207,22 +254,24 @@ class GrantProvider(OAuthClientProvider):
         with stopping():
             try:
                 token = await self._token(response)
-            except ConfigurationError as error:
-                raise self._client_refused(error) from None
+            except (ConfigurationError, OAuthErrorResponse, ProtocolError) as error:
+                raise self._code_refused(error) from None
             self._keep(token)
 
-    def _client_refused(self, error: ConfigurationError) -> McpOAuthError:
+    def _code_refused(self, error: McpOAuthError) -> McpOAuthError:
+        """Return the error to raise where a code was not exchanged, so that the next call does not meet it again."""
         client = self.context.client_info
         assert client is not None, "a token was asked for by a client"
-        # The server knows this client no more, or not yet: it may have lost its registrations.
+        of_client = isinstance(error, ConfigurationError)
+        if not self._registered_here(client):
+            return self._client_refused(error, client) if of_client else error
+        if not of_client and self._registered_now:
+            return error
+        # The server knows this client no more, or not yet: it may have lost its registrations. Not every server, and
+        # no gateway, says so with an OAuth error.
         self._storage.forget_client(client, self.context.token)
         self.context.client_info = None
         message, lists = client_refused(error, client, self.context.oauth_metadata)
-        if not self._registered_here(client):
-            hint = (
-                f"Check the id, the secret and the token_endpoint_auth_method of the client that was passed; {lists}."
-            )
-            return ConfigurationError(message, hint=hint, reference="RFC 6749 section 5.2")
         return ReauthorizeError(
             message,
             hint="The registration was forgotten. Call again: a new one is made. If that ends alike, the server does "
@@ -231,10 +280,24 @@ class GrantProvider(OAuthClientProvider):
             reference="RFC 6749 section 5.2",
         )
 
+    def _client_refused(self, error: McpOAuthError, client: OAuthClientInformationFull) -> ConfigurationError:
+        message, lists = client_refused(error, client, self.context.oauth_metadata)
+        hint = (
+            "Look whether the authorization server can read the document at McpAuth(client_metadata_url=...)."
+            if client.client_id == self.context.client_metadata_url
+            else "Check the id, the secret and the token_endpoint_auth_method of the client that was passed; "
+            f"{lists}: McpAuth(client=...)."
+        )
+        return ConfigurationError(message, hint=hint, reference="RFC 6749 section 5.2")
+
     async def _token(self, response: httpx2.Response, refreshed: Token | None = None) -> Token:
+        grant: GrantType = "authorization_code" if refreshed is None else "refresh_token"
+        with refusing(grant):
+            if (error := error_of(response)) is not None:
+                raise error
         return await read_token(
             response,
-            "authorization_code" if refreshed is None else "refresh_token",
+            grant,
             now=self.context.clock.now(),
             # RFC 6749 section 5.1 and 6: no scope means what was asked for, or what the old token has.
             requested=self.context.client_metadata.scope if refreshed is None else " ".join(refreshed.scopes),

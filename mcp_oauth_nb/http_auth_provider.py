@@ -118,11 +118,10 @@ class AuthProvider(GrantProvider):
                     self._wire.places.answered(peer_of(response.extensions))
                     response = self._wire.discovery.challenged(request, response)
                 else:
-                    await self._wire.prepare(outgoing)
+                    instead = await self._wire.prepare(outgoing)
                     # An interrupted cell must not lose a token between the server's answer and the store.
                     self._shield(is_token_request(outgoing))
-                    response = self._wire.spared(outgoing) or (yield outgoing)
-                    await self._wire.check(outgoing, response)
+                    response = instead or await self._wire.check(outgoing, (yield outgoing))
                 outgoing = await flow.asend(response)
                 self._shield(False)
         except StopAsyncIteration:
@@ -215,7 +214,7 @@ class AuthProvider(GrantProvider):
             outgoing = await flow.__anext__()
             while True:
                 if is_registration(outgoing) and outgoing is not request:
-                    self._doubted = None
+                    self._doubted, self._registered_now = None, True
                     registration = yield registration_request(self.context)
                     response = await read_registration(self.context, registration, self.context.clock.now())
                 elif outgoing is not request:
@@ -244,9 +243,15 @@ class AuthProvider(GrantProvider):
     # -- the client, and where the browser comes back to --------------------------------------------------------------
 
     async def _before_authorization(self, response: httpx2.Response) -> None:
+        self._registered_now = False
+        if response.status_code == 401 or self.context.oauth_metadata is self._stored_metadata:
+            # What the store says of the server may be of another day; a 401 begins with a discovery anyway.
+            self._forget_stored()
         self._wire.discovery.begin(response)
         if (url := extract_resource_metadata_from_www_auth(response)) is not None:
             self._wire.places.check(url, credentials=False)
+        if self._registered_here(self.context.client_info) and not self._can_authenticate():
+            self.context.client_info = None
         granted = self.context.token.scopes if self.context.token is not None else ()
         self._step_ups.check(response, frozenset(granted))
         needed, client = challenged_scopes(response), self.context.client_info
@@ -257,6 +262,13 @@ class AuthProvider(GrantProvider):
         self._doubted = client if self._registered_here(client) and response.status_code == 401 else None
         uris = client.redirect_uris if client is not None else None
         self.context.client_metadata.redirect_uris = [AnyUrl(await self._listen(str(uris[0]) if uris else None))]
+
+    def _can_authenticate(self) -> bool:
+        """Say whether the client can authenticate as its registration says, which may be damaged."""
+        try:
+            return bool(self.context.auth_method)
+        except ProtocolError:
+            return False
 
     async def _listen(self, registered: str | None) -> str:
         here = self._registered_here(self.context.client_info)

@@ -214,7 +214,7 @@ def _registration_refused(answer: Answer) -> McpOAuthError:
 
 
 def client_refused(
-    error: ConfigurationError, client: OAuthClientInformationFull, metadata: OAuthMetadata | None
+    error: McpOAuthError, client: OAuthClientInformationFull, metadata: OAuthMetadata | None
 ) -> tuple[str, str]:
     """Say how a client that the token endpoint refused had authenticated: the message, and the way to look further."""
     used = auth_method(client, metadata)

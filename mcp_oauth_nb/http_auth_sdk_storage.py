@@ -38,7 +38,7 @@ class GrantStorage:
         self._clock = clock
         self.registered = client
         self._bound: Grant | None = None
-        # Of a store without turns: still there, and as good as none.
+        # Still in the store, and as good as none here.
         self._refused: Token | None = None
 
     def current(self) -> Grant | None:
@@ -100,12 +100,16 @@ class GrantStorage:
         """Drop a token that is no good any more, unless there is another one already. The registration stays."""
         if not isinstance(self._store, SharedGrantStore):
             # Who has no turn may just have been slower than another session, to which this would be a sign-out.
-            self._refused = token
+            self.set_aside(token)
             return
         with _changing:
             grant = self.current()
             if grant is not None and grant.token == token:
                 self._replace(grant.key, grant, self._dated(replace(grant, token=None)))
+
+    def set_aside(self, token: Token) -> None:
+        """Treat a token as none, here alone: it stays in the store until another one replaces it."""
+        self._refused = token
 
     def forget_client(self, client: OAuthClientInformationFull, token: Token | None) -> None:
         """Drop a registration that may be no good any more: the next authorization makes a new one.

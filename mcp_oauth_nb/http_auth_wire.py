@@ -5,14 +5,14 @@ Places are checked before anything is sent there; JSON is asked for; bodies are 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import cast
 from urllib.parse import parse_qs
 
 import httpx2
 
-from .errors import TransientError
-from .http_auth_carrier import DEADLINE_SECONDS, allow, no_answer, unreachable
+from .errors import McpOAuthError
+from .http import read_bounded
+from .http_auth_carrier import DEADLINE_SECONDS, allow, error_of, no_answer
 from .http_auth_checks import answer_of
 from .http_auth_context import Context
 from .http_auth_metadata import check_metadata
@@ -39,19 +39,37 @@ class Wire:
         self._patience = patience
         self.discovery = Discovery(context, context.clock)
 
-    async def prepare(self, request: httpx2.Request) -> None:
+    async def prepare(self, request: httpx2.Request) -> httpx2.Response | None:
         """Check a request of the flow, and complete it.
+
+        Returns:
+            What stands for the answer to a request for a token that is not to be sent; None if it is. What that means
+            is for the flow: a token that cannot be refreshed may still be good.
 
         Raises:
             SecurityError: it would go to a place that the MCP server may not lead to.
             McpOAuthError: see `check_metadata`, `check_registration_offered`.
         """
+        try:
+            await self._prepare(request)
+            if is_token_request(request):
+                self.check_patience(str(request.url))
+        except McpOAuthError as error:
+            if not is_token_request(request):
+                raise
+            return no_answer(error, request)
+        return None
+
+    async def _prepare(self, request: httpx2.Request) -> None:
+        if (error := error_of(request)) is not None:
+            raise error
         # GitHub answers form-encoded unless asked for JSON; and what is compressed cannot be bounded.
         request.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
         # A request that no client built has no timeout at all.
         request.extensions["timeout"] = httpx2.Timeout(DEADLINE_SECONDS).as_dict()
         allow(request, attempts=_attempts(request))
-        if request.method == "POST":
+        if request.method == "POST" and not is_refresh(request):
+            # A refresh goes to the server that issued the token, which is not the one that was found since.
             self.check_metadata()
         if is_registration(request):
             check_registration_offered(self._context, self.discovery.reason("registration_endpoint"))
@@ -70,36 +88,36 @@ class Wire:
         """Wait until a token may be asked for again; see `Patience.outlast`."""
         return await self._patience.outlast(str(request.url), self._context.clock.now(), deadline=DEADLINE_SECONDS)
 
-    def spared(self, request: httpx2.Request) -> httpx2.Response | None:
-        """Return what stands for the answer to a request that is not to be sent now; None if it is."""
-        if is_token_request(request):
-            try:
-                self.check_patience(str(request.url))
-            except TransientError as error:
-                # As if there had been no connection: what is still good is used.
-                return no_answer(error, request)
-        return None
-
-    async def check(self, request: httpx2.Request, response: httpx2.Response) -> None:
+    async def check(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
         """Check an answer before the SDK reads it.
+
+        Returns:
+            The answer; for a token what stands for it, where it is none that the flow can use.
 
         Raises:
             TransientError: the server cannot answer now.
             ProtocolError, SecurityError: it is none that the flow can use.
         """
+        try:
+            await self._check(request, response)
+        except McpOAuthError as error:
+            if not is_token_request(request):
+                raise
+            return no_answer(error, request)
+        return response
+
+    async def _check(self, request: httpx2.Request, response: httpx2.Response) -> None:
         place = printable(place_of(request.url))
-        error = unreachable(response)
-        if error is not None and not is_refresh(request):
-            # What a refresh makes of it is for the flow: the token may still be good.
+        if (error := error_of(response)) is not None:
             raise error
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise compressed(place)
-        response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream), place)
+        await _read(response, place)
         if request.method == "POST" and response.has_redirect_location:
             raise redirected(place, response.status_code)
         if is_registration(request):
             return  # The flow reads it, with what was sent.
-        if is_token_request(request) and error is None:
+        if is_token_request(request):
             self._patience.heard(await answer_of(response), self._context.clock.now())
 
 
@@ -126,20 +144,13 @@ def _attempts(request: httpx2.Request) -> int:
     return 2 if is_refresh(request) else 1
 
 
-class _Bounded(httpx2.AsyncByteStream):
-    """A body that ends with an error where it gets too long."""
-
-    def __init__(self, inner: httpx2.AsyncByteStream, place: str):
-        self._inner = inner
-        self._place = place
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._inner:
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise too_long(self._place)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+async def _read(response: httpx2.Response, place: str) -> None:
+    """Read the body, from below the response: who carries the request reads that again, whatever it was."""
+    stream = cast(httpx2.AsyncByteStream, response.stream)
+    try:
+        body = await read_bounded(stream)
+    finally:
+        await stream.aclose()
+    response.stream = httpx2.ByteStream(body if len(body) <= MAX_BODY_BYTES else b"")
+    if len(body) > MAX_BODY_BYTES:
+        raise too_long(place)

@@ -201,8 +201,13 @@ class OAuthHandler:
             if token.is_expired(now):
                 return (await self._refresh_patiently(token)).access_token
             # Refreshing early is a courtesy: what is still valid is still used.
-            with suppress(TransientError):
+            try:
                 return (await self._refresh_from(token)).access_token
+            except TransientError:
+                pass
+            except RefreshRejected as error:
+                if error.final:
+                    raise
         if token.is_expired(now):
             raise self._authentication_required("The access token has expired and there is no refresh token.")
         return token.access_token
@@ -297,7 +302,8 @@ class OAuthHandler:
     async def refresh_access_token(self) -> Token:
         """Exchange the refresh token for a new token (RFC 6749 section 6), and keep it.
 
-        Any number of callers at once make one request. The old token stays where the answer is a 5xx or none.
+        Any number of callers at once make one request. The old token stays where the answer is a 5xx or none, and
+        where something answered that speaks no OAuth, such as a proxy.
 
         Raises:
             RefreshRejected: the provider refuses the refresh token, or there is none.
@@ -345,7 +351,7 @@ class OAuthHandler:
             if after is not None and after != before:
                 # Another process was quicker and has stored its answer: use that, and never delete it.
                 return after
-            if isinstance(error, RefreshRejected):
+            if isinstance(error, RefreshRejected) and error.final:
                 self._forget_refused(before)
             raise
         token = before.succeeded_by(token) if before else token
@@ -453,12 +459,14 @@ class OAuthHandler:
     async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
         url = self.settings.oauth_token_url
         self._patience.check(url, self.clock.now())
-        answer = await token_endpoint.post(self.settings, self._client, url, {"grant_type": grant, **fields})
+        with token_endpoint.refusing(grant):
+            answer = await token_endpoint.post(self.settings, self._client, url, {"grant_type": grant, **fields})
         now = self.clock.now()
         self._patience.heard(answer, now)
         log.debug("Token endpoint: %s answered %d", grant, answer.status)
-        body = token_endpoint.read(answer, grant=grant, now=now)
-        return Token.from_response(body, now=now, requested_scopes=scopes, resource=self.resource_uri)
+        return token_endpoint.read_token(
+            answer, grant=grant, now=now, requested_scopes=scopes, resource=self.resource_uri
+        )
 
 
 def _listed(scopes: tuple[str, ...]) -> str:

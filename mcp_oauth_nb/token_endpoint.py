@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote
 
@@ -17,18 +19,24 @@ from .errors import (
     OAuthErrorResponse,
     ProtocolError,
     RateLimited,
+    ReauthorizeError,
     RefreshRejected,
     ServerUnavailable,
+    TransientError,
 )
 from .http import Answer, ClientFactory, send
 from .redaction import printable
-from .tokens import Token
+from .tokens import Token, is_absent
+
+log = logging.getLogger(__name__)
 
 Grant = Literal["authorization_code", "refresh_token"]
 
 # The standard's codes (RFC 6749 section 5.2) beside GitHub's own.
 _BAD_GRANT = frozenset({"invalid_grant", "bad_verification_code", "bad_refresh_token"})
 _BAD_CLIENT = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
+# Codes of the authorization endpoint (RFC 6749 section 4.1.2.1) that servers use here too, instead of a 5xx.
+_LATER = frozenset({"server_error", "temporarily_unavailable"})
 
 
 async def post(settings: Settings, client: ClientFactory, url: str, fields: Mapping[str, str]) -> Answer:
@@ -90,6 +98,49 @@ async def revoke(settings: Settings, client: ClientFactory, url: str, token: Tok
             raise ProtocolError(f"{answer.url} answered {answer.status}.", reference="RFC 7009 section 2.2")
 
 
+def read_token(
+    answer: Answer, *, grant: Grant, now: float, requested_scopes: tuple[str, ...] = (), resource: str | None = None
+) -> Token:
+    """Return the token that an answer grants.
+
+    Args:
+        answer: what the endpoint sent.
+        grant: what was asked for; it decides what a refusal means.
+        now: the time in seconds since the epoch.
+        requested_scopes: granted when the answer names none.
+        resource: the resource indicator that was sent (RFC 8707).
+
+    Raises:
+        RefreshRejected: whatever answers a refresh with neither a token nor "later"; see `refusing`.
+        McpOAuthError: see `read` and `Token.from_response`.
+    """
+    with refusing(grant):
+        body = read(answer, grant=grant, now=now)
+        token = Token.from_response(body, now=now, requested_scopes=requested_scopes, resource=resource)
+    for finding in token.findings:
+        log.info("%s: %s", answer.url, finding)
+    return token
+
+
+@contextmanager
+def refusing(grant: Grant) -> Iterator[None]:
+    """Raise every error of a refresh that the same request would meet again as `RefreshRejected`.
+
+    A gateway's 422, a login page, a redirect and an endpoint that is gone are no OAuth errors (RFC 6749 section 5.2).
+    To ask again would bring them again, so that only a new authorization helps. Errors that say "later", and those of
+    the client's own credentials, stay what they are; so does every error of another grant.
+    """
+    try:
+        yield
+    except (TransientError, ConfigurationError, RefreshRejected):
+        raise
+    except McpOAuthError as error:
+        if grant != "refresh_token":
+            raise
+        said_so = isinstance(error, ReauthorizeError | OAuthErrorResponse)
+        raise RefreshRejected(f"The token was not refreshed. {error.message}", final=said_so) from error
+
+
 def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
     """Return the fields of a successful token answer, JSON or form-encoded.
 
@@ -107,8 +158,8 @@ def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
     """
     check_available(answer, now)
     body = _fields(answer)
-    if body.get("error") is not None:
-        if body.get("access_token") is not None:
+    if not is_absent(body, "error"):
+        if not is_absent(body, "access_token"):
             raise ProtocolError(f"{answer.url} answered with both an error and a token; neither is used.")
         # RFC 6749 section 5.2 says 400; GitHub says 200.
         raise error_for(body, grant)
@@ -121,9 +172,10 @@ def check_available(answer: Answer, now: float) -> None:
     """Raise if an answer says "not now".
 
     Raises:
-        ServerUnavailable, RateLimited: a 5xx, or 429; try again later.
+        ServerUnavailable, RateLimited: a 5xx, 408, 425 or 429; try again later.
     """
-    if answer.status >= 500:
+    # RFC 9110 section 15.5.9, RFC 8470 section 5.2: the same request may be sent again.
+    if answer.status >= 500 or answer.status in (408, 425):
         raise ServerUnavailable(f"{answer.url} answered {answer.status}.", retry_at=answer.retry_at(now))
     if answer.status == 429:
         raise RateLimited(f"{answer.url} answered 429 Too Many Requests.", retry_at=answer.retry_at(now))
@@ -139,6 +191,8 @@ def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
         if grant == "refresh_token":
             return RefreshRejected(text)
         return InvalidCodeVerifier(text) if _speaks_of_pkce(description) else InvalidAuthorizationCode(text)
+    if code in _LATER:
+        return ServerUnavailable(text)
     if code in _BAD_CLIENT:
         return ConfigurationError(text, variables=("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"), hint=_CREDENTIALS_HINT)
     if code == "redirect_uri_mismatch":

@@ -40,6 +40,8 @@ class Token:
     refresh_token_expires_at: float | None = None
     resource: str | None = None
     issued_at: float | None = field(default=None, compare=False)
+    #: What was odd about the answer that it came from, and did no harm.
+    findings: tuple[str, ...] = field(default=(), compare=False)
     _response: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,26 +60,22 @@ class Token:
             requested_scopes: granted when the response names no scope.
             resource: the resource indicator that was sent (RFC 8707).
 
+        What the token can be used without counts as absent where it is unusable, and is told in `findings`.
+
         Raises:
-            ProtocolError: a field is missing, or has a type or value that the RFC does not allow.
+            ProtocolError: the access token or its type has a value that cannot be used.
         """
-        token_type = body.get("token_type")
-        # RFC 6749 section 5.1: the type is required, its case does not matter.
-        if not isinstance(token_type, str) or token_type.lower() != "bearer":
-            raise _invalid("token_type", "is not 'bearer'")
-        scope = body.get("scope")
-        if scope is not None and not isinstance(scope, str):
-            raise _invalid("scope", "is not a string")
+        reader = _Reader(body, now)
         return cls(
             access_token=_secret(body, "access_token"),
-            token_type=token_type,
-            # RFC 6749 section 5.1: an omitted scope is the requested one. GitHub separates by commas.
-            scopes=tuple(requested_scopes if scope is None else split_scopes(scope)),
-            expires_at=_deadline(body, "expires_in", now),
-            refresh_token=None if body.get("refresh_token") is None else _secret(body, "refresh_token", _VISIBLE),
-            refresh_token_expires_at=_deadline(body, "refresh_token_expires_in", now),
+            token_type=reader.token_type(),
+            scopes=reader.scopes(requested_scopes),
+            expires_at=reader.deadline("expires_in"),
+            refresh_token=reader.refresh_token(),
+            refresh_token_expires_at=reader.deadline("refresh_token_expires_in"),
             resource=resource,
             issued_at=now,
+            findings=tuple(reader.findings),
             _response=dict(body),
         )
 
@@ -184,26 +182,74 @@ def split_scopes(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
+def is_absent(body: Mapping[str, Any], name: str) -> bool:
+    """Say whether a field is missing, null or the empty string, which servers send in place of no value."""
+    return body.get(name) in (None, "")
+
+
+class _Reader:
+    """Reads a token response (RFC 6749 section 5.1), and notes what is odd in it."""
+
+    def __init__(self, body: Mapping[str, Any], now: float):
+        self._body = body
+        self._now = now
+        self.findings: list[str] = []
+
+    def token_type(self) -> str:
+        # The type is required, but no other than this can be meant where it is missing; its case does not matter.
+        if is_absent(self._body, "token_type"):
+            self._found("token_type", "is missing; the token is used as a bearer token")
+            return "bearer"
+        token_type = self._body["token_type"]
+        if not isinstance(token_type, str) or token_type.lower() != "bearer":
+            raise _invalid("token_type", "is not 'bearer'")
+        return token_type
+
+    def scopes(self, requested: tuple[str, ...]) -> tuple[str, ...]:
+        scope = self._body.get("scope")
+        if isinstance(scope, str):
+            # GitHub separates by commas; its empty string means that nothing was granted.
+            return split_scopes(scope)
+        if scope is not None:
+            self._found("scope", "is not a string; what was asked for counts as granted")
+        # An omitted scope is the requested one.
+        return tuple(requested)
+
+    def refresh_token(self) -> str | None:
+        if is_absent(self._body, "refresh_token"):
+            return None
+        try:
+            return _secret(self._body, "refresh_token", _VISIBLE)
+        except ProtocolError:
+            self._found("refresh_token", "is not a string of visible ASCII; it counts as none")
+            return None
+
+    def deadline(self, name: str) -> float | None:
+        """Turn a relative lifetime into an absolute time; digits in a string are accepted, as servers send them."""
+        value = self._body.get(name)
+        if is_absent(self._body, name):
+            return None
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,100}(\.0*)?", value):
+            value = int(value.partition(".")[0])
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self._found(name, "is not a whole number of seconds; it counts as none")
+            return None
+        if value <= 0:
+            # "Expired on arrival" would refresh without end; use it until a server answers 401.
+            return None
+        return self._now + min(value, _LONGEST_LIFETIME)
+
+    def _found(self, name: str, what: str) -> None:
+        self.findings.append(f"The token response's {name} {what} (RFC 6749 section 5.1).")
+
+
 def _secret(body: Mapping[str, Any], name: str, alphabet: re.Pattern[str] = _B64TOKEN) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not alphabet.fullmatch(value):
         raise _invalid(name, "is missing or has characters that the RFC does not allow")
     return value
-
-
-def _deadline(body: Mapping[str, Any], name: str, now: float) -> float | None:
-    """Turn a relative lifetime into an absolute time; a string of digits is accepted, as servers send it."""
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,100}", value):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _invalid(name, "is not a whole number of seconds")
-    if value <= 0:
-        # "Expired on arrival" would refresh without end; use it until a server answers 401.
-        return None
-    return now + min(value, _LONGEST_LIFETIME)
 
 
 def _stored_time(stored: Mapping[str, Any], name: str) -> float | None:

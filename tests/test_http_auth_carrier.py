@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.errors import ProtocolError, SessionFailed, Unreachable
-from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, unreachable
+from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, error_of
 from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +86,7 @@ async def test_what_is_not_marked_passes_as_it_is() -> None:
 async def test_a_request_that_fails_is_sent_again_as_often_as_allowed() -> None:
     transport, line = patient(BROKEN, httpx2.ReadTimeout("slow"), Body(iter([b"{", b"}"])))
     answer = await transport.handle_async_request(marked(3))
-    assert (await answer.aread(), line.sent, unreachable(answer)) == (b"{}", 3, None)
+    assert (await answer.aread(), line.sent, error_of(answer)) == (b"{}", 3, None)
 
 
 async def test_an_answer_that_breaks_off_is_none() -> None:
@@ -100,7 +100,7 @@ async def test_an_answer_that_breaks_off_is_none() -> None:
 async def test_after_the_last_attempt_the_answer_says_so_without_the_query(attempts: int) -> None:
     transport, line = patient(*[BROKEN] * attempts)
     answer = await transport.handle_async_request(marked(attempts))
-    error = unreachable(answer)
+    error = error_of(answer)
     assert (answer.status_code, line.sent) == (503, attempts)
     assert error is not None
     assert error.message == "https://auth.example/x cannot be reached (ConnectError)."
@@ -111,7 +111,7 @@ async def test_an_answer_that_never_ends_is_given_up_at_the_deadline() -> None:
     body = Body(iter([b"{"]), hangs=True)
     transport, _ = patient(body, deadline=0.05)
     with anyio.fail_after(5):
-        error = unreachable(await transport.handle_async_request(marked(3)))
+        error = error_of(await transport.handle_async_request(marked(3)))
     assert error is not None
     assert "no complete answer within 0.05 seconds" in error.message
     assert body.closed
@@ -127,7 +127,7 @@ async def test_all_attempts_have_one_deadline() -> None:
 
     silent = Body(iter([]), hangs=True)
     transport = PatientTransport(Noting(BROKEN, silent), pause=lambda failed: 0.0, deadline=0.05)
-    error = unreachable(await transport.handle_async_request(marked(3)))
+    error = error_of(await transport.handle_async_request(marked(3)))
     assert error is not None
     assert "0.05 seconds" in error.message
     assert deadlines == [deadlines[0]] * 2

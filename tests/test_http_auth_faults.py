@@ -297,10 +297,7 @@ TOKEN = {"access_token": CANARY, "token_type": "Bearer", "expires_in": 3600}
 BAD_TOKENS = {
     "html": HTMLResponse(f"<html>{CANARY}</html>"),
     "error and token": JSONResponse({"error": "invalid_grant", **TOKEN}),
-    "no type": JSONResponse({"access_token": CANARY}),
     "unknown type": JSONResponse({**TOKEN, "token_type": "mac"}),
-    "true": JSONResponse({**TOKEN, "expires_in": True}),
-    "float": JSONResponse({**TOKEN, "expires_in": 3600.5}),
     "alphabet": JSONResponse({**TOKEN, "access_token": f"{CANARY}\r\nX: y"}),
     "array": JSONResponse([CANARY]),
     "broken": Response('{"access_token": "' + CANARY, media_type="application/json"),

@@ -226,11 +226,9 @@ SPOILED: list[tuple[Response, type[McpOAuthError]]] = [
     (JSONResponse({"error": "access_denied"}, 400), AccessDenied),
     (JSONResponse({"error": "unsupported_grant_type"}, 400), OAuthErrorResponse),
     (JSONResponse({"error": "invalid_grant", "access_token": "a", "token_type": "bearer"}), ProtocolError),
-    (JSONResponse({"access_token": "a"}), ProtocolError),
     (JSONResponse({"token_type": "bearer"}), ProtocolError),
     (JSONResponse({"access_token": "a", "token_type": "mac"}), ProtocolError),
     (JSONResponse({"access_token": "a\r\nb", "token_type": "bearer"}), ProtocolError),
-    (JSONResponse({"access_token": "a", "token_type": "bearer", "expires_in": True}), ProtocolError),
     (Response("<h1>Sign in</h1>", media_type="text/html"), ProtocolError),
     (Response(status_code=503), ServerUnavailable),
 ]

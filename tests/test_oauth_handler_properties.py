@@ -91,7 +91,7 @@ class Life(RuleBasedStateMachine):
         try:
             asyncio.run(call)
         except McpOAuthError as error:
-            if error.kind == "reauthorize":
+            if error.kind == "reauthorize" and getattr(error, "final", True):
                 # It ends there: the next call asks the user, and not the provider again.
                 sent = len(self.provider.seen)
                 assert not self.handler.is_authenticated()

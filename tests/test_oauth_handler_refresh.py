@@ -19,7 +19,6 @@ from mcp_oauth_nb.errors import (
     AuthenticationRequired,
     ConfigurationError,
     McpOAuthError,
-    ProtocolError,
     RateLimited,
     RefreshRejected,
     ServerUnavailable,
@@ -144,11 +143,17 @@ KEEPING: list[tuple[Response, type[McpOAuthError]]] = [
     (Response(status_code=500), ServerUnavailable),
     (JSONResponse({"error": "invalid_grant"}, 503), ServerUnavailable),
     (Response(status_code=429, headers={"retry-after": "60"}), RateLimited),
-    (Response("<h1>Sign in</h1>", media_type="text/html"), ProtocolError),
-    (Response('{"access_token": "trunc', media_type="application/json"), ProtocolError),
-    (JSONResponse({"error": "invalid_grant", "access_token": "a", "token_type": "bearer"}), ProtocolError),
+    (Response("<h1>Sign in</h1>", media_type="text/html"), RefreshRejected),
+    (Response('{"access_token": "trunc', media_type="application/json"), RefreshRejected),
+    (JSONResponse({"error": "invalid_grant", "access_token": "a", "token_type": "bearer"}), RefreshRejected),
     (JSONResponse({"error": "invalid_client"}, 401), ConfigurationError),
-    (Response("x" * (1024 * 1024 + 1), media_type="application/json"), ProtocolError),
+    (Response("x" * (1024 * 1024 + 1), media_type="application/json"), RefreshRejected),
+    (JSONResponse({"message": "Unknown client"}, 422), RefreshRejected),
+    (Response(status_code=400), RefreshRejected),
+    (Response(status_code=302, headers={"location": "/login"}), RefreshRejected),
+    (Response(status_code=408), ServerUnavailable),
+    (Response(status_code=425), ServerUnavailable),
+    (JSONResponse({"error": "temporarily_unavailable"}, 400), ServerUnavailable),
 ]
 
 
@@ -161,6 +166,7 @@ async def test_a_refresh_that_fails_for_another_reason_keeps_the_tokens(
     with pytest.raises(McpOAuthError) as caught:
         await handler.refresh_access_token()
     assert type(caught.value) is expected
+    assert caught.value.kind == "transient" or caught.value.hint.startswith(("Start the authorization", "Check OAUTH_"))
     assert handler.token == before
     assert len(provider.seen) == 1
     clock.advance(60)
