@@ -30,6 +30,8 @@ UNKNOWN = "unknown"
 RETRY_SECONDS = 5
 
 _MOST_COUNTED = 50_000
+# An IPv6 address with the name of an interface.
+_LONGEST_ADDRESS = 64
 
 
 def client_address(scope: Mapping[str, Any]) -> str:
@@ -37,7 +39,8 @@ def client_address(scope: Mapping[str, Any]) -> str:
 
     It is the address that the web server saw. Behind a proxy, tell the web server which proxies to believe.
     """
-    return _counted_as((scope.get("client") or (UNKNOWN,))[0])
+    host: str = (scope.get("client") or (UNKNOWN,))[0]
+    return _counted_as(host) if len(host) <= _LONGEST_ADDRESS else UNKNOWN
 
 
 # One client asks often, and to read its address takes longer than to count it.

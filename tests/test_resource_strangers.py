@@ -13,6 +13,7 @@ import pytest
 from limits import parse
 from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from mcp.server.auth.provider import AccessToken
 from resource_world import LEGACY, MODERN, URL, World, call, token_of
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -178,6 +179,23 @@ async def test_a_session_without_a_token_ends_when_it_was_idle_for_as_long_as_a_
         await world.sessions.end_idle()
         assert not await world.lives(stranger)
         assert await world.lives(person, "octocat")
+
+
+async def test_a_persons_stream_that_stays_open_is_in_use_however_long() -> None:
+    time = ManualClock(0.0)
+    sessions = Sessions(10.0, owned=Shares(2, 2, 20.0), now=time.now)
+    people = [AccessToken(token="t", client_id=name, scopes=[]) for name in "abc"]
+    for access in people[:2]:
+        async with sessions.opening(HERE, access) as opened:
+            await opened(access.client_id)
+    with sessions.use("a"):
+        for _ in range(10):
+            time.advance(seconds=20)
+            await sessions.end_idle()
+        assert ("a" in sessions, "b" in sessions) == (True, False)
+        async with sessions.opening(HERE, people[2]) as opened:
+            await opened("c")
+        assert "a" in sessions
 
 
 @asynccontextmanager
@@ -389,6 +407,8 @@ def test_a_full_table_first_gives_up_what_nobody_can_use_any_more() -> None:
         ("fe80::1%eth0", "fe80::/64"),
         ("a-name-that-a-proxy-made-up", "unknown"),
         ("", "unknown"),
+        ("fe80::1%" + "x" * 57, "unknown"),
+        ("fe80::1%" + "x" * 56, "fe80::/64"),
     ],
 )
 def test_whom_a_request_counts_against(host: str, counted: str) -> None:

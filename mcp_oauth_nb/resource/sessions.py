@@ -157,6 +157,10 @@ class Sessions:
     async def end_idle(self) -> None:
         """End what was not used for its time; to be called regularly."""
         now = self._now()
+        for session_id, session in self._sessions.items():
+            if session.in_flight:
+                # A user's stream that stays open is in use all the time; a stranger's may give way to others.
+                self._owned.use(session_id, now)
         unused = [*self._anonymous.unused(now), *self._owned.unused(now)]
         await self._give_way([one for one in unused if one in self._sessions and not self._sessions[one].in_flight])
 
