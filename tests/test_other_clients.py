@@ -47,6 +47,10 @@ async def test_authlib_gets_a_token_with_pkce_and_uses_it(authlib: Any, on_port:
     user = await authlib.get(f"{on_port.api_url}/user")
     assert user.json()["login"] == "octocat"
     assert user.headers["x-oauth-scopes"] == "read:user, repo"
+    repositories = await authlib.get(f"{on_port.api_url}/user/repos", params={"visibility": "private"})
+    assert repositories.json()
+    # It asked for no scope that shows addresses.
+    assert (await authlib.get(f"{on_port.api_url}/user/emails")).status_code == 404
 
 
 async def test_authlib_learns_that_a_verifier_is_not_the_one_of_the_challenge(
