@@ -57,8 +57,10 @@ def _in_html(text: str) -> Iterator[str]:
 
 def _in_urls(text: str) -> Iterator[str]:
     quoted = _quoted(text)
-    # A URL within a URL.
-    for one in (quoted, quoted.replace("~", "%7E"), _quoted(quoted), *(_quoted(text, safe) for safe in _SAFE)):
+    # What the WHATWG's url-encoded form leaves, which browsers send: `*-._` (Python leaves `~`, too).
+    in_form = _quoted(text, "*").replace("~", "%7E")
+    within_another = _quoted(quoted)
+    for one in (quoted, quoted.replace("~", "%7E"), in_form, within_another, *(_quoted(text, safe) for safe in _SAFE)):
         for form in (one, one.replace("%20", "+")):
             yield form
             yield _ESCAPED.sub(lambda match: match[0].lower(), form)
