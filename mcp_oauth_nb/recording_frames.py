@@ -7,11 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .redaction import JSONRPC_SECRET_NAMES, mask_fields
+from .redaction import JSONRPC_SECRET_NAMES, TooLong, mask_fields
 from .wire import Kind
 
 if TYPE_CHECKING:
     from .trace import Trace
+
+#: Of a longer body or message only the length is recorded, in bytes or characters.
+MOST_RECORDED = 256 * 1024
 
 
 @asynccontextmanager
@@ -40,8 +43,7 @@ class _FrameRecorder:
             # A transport hands a line that is no JSON-RPC on as an exception. Its text may quote the line.
             self._record(sender, receiver, "error", f"not a JSON-RPC frame: {type(item).__name__}")
             return
-        body = mask_fields(message.model_dump(mode="json", by_alias=True, exclude_unset=True), JSONRPC_SECRET_NAMES)
-        hide_request_state(body)
+        body = _masked(message.model_dump(mode="json", by_alias=True, exclude_unset=True))
         method, identifier = body.get("method"), body.get("id")
         if method is not None:
             kind: Kind = "notification" if identifier is None else "request"
@@ -59,6 +61,20 @@ class _FrameRecorder:
         return self._trace.record(
             sender=sender, receiver=receiver, protocol="jsonrpc", kind=kind, title=title, body=body, answers=answers
         )
+
+
+def _masked(body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        masked: dict[str, Any] = mask_fields(body, JSONRPC_SECRET_NAMES, most=MOST_RECORDED)
+    except TooLong:
+        # What it is stays; what is in it does not.
+        left = f"(more than {MOST_RECORDED:,} characters, not recorded)"
+        error = {"code": body["error"].get("code"), "message": left} if "error" in body else left
+        contents = {"params": left, "result": left, "error": error}
+        kept = {name: contents.get(name, value) for name, value in body.items()}
+        return _masked(kept) if len(str(kept)) < MOST_RECORDED else {"jsonrpc": "2.0", "method": left}
+    hide_request_state(masked)
+    return masked
 
 
 def hide_request_state(body: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from .recording_frames import call_title, hide_request_state
-from .redaction import JSONRPC_SECRET_NAMES, form_pairs, mask_fields, mask_header, mask_url, scrub
+from .recording_frames import MOST_RECORDED, call_title, hide_request_state
+from .redaction import JSONRPC_SECRET_NAMES, form_pairs, mask_fields, mask_headers, mask_url, scrub
 from .wire import AUTHORIZATION_SERVER, SERVER, Kind
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 # Who acts, where one HTTP client serves two parties: the handler works for the client, and for the server's tools.
 _actor: ContextVar[str | None] = ContextVar("actor", default=None)
-
-# Of a longer body only the length is recorded.
-_MAX_RECORDED_BYTES = 256 * 1024
 
 
 @contextmanager
@@ -81,7 +78,7 @@ class HttpRecorder:
             kind="request",
             title=f"{method} {url.partition('?')[0]}{_call(masked)}",
             url=url,
-            headers=_masked_headers(headers),
+            headers=mask_headers(headers),
             body=masked,
         )
         return PendingAnswer(self._trace, exchange, sender=receiver, receiver=sender)
@@ -114,7 +111,7 @@ class PendingAnswer:
             protocol="http",
             kind=kind,
             title=title,
-            headers=_masked_headers(headers) if headers is not None else None,
+            headers=mask_headers(headers) if headers is not None else None,
             body=body,
             answers=self._exchange,
         )
@@ -157,7 +154,7 @@ class BodyCopy:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Pass the body on."""
         async for chunk in self._inner:
-            if len(self._copy) <= _MAX_RECORDED_BYTES:
+            if len(self._copy) <= MOST_RECORDED:
                 self._copy += chunk
             yield chunk
 
@@ -180,10 +177,6 @@ class _Tee(httpx.AsyncByteStream):
         await self._copy.aclose()
 
 
-def _masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {scrub(name.lower()): mask_header(name, value) for name, value in headers.items()}
-
-
 def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
     if not content:
         return None
@@ -192,7 +185,7 @@ def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
         content = _unpacked(content)
     elif packed != "identity":
         return f"({len(content):,} bytes, compressed by {scrub(packed)})"
-    if len(content) > _MAX_RECORDED_BYTES:
+    if len(content) > MOST_RECORDED:
         return f"({len(content):,} bytes or more, not recorded)"
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     text = content.decode("utf-8", "replace")
@@ -214,7 +207,7 @@ def _unpacked(content: bytes) -> bytes:
     """Unpack a body, to the byte that shows that it is too long; what is not as it says stays as it is."""
     try:
         # 47: the stream says itself whether it is gzip's or zlib's.
-        return zlib.decompressobj(47).decompress(content, _MAX_RECORDED_BYTES + 1)
+        return zlib.decompressobj(47).decompress(content, MOST_RECORDED + 1)
     except zlib.error:
         return content
 
@@ -232,10 +225,17 @@ def _masked_events(text: str) -> Any:
     events = re.split(r"\r\n\r\n|\n\n|\r\r", text)
     data = ["\n".join(line[5:].strip() for line in e.splitlines() if line.startswith("data:")) for e in events]
     try:
-        messages = [_masked_json(json.loads(text)) for text in data if text]
+        messages = [json.loads(text) for text in data if text]
+        if len(messages) == 1:
+            return _masked_json(messages[0])
+        # All together: what one of them shows to be a secret may be in each.
+        masked = mask_fields(messages, JSONRPC_SECRET_NAMES)
     except (ValueError, RecursionError):
         return f"({len(text)} characters of events that are not JSON)"
-    return messages[0] if len(messages) == 1 else messages
+    for message in masked:
+        if isinstance(message, dict):
+            hide_request_state(message)
+    return masked
 
 
 def _call(body: Any) -> str:

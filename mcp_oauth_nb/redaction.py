@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -41,6 +41,9 @@ _SHAPES = re.compile(
     # Not what is a mask already: its prefix would be masked again.
     r"|(?:(?<=code_verifier=)|(?<=client_secret=)|(?<=_token=)|(?<=[?&]code=))[\w\-.~%]++(?!\*)"
 )
+
+# One of these stands in all that has such a shape. To look for them is quicker, and most texts have none.
+_MARKS = ("gho_", "ghp_", "ghu_", "ghs_", "ghr_", "github_pat_", "earer ", "verifier=", "secret=", "_token=", "code=")
 
 # Where a library shortened a text: pydantic and IPython's verbose tracebacks keep up to 48 characters on either side.
 # All dots in a row: a piece may end, or begin, with one of its own.
@@ -103,11 +106,29 @@ def _is_worth_it(secret: str | None) -> TypeGuard[str]:
 
 def scrub(text: str) -> str:
     """Mask every remembered secret in a text, and everything that has the shape of a token."""
+    if len(text) < SHORTEST_PIECE:
+        return text
     with _lock:
         text = _masked_known(text)
-        if _CUT.search(text):
+        if _may_be_cut(text):
             text = _without_pieces(text, _memory.index)
-    return _SHAPES.sub(lambda match: mask(match.group()), text)
+    return _SHAPES.sub(lambda match: mask(match.group()), text) if _may_have_shapes(text) else text
+
+
+def is_clean(text: str) -> bool:
+    """Say whether `scrub` would leave a text, and each part of it that ends at a line break, as it is."""
+    with _lock:
+        if _may_be_cut(text) or any(_memory.index.found(text)):
+            return False
+    return not (_may_have_shapes(text) and _SHAPES.search(text))
+
+
+def _may_be_cut(text: str) -> bool:
+    return "..." in text or "…" in text
+
+
+def _may_have_shapes(text: str) -> bool:
+    return any(mark in text for mark in _MARKS)
 
 
 def _masked_known(text: str) -> str:
@@ -161,41 +182,81 @@ def is_secret_name(name: str) -> bool:
     return name.lower() in SECRET_NAMES
 
 
-def mask_fields(value: Any, names: frozenset[str] = SECRET_NAMES) -> Any:
+class TooLong(ValueError):
+    """A value has more text than is to be shown."""
+
+
+def mask_fields(value: Any, names: frozenset[str] = SECRET_NAMES, *, most: int | None = None) -> Any:
     """Copy a JSON value with every secret field masked.
 
     Args:
         value: what `json.loads` returns.
         names: the names of secret fields, in lower case.
+        most: how many characters of text there may be.
+
+    Raises:
+        TooLong: there are more.
     """
+    texts: list[str] = []
+    secrets: list[str] = []
+    _read(value, names, texts, secrets)
+    whole = "\n".join(texts)
+    if most is not None and len(whole) + sum(map(len, secrets)) > most:
+        raise TooLong
     # First all of them, so that a secret is known where it stands before, or without, its name.
-    found: list[str] = []
-    _find_secrets(value, names, found)
-    remember_heard(*found)
-    return _masked(value, names)
+    remember_heard(*secrets)
+    # Most values have nothing to hide, which is seen sooner in all the texts at once than in each.
+    clean = is_clean(whole)
+    return _copied(value) if clean and not secrets else _masked(value, names, _unchanged if clean else scrub)
 
 
-def _find_secrets(value: Any, names: frozenset[str], found: list[str], secret: bool = False) -> None:
-    if isinstance(value, Mapping):
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) if isinstance(item, _CONTAINERS) else item for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) if isinstance(item, _CONTAINERS) else item for item in value]
+    return value
+
+
+_CONTAINERS = (dict, list, tuple)
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+def _read(value: Any, names: frozenset[str], texts: list[str], secrets: list[str], secret: bool = False) -> None:
+    """Tell the texts of a value apart: those of secret fields, and the others, names and numbers too."""
+    if isinstance(value, dict):
         for key, item in value.items():
-            _find_secrets(item, names, found, str(key).lower() in names)
+            name = str(key)
+            texts.append(name)
+            if (here := name.lower() in names) or not isinstance(item, str):
+                _read(item, names, texts, secrets, here)
+            else:
+                texts.append(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            _find_secrets(item, names, found, secret)
-    elif secret and isinstance(value, str):
-        found.append(value)
+            _read(item, names, texts, secrets, secret)
+    elif isinstance(value, str):
+        (secrets if secret else texts).append(value)
+    elif isinstance(value, int):
+        texts.append(str(value))
 
 
-def _masked(value: Any, names: frozenset[str], secret: bool = False) -> Any:
-    if isinstance(value, Mapping):
-        # A peer may echo a secret as a name, too.
-        return {_masked(key, names): _masked(item, names, str(key).lower() in names) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(item, names, secret) for item in value]
+def _masked(value: Any, names: frozenset[str], shown: Callable[[str], str], secret: bool = False) -> Any:
     if isinstance(value, str):
-        return mask(value) if secret else scrub(value)
-    if isinstance(value, int) and (shown := scrub(str(value))) != str(value):
-        return shown
+        return mask(value) if secret else shown(value)
+    if isinstance(value, dict):
+        # A peer may echo a secret as a name, too.
+        return {
+            _masked(key, names, shown): _masked(item, names, shown, str(key).lower() in names)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_masked(item, names, shown, secret) for item in value]
+    if isinstance(value, int) and (text := shown(str(value))) != str(value):
+        return text
     return value
 
 
@@ -231,10 +292,20 @@ def mask_url(url: str) -> str:
 
 def mask_header(name: str, value: str) -> str:
     """Mask a header's value: a scheme such as `Bearer` stays readable, a URL keeps its address."""
-    lowered = name.lower()
-    if lowered in ("authorization", "proxy-authorization"):
+    return _masked_header(name.lower(), value, scrub)
+
+
+def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Mask headers, and write their names in lower case."""
+    items = [(name.lower(), value) for name, value in headers.items()]
+    shown = _unchanged if is_clean("\n".join(part for item in items for part in item)) else scrub
+    return {shown(name): _masked_header(name, value, shown) for name, value in items}
+
+
+def _masked_header(name: str, value: str, shown: Callable[[str], str]) -> str:
+    if name in ("authorization", "proxy-authorization"):
         scheme, space, credentials = value.partition(" ")
         return f"{scheme} {mask(credentials)}" if space else mask(value)
-    if lowered in ("location", "referer"):
+    if name in ("location", "referer"):
         return mask_url(value)
-    return mask(value) if is_secret_name(name) else scrub(value)
+    return mask(value) if name in SECRET_NAMES else shown(value)

@@ -21,11 +21,13 @@ from mcp_oauth_nb import redaction
 from mcp_oauth_nb.redaction import (
     JSONRPC_SECRET_NAMES,
     SECRET_NAMES,
+    TooLong,
     is_secret_name,
     mask,
     mask_fields,
     mask_form,
     mask_header,
+    mask_headers,
     mask_url,
     remember,
     scrub,
@@ -403,3 +405,56 @@ def test_a_header_is_masked_by_what_it_holds(name: str, value: str, shown: str |
 )
 def test_the_parameters_of_a_challenge_are_no_token(challenge: str) -> None:
     assert scrub(challenge) == challenge
+
+
+# -- all at once, as one by one ----------------------------------------------------------------------------------------
+
+fragments = st.lists(
+    st.sampled_from(
+        ["", "a word", TOKEN, OPAQUE, OPAQUE[:20] + "...", "..." + OPAQUE[9:], "Bearer ", "z" * 20, "code="]
+    )
+).map("".join)
+json_values = st.recursive(
+    fragments | st.integers() | st.booleans() | st.none() | st.just(739204857261940385),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(fragments | st.just("token"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def one_by_one(value: object) -> object:
+    if isinstance(value, dict):
+        return {scrub(name): hidden(item) if name == "token" else one_by_one(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [one_by_one(item) for item in value]
+    if isinstance(value, str):
+        return scrub(value)
+    return value if type(value) is not int or scrub(str(value)) == str(value) else scrub(str(value))
+
+
+def hidden(value: object) -> object:
+    if isinstance(value, list):
+        return [hidden(item) for item in value]
+    return mask(value) if isinstance(value, str) else one_by_one(value)
+
+
+@given(json_values)
+@example({"token": "said-to-be-a-secret", "text": "it is said-to-be-a-secret"})
+@example(["Bearer ", "z" * 20])
+def test_a_value_is_masked_as_each_of_its_texts_is(value: object) -> None:
+    remember(OPAQUE)
+    remember("739204857261940385")
+    masked = mask_fields(value)
+    assert masked == one_by_one(value)
+
+
+@given(st.dictionaries(fragments | st.sampled_from(["Authorization", "Location", "Set-Cookie"]), fragments, max_size=4))
+def test_headers_are_masked_as_each_of_them_is(headers: dict[str, str]) -> None:
+    remember(OPAQUE)
+    one_each = {scrub(name.lower()): mask_header(name, value) for name, value in headers.items()}
+    assert mask_headers(headers) == one_each
+
+
+def test_a_value_with_more_text_than_is_wanted_is_not_masked_at_all() -> None:
+    assert mask_fields({"token": "12345", "ab": ["cd"]}, most=16) == {"token": "****", "ab": ["cd"]}
+    with pytest.raises(TooLong):
+        mask_fields({"token": "12345", "ab": ["cd"]}, most=15)

@@ -16,7 +16,8 @@ import anyio
 import httpx
 import pytest
 from mcp import Client, CreateMessageResult, MCPError
-from mcp_types import TextContent
+from mcp.shared.message import SessionMessage
+from mcp_types import TextContent, jsonrpc_message_adapter
 from scripted_server import Script
 from small_server import build
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -599,3 +600,23 @@ class Raw(httpx.AsyncByteStream):
 )
 def test_what_is_not_of_the_mcp_server_is_of_an_authorization_server(server: str, url: str, party: str) -> None:
     assert receiver_of(url, server) == party
+
+
+@pytest.mark.parametrize(
+    ("frame", "title", "content"),
+    [
+        ({"id": 1, "method": "tools/call", "params": {"text": "x" * 300_000}}, "tools/call", "params"),
+        ({"id": 1, "result": {"text": "x" * 300_000}}, ": result", "result"),
+        ({"id": 1, "error": {"code": -5, "message": "x" * 300_000}}, "error -5", "error"),
+    ],
+)
+async def test_of_a_frame_beyond_all_measure_is_recorded_what_it_is_and_not_what_is_in_it(
+    frame: dict[str, Any], title: str, content: str
+) -> None:
+    trace = Trace(ManualClock(0))
+    sent = SessionMessage(jsonrpc_message_adapter.validate_python({"jsonrpc": "2.0", **frame}))
+    assert await through(trace, sent) == [sent]
+    message = trace.messages[0]
+    assert title in message.title
+    assert "not recorded" in str(message.body[content])
+    assert len(str(message.body)) < 500
