@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import queue
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from test_serve_http import LIMIT_SECONDS, Form, Person
 
 from mcp_oauth_nb import McpAuth, Session, Trace
 from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.store_lock import ProcessLock
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -88,12 +90,17 @@ class Visit:
         return [body["grant_type"] for body in self.sent("token") if "grant_type" in body]
 
 
+def cached(*what: str | Path | bytes) -> Path:
+    """Return a place among the temporary files that stands for something, for whoever wants the same."""
+    name = sha256(repr(what).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"mcp-oauth-nb-peers-{name}"
+
+
 @functools.cache
 def node_packages() -> Path:
     """Install the packages that `peers/package.json` names, once for all processes, and return where they are."""
-    with (PEERS / "package.json").open("rb") as manifest:
-        fcntl.flock(manifest, fcntl.LOCK_EX)
-        wanted = manifest.read()
+    wanted = (PEERS / "package.json").read_bytes()
+    with ProcessLock(cached(PEERS)).changing():
         installed = PEERS / "node_modules" / "installed.json"
         if not installed.exists() or installed.read_bytes() != wanted:
             options = "--no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error".split()

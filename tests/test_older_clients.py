@@ -5,20 +5,19 @@ Each version has an environment of its own, made once and kept in the system's d
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from peers_world import PEERS, Client, talking
+from peers_world import PEERS, Client, cached, talking
 from test_real_clients import LIFETIME_SECONDS, authorizations, refreshes
 from test_serve_http import Person, Program
+
+from mcp_oauth_nb.store_lock import ProcessLock
 
 pytestmark = pytest.mark.e2e
 
@@ -37,12 +36,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 def old_python(version: str) -> Path:
     """Return the interpreter of the version's environment, which is made if it is not there."""
     wanted = PEERS / f"mcp-{version}.txt"
-    name = sha256(wanted.read_bytes() + sys.prefix.encode()).hexdigest()[:16]
-    place = Path(tempfile.gettempdir()) / f"mcp-oauth-nb-peers-{name}"
-    place.mkdir(mode=0o700, exist_ok=True)
+    place = cached(sys.prefix, wanted.read_bytes())
     python = place / "bin" / "python"
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ProcessLock(place).changing():
         if not (place / "ready").exists():
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True, timeout=60)
             subprocess.run([*installer(python), "-r", wanted], check=True, timeout=100)
