@@ -6,7 +6,7 @@ import re
 
 import httpx
 import pytest
-from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden
+from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden, query
 from mcp.shared.auth import OAuthClientInformationFull
 
 from mcp_oauth_nb.config import IsolatedSettings
@@ -109,6 +109,20 @@ async def test_only_the_button_that_says_so_is_a_yes(world: World, said: str) ->
     response = await world.browser.press(page, fields={"authorize": said})
     assert answer(response.headers["location"])["error"] == "access_denied"
     assert await world.stored() == 0
+
+
+async def test_a_decision_that_says_both_is_none(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    body = query({**hidden(page), "authorize": "0"}, ("authorize", "1"))
+    headers = {"Origin": world.public_url, "Content-Type": "application/x-www-form-urlencoded"}
+    response = await world.browser.send("POST", "/consent", content=body, headers=headers)
+    assert (response.status_code, await world.stored("flows", "upstream_flows")) == (400, 1)
+
+
+async def test_a_browser_that_names_no_origin_is_believed_by_its_cookie_and_form_token(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    response = await world.browser.send("POST", "/consent", data={**hidden(page), "authorize": "1"})
+    assert response.status_code == 303
 
 
 async def test_a_decision_counts_once(world: World) -> None:
@@ -216,6 +230,23 @@ async def test_no_more_is_given_than_github_gave(world: World) -> None:
     assert token["scope"] == "read:user"
 
 
+async def test_no_more_is_given_than_was_asked_for_whatever_github_gave() -> None:
+    class Generous(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await world.github.transport().handle_async_request(request)
+            if request.url.path != "/login/oauth/access_token":
+                return response
+            await response.aread()
+            return httpx.Response(response.status_code, json={**response.json(), "scope": "repo,read:user,gist"})
+
+    world = World(client=lambda: httpx.AsyncClient(transport=Generous()))
+    tokens = await world.tokens()
+    assert tokens["scope"] == "read:user"
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    assert access.scopes == ["read:user"]
+
+
 async def test_nothing_at_all_given_at_github_is_a_denial(world: World) -> None:
     page = await world.browser.consent_page(world.request())
     response = await world.browser.press(page)
@@ -262,6 +293,22 @@ async def test_consent_is_asked_for_again_after_eight_hours(world: World) -> Non
     await asked(world, **SHOP)
     world.clock.advance(hours=8)
     assert await asked(world, **SHOP)
+
+
+async def test_consent_to_one_client_is_none_to_another_with_the_same_address() -> None:
+    clients = [
+        OAuthClientInformationFull(
+            client_id=name,
+            redirect_uris=["https://shop.example/cb"],
+            token_endpoint_auth_method="none",
+            application_type="web",
+        )
+        for name in ("one", "two")
+    ]
+    world = World(clients=clients)
+    names = ("one", "two", "one", "two")
+    asks = [await asked(world, client_id=name, redirect_uri="https://shop.example/cb") for name in names]
+    assert asks == [True, True, False, False]
 
 
 async def test_consent_to_one_address_of_a_client_is_none_to_another() -> None:

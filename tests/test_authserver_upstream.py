@@ -94,6 +94,18 @@ async def test_a_grant_that_github_has_ended_ends_here(world: World) -> None:
     assert await world.stored("families", "upstream") == 0
 
 
+async def test_a_token_that_was_left_behind_by_a_grant_that_has_ended_is_given_to_nobody(world: World) -> None:
+    # A worker that dies between the two steps of an end leaves one.
+    access = await signed_in(world)
+    family, vault = str((access.claims or {})["grant"]), world.server._grants.vault
+    token = await vault.get("upstream", family)
+    assert token is not None
+    assert await world.server._grants.end(family)
+    await vault.put("upstream", family, token, lifetime=60)
+    with pytest.raises(ReauthorizeError):
+        await world.server.upstream_token(access)
+
+
 async def test_a_caller_who_goes_away_while_the_token_is_refreshed_loses_nobody_the_new_one() -> None:
     asked, go_on = anyio.Event(), anyio.Event()
 
