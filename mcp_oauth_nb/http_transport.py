@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import INTERNAL_ERROR
 
 from .clock import Clock, SystemClock
-from .errors import McpOAuthError, TransientError
+from .errors import McpOAuthError, SessionFailed, TransientError
 from .http import Answer
 from .http_auth_carrier import PatientTransport
 from .http_auth_provider import sending
 from .http_faults import place_of
 from .recording_http import receiver_of
+from .redaction import printable
 from .token_endpoint import check_available
 
 if TYPE_CHECKING:
@@ -38,6 +40,18 @@ TransportFactory = Callable[[], httpx2.AsyncBaseTransport]
 
 # The SDK's own values: a server may think long, and holds an event stream open.
 _TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+
+# A server that wants authorization says 401; what else it may mean.
+_HINTS = {
+    403: "A server asks for authorization with 401 and WWW-Authenticate. With 403 it, or a gateway in front of it, "
+    "refuses whoever asks: look whether it allows this address, this Host and this Origin, and tell its operator "
+    "otherwise.",
+    404: "Check the address, its path included: nothing answers there. Many servers are at /mcp.",
+    405: "Check the address, its path included: what is there takes no MCP messages. Many servers are at /mcp.",
+    400: "The server, or a gateway in front of it, did not understand the message. A server that wants authorization "
+    "says 401: if this one means that, tell its operator.",
+}
+_HINT_OTHERS = "Look the status up, and ask the server's operator: one that wants authorization says 401."
 
 _FAILURE = "mcp-oauth-nb/failure"
 _MOST_FAILURES = 100
@@ -72,6 +86,32 @@ class HttpTransport:
         self._open = False
         self._failures: OrderedDict[int, McpOAuthError] = OrderedDict()
         self._failed = 0
+        #: What the server answered last, where it was a refusal: its method, place and status.
+        self._refused: tuple[str, str, int] | None = None
+
+    def refusal(self, error: SessionFailed) -> SessionFailed | None:
+        """Return what a connection that could not be opened failed by, where the server said no by another status
+        than 401; None if it failed otherwise.
+
+        Args:
+            error: what is known without the HTTP status.
+        """
+        if self._refused is None or not isinstance(error.__cause__, MCPError):
+            return None
+        method, place, status = self._refused
+        said = printable(str(error.__cause__.message))
+        refused = SessionFailed(
+            f"The MCP connection failed: {place} answered {status} {_phrase(status)} to {method} ({said}).",
+            hint=_HINTS.get(status, _HINT_OTHERS),
+            reference="MCP 2025-11-25, Authorization, Error handling; RFC 9110 section 15.5",
+        )
+        refused.__cause__ = error.__cause__
+        return refused
+
+    def _saw(self, request: httpx2.Request, response: httpx2.Response) -> None:
+        if request.method == "POST":
+            refused = response.status_code >= 400
+            self._refused = ("POST", place_of(request.url), response.status_code) if refused else None
 
     def opened(self) -> None:
         """Say that the handshake is over: from now on an error concerns one request, not the connection."""
@@ -88,7 +128,12 @@ class HttpTransport:
         if self._trace is not None:
             carrier = self._trace.http2(carrier, receiver=partial(receiver_of, server=str(self._url)))
         client = _Client(
-            self._answer_for, self._clock, auth=self._auth, transport=PatientTransport(carrier), timeout=_TIMEOUT
+            self._answer_for,
+            self._saw,
+            self._clock,
+            auth=self._auth,
+            transport=PatientTransport(carrier),
+            timeout=_TIMEOUT,
         )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
@@ -115,17 +160,23 @@ class HttpTransport:
         return httpx2.Response(503, json=body, request=request)
 
 
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in {one.value for one in HTTPStatus} else "(a status of its own)"
+
+
 class _Client(httpx2.AsyncClient):
     """An HTTP client that answers with an error of authorization instead of raising it."""
 
     def __init__(
         self,
         answer_for: Callable[[httpx2.Request, McpOAuthError], httpx2.Response | None],
+        saw: Callable[[httpx2.Request, httpx2.Response], None],
         clock: Clock,
         **options: Any,
     ):
         super().__init__(**options)
         self._answer_for = answer_for
+        self._saw = saw
         self._clock = clock
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -140,6 +191,7 @@ class _Client(httpx2.AsyncClient):
                 return answer
             finally:
                 sending.reset(outer)
+        self._saw(request, response)
         return await self._of_a_server(request, response)
 
     async def _of_a_server(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:

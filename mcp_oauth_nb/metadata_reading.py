@@ -42,7 +42,8 @@ _MODELS: dict[Kind, type[BaseModel]] = {
 }
 _SHAPE: dict[Kind, str] = {"protected resource": "RFC 9728 section 3.2", "authorization server": "RFC 8414 section 3.2"}
 _URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
-_BOM = b"\xef\xbb\xbf"
+#: What some editors put before a text in UTF-8; RFC 8259 section 8.1 lets a reader ignore it.
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,13 @@ def read_resource_metadata(answer: Answer, server_url: str, *, now: float) -> Re
     if not document.get("authorization_servers"):
         # MCP asks for it, RFC 9728 does not: a server of 2025-03-26 has its authorization server at its own origin.
         error = _unusable(answer, kind, "authorization_servers", document)
-        return replace(begun, document=None, absent="names no authorization server", error=error)
+        return replace(
+            begun,
+            document=None,
+            absent="names no authorization server",
+            error=error,
+            field="authorization_servers",
+        )
     if isinstance(document["authorization_servers"], list):
         begun = _with_good_issuers(answer, begun)
     reading = _used(answer, kind, begun)
@@ -165,9 +172,9 @@ def _begin(answer: Answer, kind: Kind, now: float) -> Reading:
     if answer.content_type == "text/html":
         return Reading(absent="a web page")
     flaws = []
-    if answer.body.startswith(_BOM):
+    if answer.body.startswith(BOM):
         flaws.append(Flaw("", f"{answer.url} begins with a byte order mark (RFC 8259 section 8.1)."))
-        answer = replace(answer, body=answer.body.removeprefix(_BOM))
+        answer = replace(answer, body=answer.body.removeprefix(BOM))
     if answer.content_type != "application/json":
         label = printable(answer.content_type) or "no content type"
         flaws.append(Flaw("", f"{answer.url} is labelled {label}, not application/json ({_SHAPE[kind]})."))

@@ -143,6 +143,8 @@ class Session:
             except SessionFailed as error:
                 if http is not None and isinstance(error.__cause__, McpOAuthError):
                     raise error.__cause__ from None
+                if http is not None and (refused := http.refusal(error)) is not None:
+                    raise refused from refused.__cause__
                 raise
             except BaseException:
                 # An interrupted cell included: nothing may stay behind.

@@ -151,6 +151,7 @@ class World:
     Attributes:
         origin: of both servers.
         streams: answers are event streams of stateful sessions.
+        binds: a token is good for the MCP endpoint itself only, not for one that was issued for its origin.
         iss: sent with the authorization answer; the origin if not given, "" for none.
         declines: the person says no.
         withheld: scopes that are never granted.
@@ -163,6 +164,7 @@ class World:
 
     origin: str = P
     streams: bool = False
+    binds: bool = True
     clock: ManualClock = field(default_factory=lambda: ManualClock(1_800_000_000))
     iss: str | None = None
     declines: bool = False
@@ -184,7 +186,7 @@ class World:
                 {
                     "issuer_url": self.origin,
                     "resource_server_url": f"{self.origin}/mcp",
-                    "validate_token_resource": True,
+                    "validate_token_resource": self.binds,
                     "required_scopes": ["read:user"],
                     "client_registration_options": ClientRegistrationOptions(
                         enabled=True, valid_scopes=["read:user", "repo"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import anyio
 import pytest
-from http_world import World, served
+from http_world import MCP, World, served
+from starlette.responses import Response
 
 from mcp_oauth_nb import McpAuth, Session
 from mcp_oauth_nb.errors import ConfigurationError, SessionFailed
@@ -86,3 +87,11 @@ def test_an_auth_that_was_given_is_never_ignored() -> None:
 
 def test_the_default_is_one_for_the_process() -> None:
     assert default_auth() is default_auth()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 418])
+async def test_a_status_that_is_not_401_is_named_by_the_error_of_a_connection(status: int) -> None:
+    world = World(instead={"/mcp": lambda seen: Response(b'{"error": "no"}', status, media_type="application/json")})
+    with pytest.raises(SessionFailed, match=rf"failed: {MCP} answered {status} ") as caught:
+        await Session.open(MCP, auth=world.auth())
+    assert "401" in caught.value.hint or "address" in caught.value.hint

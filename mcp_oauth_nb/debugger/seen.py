@@ -9,8 +9,12 @@ from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from ..challenge import AuthChallenge
-from ..errors import ProtocolError
+import httpx
+
+from ..challenge import read_challenge
+from ..http import Answer
+from ..http_faults import place_of
+from ..metadata_reading import BOM, Reading, read_resource_metadata, read_server_metadata
 
 #: The `method` of a request to an MCP server that is not reached by HTTP.
 JSONRPC = "jsonrpc"
@@ -72,17 +76,18 @@ class Seen:
 
 
 def _named(header: str) -> str:
-    try:
-        challenge = AuthChallenge.from_www_authenticate(header) if header else None
-    except ProtocolError:
-        return ""
+    challenge, _ = read_challenge([header] if header else [])
     return (challenge.resource_metadata or "") if challenge is not None else ""
+
+
+def _answer(seen: Seen) -> Answer:
+    return Answer(place_of(seen.url), seen.status or 0, httpx.Headers(dict(seen.headers)), seen.content)
 
 
 def json_object(content: bytes) -> dict[str, Any]:
     """Return the JSON object in a body, or an empty one."""
     try:
-        value = json.loads(content)
+        value = json.loads(content.removeprefix(BOM))
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -124,15 +129,31 @@ class Facts:
     spent: str = ""
     ended: Literal["no", "maybe", "yes"] = "no"
 
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Who the authorization server must be: whom the resource names, or, as in MCP 2025-03-26, its origin."""
+        if self.issuer:
+            return (self.issuer,)
+        parts = urlsplit(self.server_url)
+        return (f"{parts.scheme}://{parts.netloc}", f"{parts.scheme}://{parts.netloc}/")
+
+    def read_resource(self, seen: Seen) -> Reading:
+        """Read an RFC 9728 document as the client does."""
+        return read_resource_metadata(_answer(seen), self.server_url, now=0.0)
+
+    def read_server(self, seen: Seen) -> Reading:
+        """Read an RFC 8414 document as the client does."""
+        return read_server_metadata(_answer(seen), self.issuers, now=0.0)
+
     def learn(self, seen: Seen) -> None:
         """Take note of an exchange, after it was checked."""
         ok = seen.status is None or 200 <= seen.status < 300
-        if seen.kind == "resource_metadata" and ok and seen.answer:
-            self.resource = seen.answer
-            issuers = seen.answer.get("authorization_servers")
-            self.issuer = str(issuers[0]) if isinstance(issuers, list) and issuers else ""
-        elif seen.kind == "server_metadata" and ok and seen.answer:
-            self.server = seen.answer
+        if seen.kind == "resource_metadata":
+            if (document := self.read_resource(seen).document) is not None:
+                self.resource, self.issuer = seen.answer, str(document["authorization_servers"][0])
+        elif seen.kind == "server_metadata":
+            if self.read_server(seen).document is not None:
+                self.server = seen.answer
         elif seen.status == 401 and seen.mcp_method:
             self.protected.add(seen.mcp_method)
             self.named = _named(seen.header("www-authenticate"))

@@ -6,8 +6,9 @@ from collections.abc import Generator, Mapping
 
 from ..checks import Check, Outcome
 from ..metadata_findings import Finding, check_document
+from ..metadata_reading import Reading
 from .seen import Facts, Seen
-from .verdicts_common import Checks, covers, shown, verdict
+from .verdicts_common import Checks, shown, verdict
 
 # Fields that a client goes by: what they must come to, in words.
 _RESOURCE_FIELDS = {
@@ -29,33 +30,35 @@ _COMPARED = frozenset({"resource", "issuer"})
 
 def check_resource_metadata(seen: Seen, facts: Facts) -> Checks:
     """Check the document of RFC 9728."""
-    if not (yield from _document(seen, facts, "RFC 9728 section 3.2")):
+    reading = facts.read_resource(seen)
+    if not (yield from _document(seen, facts, reading, "RFC 9728 section 3.2")):
         return
-    resource = seen.answer.get("resource")
+    ok = reading.field != "resource"
     yield verdict(
         "it describes this server",
-        isinstance(resource, str) and covers(resource, facts.server_url),
+        ok,
         f"resource: {facts.server_url}; a client must not use the document of another",
         "RFC 9728 section 3.3",
-        seen=shown(resource),
+        seen=shown(seen.answer.get("resource")) if ok else _said(reading),
     )
-    yield from _fields(check_document(seen.answer, "protected resource"), _RESOURCE_FIELDS)
+    yield from _fields(check_document(seen.answer, "protected resource"), _RESOURCE_FIELDS, reading)
 
 
 def check_server_metadata(seen: Seen, facts: Facts) -> Checks:
     """Check the document of RFC 8414, or of OpenID Connect Discovery."""
-    if not (yield from _document(seen, facts, "RFC 8414 section 3.2")):
+    reading = facts.read_server(seen)
+    if not (yield from _document(seen, facts, reading, "RFC 8414 section 3.2")):
         return
     document = seen.answer
-    if facts.issuer:
-        yield verdict(
-            "the issuer is the one that was asked for",
-            document.get("issuer") == facts.issuer,
-            f"issuer: {facts.issuer}, without any normalization; a client must not use the document of another",
-            "RFC 8414 section 3.3",
-            seen=shown(document.get("issuer")),
-        )
-    yield from _fields(check_document(document, "authorization server"), _SERVER_FIELDS)
+    ok = reading.field != "issuer"
+    yield verdict(
+        "the issuer is the one that was asked for",
+        ok,
+        f"issuer: {facts.issuers[0]}, without any normalization; a client must not use the document of another",
+        "RFC 8414 section 3.3",
+        seen=shown(document.get("issuer")) if ok else _said(reading),
+    )
+    yield from _fields(check_document(document, "authorization server"), _SERVER_FIELDS, reading)
     yield verdict(
         "a client can introduce itself",
         bool(document.get("registration_endpoint") or document.get("client_id_metadata_document_supported")),
@@ -72,19 +75,20 @@ def check_server_metadata(seen: Seen, facts: Facts) -> Checks:
     )
 
 
-def _document(seen: Seen, facts: Facts, reference: str) -> Generator[Check, None, bool]:
+def _document(seen: Seen, facts: Facts, reading: Reading, reference: str) -> Generator[Check, None, bool]:
     """Check that a document came at all; the generator returns whether there is more to look at."""
-    if seen.status is not None and 400 <= seen.status < 500:
+    if reading.absent and reading.field == "":
         if seen.url == facts.named:
             yield verdict(
                 "the document is where the challenge says",
                 False,
                 f"200 with the document at {shown(seen.url)}, or another URL in the challenge",
                 "RFC 9728 section 5.1",
-                seen=f"answered {seen.status}",
+                seen=f"answered {seen.status}, {reading.absent}",
             )
         else:
-            yield Check("a document is here", "not applicable", f"{seen.status}: the client looks at the next place")
+            what = f"{seen.status}, {reading.absent}" if seen.status == 200 else str(seen.status)
+            yield Check("a document is here", "not applicable", f"{what}: the client looks at the next place")
         return False
     yield verdict(
         "a document is here",
@@ -107,8 +111,17 @@ def _document(seen: Seen, facts: Facts, reference: str) -> Generator[Check, None
     return True
 
 
-def _fields(findings: tuple[Finding, ...], titles: Mapping[str, str]) -> Checks:
-    """Take over what a client goes by, and of the other fields those that are wrong."""
+def _said(reading: Reading) -> str:
+    return reading.error.message if reading.error is not None else ""
+
+
+def _fields(findings: tuple[Finding, ...], titles: Mapping[str, str], reading: Reading) -> Checks:
+    """Take over what a client goes by, and of the other fields those that are wrong.
+
+    Args:
+        reading: the client's; it cannot use what is wrong there.
+    """
+    left_out = {flaw.field for flaw in reading.flaws}
     for finding in findings:
         name = finding.field.name
         if name in _COMPARED:
@@ -116,7 +129,7 @@ def _fields(findings: tuple[Finding, ...], titles: Mapping[str, str]) -> Checks:
         if name in titles:
             yield _named(finding, titles[name])
         elif finding.check.outcome == "failed":
-            yield _named(finding, f"{name} is as it should be", strict=name in _STRICT)
+            yield _named(finding, f"{name} is as it should be", strict=name in _STRICT | left_out)
 
 
 def _named(finding: Finding, title: str, *, strict: bool = True) -> Check:

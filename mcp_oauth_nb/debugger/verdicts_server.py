@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..challenge import AUTHENTICATION_REQUIRED, AuthChallenge
+from ..challenge import AUTHENTICATION_REQUIRED, AuthChallenge, read_challenge
 from ..checks import Check
-from ..errors import ProtocolError
 from ..pkce import METHOD
 from .refusals import check_audience, check_refusal, reason_to_refuse
 from .seen import JSONRPC, Facts, Seen
@@ -128,10 +127,8 @@ def _forbidden(seen: Seen) -> Checks:
 
 
 def _challenge(header: str) -> tuple[AuthChallenge | None, str]:
-    try:
-        return (AuthChallenge.from_www_authenticate(header) if header else None), ""
-    except ProtocolError as error:
-        return None, error.message
+    challenge, findings = read_challenge([header] if header else [])
+    return challenge, " ".join(findings)
 
 
 # -- in process ------------------------------------------------------------------------------------------------
