@@ -1,6 +1,6 @@
 """A listener on the loopback interface that catches the browser's redirect (RFC 8252 section 7.3).
 
-It runs in a thread of its own, answers on 127.0.0.1 only, and ends with the first callback that is genuine.
+It runs in a thread of its own, answers on the loopback interface only, and ends with the first genuine callback.
 What it serves says nothing that came from the request, and of the request only the query and the Host are read:
 behind a proxy its other headers are somebody's cookies.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
+import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from .config import LOOPBACK_HOSTS
 from .errors import (
     ConfigurationError,
     McpOAuthError,
@@ -30,7 +31,8 @@ from .errors import (
     SecurityError,
 )
 from .jupyterhub import JupyterHub, proxied
-from .loopback import can_listen_at, listen
+from .loopback import can_listen_at, listen_as
+from .loops import ReportingThread
 
 T = TypeVar("T")
 
@@ -51,7 +53,10 @@ _PROXY_DID_NOT_LEAD_HERE = (
     "there has no jupyter-server-proxy: install it (pip install jupyter-server-proxy) where the server runs and "
     "restart that, or paste the address of the page."
 )
-_OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
+_LISTENER_ENDED = (
+    "Sign in again. If the listener ends again, the cause above says why: paste the address that the browser ends on, "
+    "with `mcp-oauth-nb login --paste` or an `AuthorizePanel`, which needs no listener."
+)
 
 
 class CallbackListener(Generic[T]):
@@ -66,8 +71,8 @@ class CallbackListener(Generic[T]):
         hub: the JupyterHub that this runs in.
 
     Raises:
-        ConfigurationError: the URI is neither `http://127.0.0.1[:port]/path` nor `https://.../proxy/PORT/path`, or its
-            port is taken.
+        ConfigurationError: the URI is neither `http://127.0.0.1[:port]/path` (or with `[::1]` or `localhost`) nor
+            `https://.../proxy/PORT/path`, or its port is taken.
     """
 
     def __init__(self, redirect_uri: str, read: Callable[[str], T], hub: JupyterHub | None = None):
@@ -80,21 +85,28 @@ class CallbackListener(Generic[T]):
                 "In a JupyterHub, https://.../proxy/8765/callback leads here too.",
                 reference="RFC 8252 section 7.3",
             )
-        self._host = parts.hostname
+        # jupyter-server-proxy asks at `localhost`.
+        self._host = "localhost" if self._way or parts.hostname is None else parts.hostname
         self._port = self._way.port if self._way else parts.port or 0
         self._path = self._way.path if self._way else parts.path or "/"
         # Or the browser's own Host, which jupyter-server-proxy passes on.
-        self._names = _OWN_NAMES | {parts.hostname}
+        self._names = LOOPBACK_HOSTS | {parts.hostname}
         self._read = read
         self._hub = hub
         self._result: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: ReportingThread | None = None
+        # How many callbacks were refused, and why the last one was.
+        self._refused: tuple[int, McpOAuthError] | None = None
 
     @property
     def redirect_uri(self) -> str:
         """The URI to send along, with the port that is really listened on."""
-        return self._way.at(self._port) if self._way else f"http://{self._host}:{self._port}{self._path}"
+        if self._way:
+            return self._way.at(self._port)
+        # RFC 3986 section 3.2.2: an address of IPv6 stands in brackets.
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}{self._path}"
 
     def invitation(self, url: str) -> str:
         """Say to the person what to open, and whatever may keep the browser from coming back."""
@@ -111,14 +123,32 @@ class CallbackListener(Generic[T]):
             timeout: seconds to wait for the user.
 
         Raises:
-            ReauthorizeError: the time is over.
+            ReauthorizeError: the time is over, or the listener ended by itself.
             McpOAuthError: the callback brought the authorization server's error; see `authorization.callback_error`.
         """
         try:
             async with asyncio.timeout(timeout):
                 return await asyncio.wrap_future(self._result)
         except TimeoutError:
-            raise ReauthorizeError(f"No callback arrived within {timeout:g} seconds.", hint=self._nobody_came) from None
+            raise self.in_vain(timeout) from None
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether a callback came that was not the one that is waited for."""
+        return self._refused is not None
+
+    def in_vain(self, seconds: float) -> ReauthorizeError:
+        """Return the error of who waited so long for nothing: it says what came instead, and why it was refused."""
+        if self._refused is None:
+            return ReauthorizeError(f"No callback arrived within {seconds:g} seconds.", hint=self._nobody_came)
+        number, last = self._refused
+        came = "One came and was" if number == 1 else f"{number} came and were"
+        return ReauthorizeError(
+            f"No callback of this sign-in arrived within {seconds:g} seconds. {came} refused, the last because: "
+            f"{last.message}",
+            hint=f"{last.hint} {self._nobody_came}",
+            reference=last.reference,
+        )
 
     @property
     def _nobody_came(self) -> str:
@@ -127,19 +157,21 @@ class CallbackListener(Generic[T]):
         return self._hub.hint if self._hub is not None else _NOBODY_CAME
 
     async def __aenter__(self) -> CallbackListener[T]:
-        listener = listen(self._port, variable="OAUTH_REDIRECT_URI")
-        self._port = listener.getsockname()[1]
+        listeners = listen_as(self._host, self._port, variable="OAUTH_REDIRECT_URI")
+        self._port = listeners[0].getsockname()[1]
         app = Starlette(routes=[Route(self._path, self._callback)])
-        server = self._server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-        )
+        # No websockets: nobody needs them, and their import warns, which may be an error.
+        options: dict[str, Any] = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none"}
+        server = self._server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **options))
 
         def serve() -> None:
-            # uvicorn leaves the socket open if it is told to stop while it starts.
-            with listener:
-                server.run([listener])
+            # uvicorn leaves the sockets open if it is told to stop while it starts.
+            with contextlib.ExitStack() as stack:
+                for listener in listeners:
+                    stack.enter_context(listener)
+                server.run(listeners)
 
-        self._thread = threading.Thread(target=serve, name="mcp-oauth-nb callback", daemon=True)
+        self._thread = ReportingThread(serve, "mcp-oauth-nb callback", self._listener_ended)
         self._thread.start()
         return self
 
@@ -150,6 +182,17 @@ class CallbackListener(Generic[T]):
         assert self._thread is not None, "entered before left"
         self._server.should_exit = True
         await asyncio.to_thread(self._thread.join)
+
+    def _listener_ended(self, error: BaseException | None) -> None:
+        assert self._server is not None, "it ended, so it was there"
+        if self._server.should_exit and error is None:
+            return
+        why = f" ({type(error).__name__})" if error is not None else ""
+        ended = ReauthorizeError(f"The listener for the browser's answer ended by itself{why}.", hint=_LISTENER_ENDED)
+        ended.__cause__ = error
+        # Unless there is an answer already, or nobody waits any more.
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self._result.set_exception(ended)
 
     def _is_for_us(self, request: Request) -> bool:
         """Whether a request came by a name that leads here; a page that had its own name bound to 127.0.0.1 did not."""
@@ -171,10 +214,15 @@ class CallbackListener(Generic[T]):
             value = self._read(f"{self.redirect_uri}?{request.scope['query_string'].decode('latin-1')}")
         except McpOAuthError as error:
             if isinstance(error, SecurityError | ProtocolError) and not isinstance(error, OAuthErrorResponse):
+                self._refused = (1 + (self._refused[0] if self._refused else 0), error)
                 return _page(400, "Not the expected answer", "This does not belong to the sign-in that is under way.")
             # The genuine answer, and it is no.
             self._result.set_exception(error)
             return _page(200, "Not signed in", "The authorization server reported a problem; the program shows it.")
+        except BaseException as error:
+            # uvicorn makes a page of it and goes on: nobody else would hear of it.
+            self._listener_ended(error)
+            raise
         self._result.set_result(value)
         return _page(200, "Signed in", "You can close this window and go back to the program.")
 

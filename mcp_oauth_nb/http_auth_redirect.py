@@ -147,6 +147,8 @@ class Redirect:
             async with asyncio.timeout(self._timeout):
                 return self._read(await paste(self._url))
         except TimeoutError:
+            if self._listener is not None and self._listener.has_refused:
+                raise self._listener.in_vain(self._timeout) from None
             raise ReauthorizeError(f"No address was pasted within {self._timeout:g} seconds.") from None
 
     @property

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import importlib
 import inspect
 import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
-from .errors import ConfigurationError, SessionError
+from .errors import ConfigurationError, SessionError, SessionFailed
 
 T = TypeVar("T")
 
@@ -30,13 +31,38 @@ _SLICE_SECONDS = 0.2
 _EXIT_SECONDS = 3.0
 
 
+class ReportingThread(threading.Thread):
+    """A daemon thread whose end is told at once to whoever waits for it: nobody waits for a dead one.
+
+    Args:
+        work: what it does.
+        name: what it is called.
+        ended: hears, on the thread, that the work is over, and of the error that ended it, if one did.
+    """
+
+    def __init__(self, work: Callable[[], object], name: str, ended: Callable[[BaseException | None], object]):
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self._ended = ended
+
+    def run(self) -> None:
+        """Do the work, and tell."""
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it is handed over as it is)
+            self._ended(error)
+        else:
+            self._ended(None)
+
+
 class LoopThread:
     """An event loop in a daemon thread of its own."""
 
     def __init__(self) -> None:
         self.loop = _new_loop()
         self._stopping = False
-        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
+        _handed_over[self.loop] = set()
+        self._thread = ReportingThread(self._work, THREAD_NAME, self._ended)
         self._thread.start()
 
     @property
@@ -55,6 +81,15 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def _ended(self, error: BaseException | None) -> None:
+        waiting = _handed_over.pop(self.loop, set())
+        if error is None:
+            return  # Its tasks were cancelled, and who waits for them knows.
+        _dead[self.loop] = asyncio.all_tasks(self.loop)
+        for future in list(waiting):
+            with suppress(concurrent.futures.InvalidStateError):
+                future.set_exception(_dead_loop(error))
 
     def _work(self) -> None:
         while not self._stopping:
@@ -79,6 +114,22 @@ async def _cancel_all_tasks() -> None:
         task.cancel()
     # Their errors are for those who await them, not for the log.
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# What waits for the loop of a thread that lives.
+_handed_over: dict[asyncio.AbstractEventLoop, set[concurrent.futures.Future[Any]]] = {}
+# The loops of threads that an error has ended. Their tasks are kept too: nobody can end them properly any more.
+_dead: dict[asyncio.AbstractEventLoop, set[asyncio.Task[Any]]] = {}
+
+
+def _dead_loop(error: BaseException | None = None) -> SessionFailed:
+    why = f" ({type(error).__name__})" if error is not None else ""
+    failed = SessionFailed(
+        f"The thread {THREAD_NAME!r}, on which all sessions of this process live, ended by itself{why}.",
+        hint="Open the session or the lab again: that starts another thread. If it ends again, the cause says why.",
+    )
+    failed.__cause__ = error
+    return failed
 
 
 # -- the one of this process -----------------------------------------------------------------------------------
@@ -141,7 +192,20 @@ async def on(target: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T
     """
     if target is asyncio.get_running_loop():
         return await target.create_task(coroutine)
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, target))
+    return await asyncio.wrap_future(_hand_over(coroutine, target))
+
+
+def _hand_over(coroutine: Coroutine[Any, Any, T], target: asyncio.AbstractEventLoop) -> concurrent.futures.Future[T]:
+    """Run a coroutine on the loop of another thread. Its future fails at once if that thread dies."""
+    if target in _dead:
+        coroutine.close()
+        raise _dead_loop()
+    future = asyncio.run_coroutine_threadsafe(coroutine, target)
+    waiting = _handed_over.get(target)
+    if waiting is not None:
+        waiting.add(future)
+        future.add_done_callback(waiting.discard)
+    return future
 
 
 def run(awaitable: Awaitable[T]) -> T:
@@ -166,7 +230,7 @@ def run(awaitable: Awaitable[T]) -> T:
     work, done = _Work(awaitable), threading.Event()
     try:
         with _keyboard_interrupts():
-            future = asyncio.run_coroutine_threadsafe(work.result(), target)
+            future = _hand_over(work.result(), target)
             future.add_done_callback(lambda _: done.set())
             while not done.wait(_SLICE_SECONDS):
                 pass

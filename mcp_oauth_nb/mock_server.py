@@ -27,7 +27,7 @@ def serve_mock_github(port: int, seed: int, show: Callable[[str], object], *, ca
     app = github.register_app("Mock OAuth App", [callback]) if callback is not None else None
     for line in instructions(github, app):
         show(line)
-    uvicorn.Server(uvicorn.Config(github.app, log_level="warning", lifespan="off")).run([listener])
+    uvicorn.Server(uvicorn.Config(github.app, log_level="warning", lifespan="off", ws="none")).run([listener])
 
 
 def instructions(github: MockGitHub, app: OAuthApp | None = None) -> list[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from .config import LOOPBACK_HOSTS, IsolatedSettings, Settings
 from .errors import ConfigurationError
 from .http import ClientFactory, default_client
 from .loopback import listen
+from .loops import ReportingThread
 from .mock_github import MockGitHub
 from .resource import build_http_app, build_http_server, upstream_by
 from .shared_store import SharedStore, configured_url, open_store, required_key
@@ -203,7 +203,12 @@ def _mocked(settings: Settings, public_url: str) -> Iterator[Settings]:
     github = MockGitHub.at(f"http://127.0.0.1:{listener.getsockname()[1]}")
     app = github.register_app(settings.server_name, [f"{public_url}/oauth/callback"])
     server = _server(github.app, drain=_MOCK_DRAIN_SECONDS)
-    thread = threading.Thread(target=server.run, args=([listener],), name="mcp-oauth-nb mock", daemon=True)
+
+    def ended(error: BaseException | None) -> None:
+        if not server.should_exit or error is not None:
+            log.error("The mocked GitHub ended by itself (%s): nobody can sign in.", type(error).__name__)
+
+    thread = ReportingThread(lambda: server.run([listener]), "mcp-oauth-nb mock", ended)
     thread.start()
     try:
         yield IsolatedSettings(
@@ -227,6 +232,8 @@ def _server(app: object, *, proxy_headers: bool = False, drain: int = DRAIN_SECO
         app,  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
+        # Nobody needs websockets, and their import warns, which may be an error.
+        ws="none",
         proxy_headers=proxy_headers,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=drain,

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_CLIENT, PUBLIC_URL, RESOURCE, World, answer, query
 from key_value.aio.stores.memory import MemoryStore
+from pydantic import AnyUrl
 from starlette.requests import Request
 
 from mcp_oauth_nb.authserver import Rates
@@ -179,6 +180,16 @@ async def test_over_https_the_cookie_belongs_to_this_host_alone() -> None:
 async def test_a_loopback_address_may_have_any_port(world: World) -> None:
     url = await world.browser.authorize(world.request(redirect_uri="http://127.0.0.1:61234/cb"))
     assert url.startswith("http://127.0.0.1:61234/cb?code=")
+
+
+async def test_an_address_of_ipv6_may_have_any_port_and_its_answer_is_not_stopped_by_the_page() -> None:
+    client = PUBLIC_CLIENT.model_copy(update={"redirect_uris": [AnyUrl("http://[::1]/callback")]})
+    world = World(clients=[client])
+    request = world.request(redirect_uri="http://[::1]:61234/callback")
+    page = await world.browser.consent_page(request)
+    # A policy cannot name an address of IPv6: browsers ignore a source with brackets.
+    assert "form-action 'self' http: https://github.com;" in page.headers["content-security-policy"]
+    assert (await world.browser.authorize(request)).startswith("http://[::1]:61234/callback?code=")
 
 
 async def test_scheme_and_host_of_the_resource_may_come_in_any_case(world: World) -> None:

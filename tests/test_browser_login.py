@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import subprocess
+import sys
+import textwrap
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 import pytest
 
@@ -20,7 +25,9 @@ from mcp_oauth_nb.errors import (
     OAuthErrorResponse,
     ReauthorizeError,
     SecurityError,
+    StateMismatch,
 )
+from mcp_oauth_nb.loopback import listen
 
 pytestmark = pytest.mark.anyio
 
@@ -83,8 +90,8 @@ async def test_the_redirect_goes_to_a_free_port_that_is_released_afterwards(lab:
     await sign_in(lab, person)
     (page,) = await person.done()
     assert page.url.host == "127.0.0.1"
-    with socket.socket() as again:
-        again.bind(("127.0.0.1", page.url.port or 0))
+    # As a listener does: the last visitor's connection may linger.
+    listen(page.url.port or 0).close()
 
 
 async def test_a_listener_that_is_left_while_it_starts_releases_its_port() -> None:
@@ -217,7 +224,9 @@ async def test_a_taken_port_is_a_clear_error() -> None:
     assert caught.value.variables == ("OAUTH_REDIRECT_URI",)
 
 
-@pytest.mark.parametrize("uri", ["https://hub.example/callback", "https://127.0.0.1/callback", "http://[::1]/callback"])
+@pytest.mark.parametrize(
+    "uri", ["https://hub.example/callback", "https://127.0.0.1/callback", "https://[::1]/callback"]
+)
 async def test_a_redirect_uri_where_nobody_listens_is_a_clear_error(uri: str) -> None:
     async with Lab.open(oauth_redirect_uri=uri) as lab:
         with pytest.raises(ConfigurationError, match="does not lead to this machine"):
@@ -230,3 +239,94 @@ def test_only_web_addresses_are_handed_to_the_browser(url: str) -> None:
     with pytest.raises(SecurityError):
         open_url(url, lambda address: bool(opened.append(address)))
     assert opened == []
+
+
+# -- the listener's own fate ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [ValueError("no"), SystemExit(3)], ids=repr)
+async def test_who_waits_hears_at_once_of_an_error_in_the_listener_that_nobody_foresaw(ends: BaseException) -> None:
+    def read(url: str) -> str:
+        raise ends
+
+    async with CallbackListener("http://127.0.0.1/callback", read) as listener, httpx.AsyncClient() as browser:
+        assert (await browser.get(f"{listener.redirect_uri}?code=1")).status_code == 500
+        with anyio.fail_after(5), pytest.raises(ReauthorizeError, match="ended by itself") as caught:
+            await listener.wait(60)
+    assert type(ends).__name__ in caught.value.message
+    assert type(caught.value.__cause__) is type(ends)
+    assert "paste" in caught.value.hint
+
+
+def test_the_listener_works_where_warnings_are_errors() -> None:
+    # A process of its own: what warns at its import does so once.
+    code = """
+        import asyncio, httpx
+        from mcp_oauth_nb.callback import CallbackListener
+        async def main():
+            async with CallbackListener("http://127.0.0.1/callback", str) as listener, httpx.AsyncClient() as browser:
+                await browser.get(listener.redirect_uri + "?code=1")
+                print((await listener.wait(20)).partition("?")[2])
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("code=1", "", 0)
+
+
+def _stranger(url: str) -> str:
+    if "code=good" not in url:
+        raise StateMismatch("The callback's state belongs to nobody.")
+    return url
+
+
+async def test_who_waited_in_vain_hears_that_a_callback_came_and_why_it_was_refused() -> None:
+    async with CallbackListener("http://127.0.0.1/callback", _stranger) as listener, httpx.AsyncClient() as browser:
+        await browser.get(f"{listener.redirect_uri}?code=bad-secret")
+        with pytest.raises(ReauthorizeError, match=r"No callback of this sign-in arrived within 0\.01 s") as once:
+            await listener.wait(0.01)
+    assert "One came and was refused, the last because: The callback's state belongs to nobody." in once.value.message
+    assert StateMismatch.hint in once.value.hint
+    assert "login --paste" in once.value.hint
+    assert once.value.reference == "RFC 6749 section 10.12"
+    assert "bad-secret" not in str(once.value)
+
+
+async def test_the_refused_callbacks_are_counted_and_do_not_keep_the_genuine_one_away() -> None:
+    async with CallbackListener("http://127.0.0.1/callback", _stranger) as listener, httpx.AsyncClient() as browser:
+        assert not listener.has_refused
+        for _ in range(3):
+            await browser.get(listener.redirect_uri)
+        assert listener.has_refused
+        assert "3 came and were refused" in listener.in_vain(1.0).message
+        await browser.get(f"{listener.redirect_uri}?code=good")
+        assert "code=good" in await listener.wait(5)
+
+
+# -- where it listens ------------------------------------------------------------
+
+
+async def test_a_redirect_to_ipv6_arrives() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        # Where there is no IPv6 this is said when the listener starts.
+        with pytest.raises(ConfigurationError, match="of ::1 cannot be listened on"):
+            await CallbackListener("http://[::1]/callback", str).__aenter__()
+        return
+    async with CallbackListener("http://[::1]/callback", str) as listener, httpx.AsyncClient() as browser:
+        assert re.fullmatch(r"http://\[::1\]:[0-9]+/callback", listener.redirect_uri)
+        await browser.get(f"{listener.redirect_uri}?code=1")
+        assert await listener.wait(5) == f"{listener.redirect_uri}?code=1"
+
+
+async def test_a_redirect_to_localhost_arrives_whichever_family_the_browser_tries() -> None:
+    async with CallbackListener("http://localhost/callback", str) as listener, httpx.AsyncClient() as browser:
+        port = urlsplit(listener.redirect_uri).port
+        assert (await browser.get(f"http://127.0.0.1:{port}/elsewhere")).status_code == 404
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            return
+        assert (await browser.get(f"http://[::1]:{port}/callback?code=1")).status_code == 200

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
 import pytest
 
 from mcp_oauth_nb import loops
-from mcp_oauth_nb.errors import ConfigurationError, SessionError
-from mcp_oauth_nb.loops import LoopThread, _Work, allow_asyncio_run, on, run
+from mcp_oauth_nb.errors import ConfigurationError, SessionError, SessionFailed
+from mcp_oauth_nb.loops import LoopThread, ReportingThread, _Work, allow_asyncio_run, on, run
 from mcp_oauth_nb.opening import Opening
 
 pytestmark = pytest.mark.anyio
@@ -380,3 +381,51 @@ def test_a_loop_that_cannot_be_patched_is_named_with_the_way_out() -> None:
     finally:
         asyncio._set_running_loop(None)
     assert "await main()" in caught.value.hint
+
+
+# -- a thread that dies ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no"), SystemExit(2), KeyboardInterrupt()], ids=repr)
+def test_the_end_of_a_thread_is_told_with_the_error_that_ended_it(error: BaseException | None) -> None:
+    heard: list[BaseException | None] = []
+
+    def work() -> None:
+        if error is not None:
+            raise error
+
+    thread = ReportingThread(work, "a name", heard.append)
+    thread.start()
+    thread.join(SECONDS)
+    assert heard == [error]
+    assert (thread.name, thread.daemon) == ("a name", True)
+
+
+async def _break_the_loop() -> None:
+    """What no library does: the loop cannot wait for anything any more."""
+    asyncio.get_running_loop()._selector.close()  # type: ignore[attr-defined]
+
+
+async def test_who_waits_for_a_loop_whose_thread_dies_hears_of_it_at_once() -> None:
+    thread, waiting = LoopThread(), Waiting()
+    waits = asyncio.ensure_future(on(thread.loop, waiting.forever()))
+    await asyncio.to_thread(waiting.began.wait, SECONDS)
+    asyncio.run_coroutine_threadsafe(_break_the_loop(), thread.loop)
+    with anyio.fail_after(SECONDS), pytest.raises(SessionFailed, match="ended by itself") as caught:
+        await waits
+    assert caught.value.__cause__ is not None
+    # And whoever comes later is told so too, and does not wait.
+    with anyio.fail_after(SECONDS), pytest.raises(SessionFailed, match="ended by itself"):
+        await on(thread.loop, waiting.forever())
+    assert not thread.alive
+
+
+def test_run_hears_at_once_of_the_death_of_the_loops_thread_and_the_next_one_is_another() -> None:
+    with pytest.raises(SessionFailed, match="ended by itself"):
+        run(_break_the_loop_and_wait())
+    assert run(thread_name()) == loops.THREAD_NAME
+
+
+async def _break_the_loop_and_wait() -> None:
+    await _break_the_loop()
+    await asyncio.sleep(SECONDS)

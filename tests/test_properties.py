@@ -13,6 +13,7 @@ runs the same for longer, with other seeds each time, and with processes that re
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import subprocess
 import sys
@@ -191,6 +192,9 @@ class WatchedGitHub(httpx.AsyncBaseTransport):
             content = await answer.aread()
             if url == TOKEN_URL:
                 self.life.learn(content)
+            if "/.well-known/oauth-authorization-server" in url:
+                # The clients of this life have secrets, so that these too are looked after.
+                return _json({**json.loads(content), "token_endpoint_auth_methods_supported": ["client_secret_post"]})
             return answer.status_code, answer.headers.multi_items(), content
 
         reset = httpx.ReadError("reset", request=request)
@@ -416,6 +420,9 @@ class WatchedNetwork(httpx2.AsyncBaseTransport):
             content = await answer.aread()
             if url in (f"{ISSUER}/token", f"{ISSUER}/register"):
                 self.life.learn(content)
+            if "/.well-known/oauth-authorization-server" in url:
+                # The clients of this life have secrets, so that these too are looked after.
+                return _json({**json.loads(content), "token_endpoint_auth_methods_supported": ["client_secret_post"]})
             return answer.status_code, answer.headers.multi_items(), content
 
         if url == f"{ISSUER}/token":

@@ -193,5 +193,7 @@ def _headers(leads_to: Sequence[str]) -> dict[str, str]:
 
 def _source(url: str) -> str:
     parts = urlsplit(url)
-    # An app's own scheme has no host that could be named.
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
+    # An app's own scheme has no host that could be named, and an address of IPv6 cannot be: browsers ignore a source
+    # with brackets (Content Security Policy Level 3 section 2.3.1, `host-part`), and would stop the answer on its way.
+    named = parts.scheme in ("http", "https") and "[" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}" if named else f"{parts.scheme}:"

@@ -16,7 +16,7 @@ from .state import State
 from .transport import MockTransport
 
 #: The callbacks of the app that exists from the start: every port of this machine, and nothing else.
-DEFAULT_REDIRECT_URIS = ("http://127.0.0.1/callback", "http://localhost/callback")
+DEFAULT_REDIRECT_URIS = ("http://127.0.0.1/callback", "http://[::1]/callback", "http://localhost/callback")
 
 
 class MockGitHub:
