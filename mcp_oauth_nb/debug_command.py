@@ -47,8 +47,8 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
 @click.option(
     "--tour",
     is_flag=True,
-    help="After the token also refresh, try the old refresh token, revoke, and try the code again: the server ends "
-    "the tokens of this run.",
+    help="After the token also refresh, try the old refresh token, revoke, see each time that the tokens have ended, "
+    "and try the code again. The person signs in twice.",
 )
 @click.option(
     "--mode",

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .debugger import Step
     from .flow_debugger import FlowDebugger
 
-# A code that is sent again should end the tokens, so it comes last.
-_TOUR = ("refresh", "reuse", "revoke", "replay")
+# What must end the tokens is looked at each time. In between the person signs in once more: a revocation of what has
+# ended already would show nothing. A code that is sent again should end the tokens, so it comes last.
+_TOUR = ("refresh", "reuse", "look", "again", "revoke", "look", "replay")
 
 #: What `--format` takes beside `plain`, and the format of the export that it is.
 FORMATS = {
@@ -95,6 +96,9 @@ class _Walk:
         """Take all steps of these actions, as far as they go; say whether the missing browser ended it."""
         debug = self._debug
         for action in actions:
+            if action == "again":
+                # The newest token counts as expired; that it cannot be refreshed leads to the person.
+                action = "refresh" if debug.can("look") and debug.can("revoke") else ""
             if debug.error is not None or not debug.can(action):
                 continue
             run(debug.begin(action))

@@ -154,15 +154,13 @@ def test_the_whole_flow_and_the_tour_pass_with_a_persons_own_browser(
         "Request to the MCP server",
         "Protected resource metadata",
     ]
-    assert titles[-4:] == [
-        "The request again, with the token",
-        "The old refresh token, once more",
-        "Revocation",
-        "The code, once more",
-    ]
-    assert titles.count("Authorization request, by the browser") == 2, "the step-up sends the person again"
+    ended = ["The ended refresh token, tried", "The ended access token, tried"]
+    reused = titles.index("The old refresh token, once more")
+    assert titles[reused + 1 : reused + 3] == ended
+    assert titles[-5:] == ["The request again, with the token", "Revocation", *ended, "The code, once more"]
+    assert titles.count("Authorization request, by the browser") == 3, "the step-up, and again before the revocation"
     assert "403 Forbidden" in done.stdout
-    assert done.stderr.count("Open this address in a browser:") == 2
+    assert done.stderr.count("Open this address in a browser:") == 3
     assert "Traceback" not in done.stderr
 
 
@@ -492,8 +490,10 @@ def test_colours_are_for_terminals_and_say_nothing_that_words_do_not(site: Site)
 def test_verbose_says_why_and_shows_the_messages_without_their_secrets(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert walk(debugger(site.url), verbose=True, tour=True) == "in order"
+    # A refresh token that comes again ends nothing there.
+    assert walk(debugger(site.url), verbose=True, tour=True) == "finding"
     said = capsys.readouterr().out
+    assert "   ✘ failed: an ended refresh token is refused\n" in said
     assert "   The client exchanges the code for tokens and shows the code verifier.\n" in said
     assert '"access_token": "' in said
     assert "code_verifier" in said
@@ -505,7 +505,7 @@ def test_verbose_says_why_and_shows_the_messages_without_their_secrets(
 
 def test_no_format_holds_a_secret(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     debug = debugger(site.url)
-    assert walk(debug, form="json", tour=True) == "in order"
+    assert walk(debug, form="json", tour=True) == "finding"
     said = "".join(capsys.readouterr()) + "".join(map(debug.export, FORMATS.values()))
     assert not [secret for secret in site.secrets() if secret in said]
 

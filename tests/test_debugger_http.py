@@ -118,6 +118,7 @@ async def test_reuse_ends_the_family_and_the_client_authorizes_again(debug: Flow
     await act(debug, "refresh")
     assert await act(debug, "reuse") == ["reuse"]
     assert debug.steps[-1].outcome == "400 Bad Request (error=invalid_grant)"
+    assert await act(debug, "look") == ["ended_refresh", "ended_token"]
     assert await act(debug, "call") == ["call", "refresh", "resource_metadata", "server_metadata", *AGAIN]
     assert problems(debug) == []
 
@@ -125,11 +126,20 @@ async def test_reuse_ends_the_family_and_the_client_authorizes_again(debug: Flow
 async def test_what_was_revoked_is_refused_and_asked_for_again(debug: FlowDebugger) -> None:
     await debug.run()
     assert await act(debug, "revoke") == ["revoke"]
+    assert await act(debug, "look") == ["ended_refresh", "ended_token"]
+    assert [step.outcome.split()[0] for step in debug.steps[-2:]] == ["400", "401"]
     assert await act(debug, "call") == ["call", "refresh", "resource_metadata", "server_metadata", *AGAIN]
     assert problems(debug) == []
 
 
-@pytest.mark.parametrize("action", ["refresh", "reuse", "replay", "revoke"])
+async def test_tokens_that_nothing_has_ended_are_not_looked_at(debug: FlowDebugger) -> None:
+    await debug.run()
+    assert not debug.can("look")
+    assert await act(debug, "look") == []
+    assert isinstance(debug.error, ConfigurationError)
+
+
+@pytest.mark.parametrize("action", ["refresh", "reuse", "replay", "revoke", "look"])
 async def test_what_needs_a_token_is_not_offered_without_one_and_says_so(debug: FlowDebugger, action: str) -> None:
     assert not debug.can(action)
     await debug.begin(action)

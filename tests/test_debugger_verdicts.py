@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from typing import Any
@@ -154,6 +155,10 @@ RIGHT = {
     "reuse": Exchange("reuse", f"{AS}/token", {"refresh_token": "refresh-token-nil"}, **REFUSED),
     "replay": Exchange("replay", f"{AS}/token", EXCHANGE, **REFUSED),
     "revoke": Exchange("revoke", f"{AS}/revoke", {"token": REFRESH}),
+    "ended_refresh": Exchange(
+        "ended_refresh", f"{AS}/token", {"grant_type": "refresh_token", "refresh_token": REFRESH}, **REFUSED
+    ),
+    "ended_token": Exchange("ended_token", MCP, CALL, sent_headers=BEARER, status=401),
 }
 
 
@@ -450,6 +455,11 @@ TABLE: list[tuple[str, dict[str, Any], str, str]] = [
     ("replay", {"status": 401}, "the refusal is the standard's", "warning"),
     ("revoke", {"status": 400}, "the revocation is confirmed", "failed"),
     ("revoke", {"status": 204}, "the revocation is confirmed", "passed"),
+    ("ended_refresh", {"status": 200, "answer": TOKEN}, "an ended refresh token is refused", "failed"),
+    ("ended_refresh", {"status": 503, "answer": b""}, "an ended refresh token is refused", "not applicable"),
+    ("ended_token", {"status": 200}, "an ended access token is refused", "warning"),
+    ("ended_token", {"status": 403}, "an ended access token is refused", "passed"),
+    ("ended_token", {"status": 404}, "an ended access token is refused", "not applicable"),
 ]
 
 
@@ -690,6 +700,9 @@ def test_the_facts_follow_the_flow() -> None:
     for kind in ("call", "resource_metadata", "server_metadata", "authorize", "callback", "token"):
         known.learn(RIGHT[kind].seen())
     assert dataclasses.replace(known, spent="refresh-token-nil") == facts()
+    known.learn(RIGHT["authorized"].seen())
+    assert known.accepted is not None
+    assert known.accepted.kind == "authorized"
     known.learn(RIGHT["refresh"].seen())
     assert (known.spent, known.token["refresh_token"]) == (REFRESH, NEWER)
     ended = []
@@ -697,6 +710,31 @@ def test_the_facts_follow_the_flow() -> None:
         known.learn(RIGHT[kind].seen())
         ended.append(known.ended)
     assert ended == ["yes", "no", "maybe", "yes"]
+
+
+def jwt(**claims: Any) -> str:
+    parts = ({"alg": "RS256"}, claims)
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return ".".join([*encoded, "c2lnbmF0dXJl"])
+
+
+def test_an_access_token_that_was_revoked_itself_must_end_at_once() -> None:
+    known = facts()
+    known.learn(RIGHT["revoke"].with_(sent={"token_type_hint": "access_token"}).seen())
+    lives = RIGHT["ended_token"].with_(status=200)
+    assert outcome(checks_of(lives, known), "an ended access token is refused") == "failed"
+    assert outcome(checks_of(RIGHT["ended_token"], known), "an ended access token is refused") == "passed"
+
+
+@pytest.mark.parametrize(("claims", "says"), [({"exp": 1_700_000_000}, "2023-11-14T22:13:20Z"), ({}, "does not say")])
+def test_of_a_jwt_it_is_said_until_when_it_remains_good(claims: dict[str, Any], says: str) -> None:
+    known = facts()
+    known.learn(RIGHT["revoke"].with_(sent={"token_type_hint": "access_token"}).seen())
+    lives = RIGHT["ended_token"].with_(status=200, sent_headers={"authorization": f"Bearer {jwt(**claims)}"})
+    (found,) = checks_of(lives, known)
+    assert found.outcome == "warning"
+    assert says in found.message
+    assert "cannot know" in found.should
 
 
 def test_a_new_grant_has_no_refresh_token_that_was_used_up() -> None:

@@ -130,6 +130,7 @@ async def test_nothing_is_sent_before_the_first_click(panel: FlowPanel, debug: F
         "reuse",
         "replay",
         "revoke",
+        "look",
     }
 
 

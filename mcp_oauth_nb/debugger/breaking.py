@@ -184,6 +184,38 @@ class IgnoresRevocation(Breaking):
         return {**asked.form, "token": "none"} if asked.path == "/revoke" else asked.form
 
 
+class KeepsAccessToken(Breaking):
+    """A revocation ends the refresh token, and the MCP server goes on taking the access token."""
+
+    def __init__(self) -> None:
+        self._last: Answer | None = None
+        self._revoked = False
+
+    def answers(self, asked: Asked, answer: Answer) -> Answer:
+        """See `Breaking`."""
+        self._revoked = self._revoked or asked.path == "/revoke"
+        if asked.path != "/mcp" or not asked.has_token:
+            return answer
+        if answer.status == 200:
+            self._last = answer
+        return self._last or answer if self._revoked else answer
+
+
+class KeepsFamily(Breaking):
+    """A refresh token that comes again is refused, and the tokens that came of it go on being good."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def asks(self, asked: Asked) -> Mapping[str, str]:
+        """See `Breaking`."""
+        token = asked.form.get("refresh_token", "")
+        if asked.form.get("grant_type") != "refresh_token" or token not in self._used:
+            self._used.add(token)
+            return asked.form
+        return {**asked.form, "refresh_token": "none"}
+
+
 class IgnoresVerifier(Breaking):
     """The server takes every code verifier: it gets one that fits, whatever was sent."""
 

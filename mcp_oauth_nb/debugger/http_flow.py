@@ -25,10 +25,11 @@ from .older import Mode, offering, session_mode
 from .person import Person
 from .recording import Setup, client_of, public
 from .run import FlowRun, Script
-from .seen import Facts
+from .seen import Facts, Seen
 from .tap import KIND, Gated2, Tap, step_of
 
 _AUTHORIZED = ("token", "refresh")
+_LOOK_SECONDS = 30.0
 
 
 def is_real(url: str) -> bool:
@@ -91,7 +92,7 @@ class HttpFlow:
         self._person = Person(run.tell)
         self._auth = GatedAuth.of(auth, self, self._person)
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
-        self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke}
+        self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke, "look": self._look}
         if self._more:
             self.actions["step_up"] = self._step_up
 
@@ -103,6 +104,7 @@ class HttpFlow:
             "reuse": bool(self.facts.spent),
             "replay": has_token,
             "revoke": has_token and "revocation_endpoint" in self.facts.server,
+            "look": has_token and self.facts.ended == "yes",
         }.get(action, action in self.actions)
 
     @property
@@ -166,6 +168,29 @@ class HttpFlow:
         form = {"token": str(self.facts.token[name]), "token_type_hint": name, **self._client_fields()}
         await self._send("revoke", self._endpoint("revocation_endpoint"), form)
 
+    async def _look(self) -> None:
+        """Try the tokens that a revocation or a reuse should have ended; the client would ask the person again."""
+        self._token_is_there("access_token")
+        if self.facts.ended != "yes":
+            raise ConfigurationError("Nothing has ended the tokens.", hint="Begin with the action `revoke` or `reuse`.")
+        access_token = str(self.facts.token["access_token"])
+        if "refresh_token" in self.facts.token:
+            form = {"grant_type": "refresh_token", "refresh_token": str(self.facts.token["refresh_token"])}
+            await self._send("ended_refresh", self._endpoint("token_endpoint"), {**form, **self._client_fields()})
+        if self.facts.accepted is not None:
+            await self._send_again("ended_token", self.facts.accepted, access_token)
+
+    async def _send_again(self, kind: str, before: Seen, access_token: str) -> None:
+        """Send a request of the client's once more, with a token; its answer may be a stream, and is left unread."""
+        own = ("authorization", "content-length", "host")
+        headers = {name: value for name, value in before.sent_headers.items() if name.lower() not in own}
+        headers["Authorization"] = f"Bearer {access_token}"
+        async with (
+            httpx2.AsyncClient(transport=self.carrier(), timeout=_LOOK_SECONDS) as client,
+            client.stream("POST", before.url, content=before.sent, headers=headers, extensions={KIND: kind}),
+        ):
+            pass
+
     async def _connected(self) -> Session:
         if self._session is None:
             self._session = await Session.open(self._url, auth=self._auth, mode=session_mode(self._mode))
@@ -215,4 +240,4 @@ class HttpFlow:
 
     def _reads(self, kind: str) -> bool:
         # The MCP server may answer with an event stream, which has no end to wait for.
-        return kind not in ("handshake", "list", "call", "authorized")
+        return kind not in ("handshake", "list", "call", "authorized", "ended_token")

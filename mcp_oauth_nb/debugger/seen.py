@@ -111,6 +111,8 @@ class Facts:
         basic: the Authorization header of that request, where the client showed its secret there.
         token: the newest answer of the token endpoint.
         spent: the refresh token that was used up last.
+        accepted: the newest request that needed a token and was answered.
+        revoked: what the revocation named: `refresh_token` or `access_token`; empty before one.
         ended: whether the newest tokens were ended by a revocation or a reuse; after a replay the server may choose.
     """
 
@@ -127,6 +129,8 @@ class Facts:
     basic: str | None = None
     token: dict[str, Any] = field(default_factory=dict)
     spent: str = ""
+    accepted: Seen | None = None
+    revoked: str = ""
     ended: Literal["no", "maybe", "yes"] = "no"
 
     @property
@@ -163,12 +167,15 @@ class Facts:
             self.authorization = seen.query
         elif seen.kind == "callback":
             self.callback = seen.query
-        elif seen.kind in ("token", "refresh") and ok and "access_token" in seen.answer:
+        elif seen.kind in ("token", "refresh", "ended_refresh") and ok and "access_token" in seen.answer:
             self._learn_token(seen)
         elif (seen.kind == "reuse" and not ok) or (seen.kind == "revoke" and ok):
             self.ended = "yes"
+            self.revoked = seen.form.get("token_type_hint", "") if seen.kind == "revoke" else ""
         elif seen.kind == "replay":
             self.ended = "maybe"
+        elif ok and seen.mcp_method in self.protected and seen.kind != "ended_token":
+            self.accepted = seen
 
     def _learn_token(self, seen: Seen) -> None:
         self.ended = "no"

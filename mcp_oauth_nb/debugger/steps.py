@@ -107,6 +107,18 @@ _STEPS = {
         "The client is done and says so. The token is worthless from then on, wherever a copy of it may lie.",
         "RFC 7009 section 2",
     ),
+    "ended_refresh": StepKind(
+        "The ended refresh token, tried",
+        "The newest refresh token comes once more, after a revocation or a reuse has ended it. A confirmation alone "
+        "proves nothing: that it is refused does.",
+        "RFC 7009 section 2; RFC 9700 section 4.14.2",
+    ),
+    "ended_token": StepKind(
+        "The ended access token, tried",
+        "The request that was answered before is sent again, with the access token of the grant that has ended. A "
+        "resource that checks a JWT by itself cannot know of that, and takes it until it expires.",
+        "RFC 7009 section 2.1 and 3",
+    ),
 }
 
 #: Every step, in the order in which a first run meets them.

@@ -13,8 +13,8 @@ from .seen import Facts, Seen
 from .verdicts_client import check_authorization, check_callback, check_registration
 from .verdicts_common import Checks
 from .verdicts_documents import check_resource_metadata, check_server_metadata
-from .verdicts_server import check_request
-from .verdicts_token import check_refresh, check_reuse, check_revocation, check_token
+from .verdicts_server import check_ended_token, check_request
+from .verdicts_token import check_ended_refresh, check_refresh, check_reuse, check_revocation, check_token
 
 _CHECKS: dict[str, Callable[[Seen, Facts], Checks]] = {
     "handshake": check_request,
@@ -31,6 +31,8 @@ _CHECKS: dict[str, Callable[[Seen, Facts], Checks]] = {
     "reuse": check_reuse,
     "replay": check_reuse,
     "revoke": check_revocation,
+    "ended_refresh": check_ended_refresh,
+    "ended_token": check_ended_token,
 }
 
 

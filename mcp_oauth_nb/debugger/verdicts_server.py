@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import jwt_view
 from ..challenge import AUTHENTICATION_REQUIRED, AuthChallenge, read_challenge
 from ..checks import Check
 from ..pkce import METHOD
@@ -57,6 +58,37 @@ def _accepted(seen: Seen, facts: Facts) -> Checks:
         "RFC 6750 section 2.1",
         seen=answered(seen),
     )
+
+
+def check_ended_token(seen: Seen, facts: Facts) -> Checks:
+    """Check that an access token opens nothing after it was revoked, or its grant ended."""
+    name, reference = "an ended access token is refused", "RFC 7009 section 2 and 2.1"
+    accepted = seen.status is not None and seen.status < 300
+    if not accepted and seen.status not in (401, 403):
+        yield Check(name, "not applicable", f"answered {seen.status}, which says nothing about the token")
+    elif accepted and (token := jwt_view.decode(_bearer(seen))) is not None:
+        until = token.times.get("exp", "a time that it does not say")
+        yield Check(
+            name,
+            "warning",
+            f"answered {seen.status}; it is a JWT, and remains good until {until}",
+            "401; a resource that checks a JWT by itself cannot know that it was ended, so it must be short-lived",
+            "RFC 7009 section 3; RFC 9700 section 2.2.1",
+        )
+    else:
+        # Only what was revoked itself must end at once; what belongs to the same grant should.
+        yield verdict(
+            name,
+            not accepted,
+            "401 with error=invalid_token: its grant has ended",
+            reference,
+            seen=answered(seen),
+            soft=facts.revoked != "access_token",
+        )
+
+
+def _bearer(seen: Seen) -> str:
+    return seen.sent_header("authorization").partition(" ")[2]
 
 
 # -- refusals --------------------------------------------------------------------------------------------------

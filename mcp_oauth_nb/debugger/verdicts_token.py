@@ -9,6 +9,7 @@ from .seen import Facts, Seen
 from .verdicts_common import Checks, answered, shown, verdict
 
 # GitHub's own words for invalid_grant; it says them with 200.
+_ENDED = "an ended refresh token is refused"
 _REFUSALS = ("invalid_grant", "bad_refresh_token", "bad_verification_code")
 
 
@@ -42,16 +43,10 @@ def check_refresh(seen: Seen, facts: Facts) -> Checks:
     """Check a refresh, and that what was ended is not refreshed."""
     answer = seen.answer
     if facts.ended != "no" and "access_token" not in answer:
-        yield Check("an ended refresh token is refused", "passed", answered(seen), "", "RFC 7009 section 2.1")
+        yield Check(_ENDED, "passed", answered(seen), "", "RFC 7009 section 2.1")
         return
     if facts.ended == "yes":
-        yield Check(
-            "an ended refresh token is refused",
-            "failed",
-            f"answered {seen.status} with a token",
-            "400 with invalid_grant: it was revoked, or its family ended",
-            "RFC 7009 section 2.1; RFC 9700 section 4.14.2",
-        )
+        yield from check_ended_refresh(seen, facts)
     yield from _issued(seen, facts, asked=str(facts.token.get("scope") or facts.authorization.get("scope", "")))
     if "access_token" not in answer:
         return
@@ -106,6 +101,21 @@ def _method_of(seen: Seen) -> str:
     if seen.form.get("client_secret"):
         return "client_secret_post"
     return "private_key_jwt" if seen.form.get("client_assertion") else "none"
+
+
+def check_ended_refresh(seen: Seen, facts: Facts) -> Checks:
+    """Check that a refresh token gets nothing after it was revoked, or its family ended."""
+    got = "access_token" in seen.answer
+    if not got and seen.status is not None and seen.status >= 500:
+        yield Check(_ENDED, "not applicable", f"answered {seen.status}, which says nothing about the token")
+        return
+    yield verdict(
+        _ENDED,
+        not got,
+        "400 with invalid_grant: it was revoked, or its family ended",
+        "RFC 7009 section 2.1; RFC 9700 section 4.14.2",
+        seen=f"answered {seen.status} with a token" if got else answered(seen),
+    )
 
 
 def _is_public(seen: Seen) -> bool:
