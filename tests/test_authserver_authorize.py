@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ from pydantic import AnyUrl
 from starlette.requests import Request
 
 from mcp_oauth_nb.authserver import Rates
+from mcp_oauth_nb.authserver.browsers import Browsers
 from mcp_oauth_nb.authserver.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
@@ -165,6 +168,20 @@ async def test_a_good_request_leads_to_the_consent_page_and_binds_the_browser(wo
     assert "SameSite=lax" in cookie
     assert "Max-Age" not in cookie
     assert "expires" not in cookie.lower()
+
+
+@pytest.mark.parametrize("value", ["short", "x" * 42, "x" * 44, "x" * 42 + ".", ""])
+async def test_a_cookie_that_this_server_cannot_have_set_is_replaced(world: World, value: str) -> None:
+    response = await world.http.get("/authorize", params=world.request(), headers={"Cookie": f"mcp_consent={value}"})
+    assert re.match(r"mcp_consent=[A-Za-z0-9_-]{43};", response.headers["set-cookie"])
+    ours = "y" * 43
+    again = await world.http.get("/authorize", params=world.request(), headers={"Cookie": f"mcp_consent={ours}"})
+    assert again.headers["set-cookie"].startswith(f"mcp_consent={ours};")
+
+
+def test_what_is_kept_of_a_browser_is_not_its_cookie() -> None:
+    kept = Browsers.fingerprint("y" * 43)
+    assert kept == hashlib.sha256(b"y" * 43).hexdigest()
 
 
 async def test_over_https_the_cookie_belongs_to_this_host_alone() -> None:

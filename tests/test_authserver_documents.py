@@ -163,6 +163,13 @@ async def test_a_document_of_another_client_is_refused(web: Web, client_id: obje
         await web.fetcher().fetch(URL)
 
 
+async def test_a_document_that_names_no_client_is_nobodys(web: Web) -> None:
+    # Else any JSON on the web would describe the client of its address.
+    del web.document["client_id"]
+    with pytest.raises(SecurityError):
+        await web.fetcher().fetch(URL)
+
+
 async def test_a_name_without_address_is_unreachable(web: Web) -> None:
     web.addresses = []
     with pytest.raises(Unreachable):

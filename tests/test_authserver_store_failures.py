@@ -170,6 +170,8 @@ async def test_what_github_gave_for_a_used_up_refresh_token_is_kept_until_the_st
     assert after != before
     assert await world.is_good_at_github(after)
     assert await world.worker().upstream_token(access) == after
+    # The turn is there again: whoever is next waits for nobody.
+    assert await world.stored("turns") == 1
 
 
 async def test_a_worker_that_ends_stores_what_the_store_did_not_take_before(world: World, store: Failing) -> None:

@@ -436,6 +436,15 @@ async def test_what_arrives_at_the_token_endpoint_as_a_secret_is_masked_even_if_
     assert secret not in scrub(f"somebody printed {secret}")
 
 
+@pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "!"])
+async def test_a_verifier_that_is_none_is_refused_even_if_it_fits_the_challenge(world: World, verifier: str) -> None:
+    # RFC 7636 section 4.1: a short one could be guessed.
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+    code = await world.code(code_challenge=challenge)
+    response = await world.http.post("/token", data=world.exchange(code, code_verifier=verifier))
+    assert is_refusal(response, 400, "invalid_grant")
+
+
 async def test_no_grant_is_offered_that_nobody_can_use(world: World) -> None:
     document = (await world.http.get("/.well-known/oauth-authorization-server")).json()
     assert document["grant_types_supported"] == ["authorization_code", "refresh_token"]
