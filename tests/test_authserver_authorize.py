@@ -235,10 +235,25 @@ async def test_a_client_without_the_code_grant_is_told_so() -> None:
 
 
 @pytest.mark.parametrize("text", ["a=%ff", "&".join(f"a{n}=1" for n in range(60)), "a=" + "x" * 20_000])
-async def test_a_query_that_cannot_be_read_is_refused(world: World, text: str) -> None:
-    response = await world.http.get(f"/authorize?{text}")
+async def test_a_query_that_cannot_be_read_is_refused_even_if_all_that_is_needed_is_there(
+    world: World, text: str
+) -> None:
+    response = await world.http.get(f"/authorize?{query(world.request())}&{text}")
     assert response.status_code == 400
+    assert "Invalid request" in response.text
     assert is_safe_page(response)
+    assert await world.stored() == 0
+
+
+@pytest.mark.parametrize("text", ["a=%ff", "&".join(f"a{n}=1" for n in range(60)), "a=\u00e4"])
+async def test_a_form_that_cannot_be_read_is_refused_even_if_all_that_is_needed_is_there(
+    world: World, text: str
+) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path, fields in (("/authorize", world.request()), ("/token", world.refreshing("x" * 43))):
+        response = await world.http.post(path, content=f"{query(fields)}&{text}".encode(), headers=form)
+        assert response.status_code == 400
+        assert "invalid request" in response.text.lower().replace("_", " ")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/json"])

@@ -537,6 +537,9 @@ async def test_a_browser_client_may_ask_from_any_page(world: World) -> None:
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == "*"
     assert "access-control-allow-credentials" not in response.headers
+    refused = await world.http.post("/token", data={}, headers={"Origin": "https://page.example"})
+    exposed = {name.strip().lower() for name in refused.headers["access-control-expose-headers"].split(",")}
+    assert exposed == {"www-authenticate", "retry-after"}
 
 
 async def test_no_token_is_a_key_or_a_readable_value_in_the_store(world: World) -> None:

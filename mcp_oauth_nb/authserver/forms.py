@@ -30,17 +30,15 @@ class Parameters(dict[str, str]):
 
 
 def read(text: str) -> Parameters:
-    """Parse a query string or form body.
+    """Parse a query string or form body, whose length is bounded already.
 
     Raises:
-        Malformed: it is too long or not UTF-8.
+        Malformed: there are too many, or they are not UTF-8.
     """
     try:
         pairs = parse_qsl(text, max_num_fields=_MAX_FIELDS, errors="strict", keep_blank_values=True)
     except ValueError:
         raise Malformed("The parameters are too many, or not UTF-8.") from None
-    if len(text) > MAX_BODY_BYTES:
-        raise Malformed("The parameters are too long.")
     found = Parameters({name: value for name, value in pairs if value})
     # A second one counts even if empty: which of the two somebody else reads is unknown.
     found.repeated = frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
