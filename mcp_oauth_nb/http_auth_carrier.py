@@ -14,6 +14,7 @@ import httpx2
 
 from .errors import McpOAuthError
 from .http import limited, read_bounded
+from .http_bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS, ErrorFrame, bound
 from .http_faults import late, out_of_reach, place_of
 
 #: Of one request of an authorization: all attempts, with their answers, in seconds.
@@ -54,10 +55,11 @@ def _pause(failed: int) -> float:
 
 
 class PatientTransport(httpx2.AsyncBaseTransport):
-    """Sends the requests that `allow` marked by their terms, and all others as they are.
+    """Sends the requests that `allow` marked by their terms, and bounds what all others are answered: `http_bounds`.
 
     Args:
         inner: does the work.
+        error_frame: makes the message that ends an event stream of which one event is too long.
         deadline: seconds for one request with all its attempts.
         pause: seconds to wait, given the number of attempts that failed.
     """
@@ -66,9 +68,12 @@ class PatientTransport(httpx2.AsyncBaseTransport):
         self,
         inner: httpx2.AsyncBaseTransport,
         *,
+        error_frame: ErrorFrame = lambda error: b"{}",
         deadline: float = DEADLINE_SECONDS,
         pause: Callable[[int], float] = _pause,
     ):
+        self._error_frame = error_frame
+        self._next_stream = 0.0
         self._inner = inner
         self._deadline = deadline
         self._pause = pause
@@ -76,7 +81,7 @@ class PatientTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         attempts = request.extensions.get(_ATTEMPTS)
         if attempts is None:
-            return await self._inner.handle_async_request(request)
+            return await self._message(request)
         place = place_of(request.url)
         try:
             with limited(self._deadline):
@@ -88,6 +93,25 @@ class PatientTransport(httpx2.AsyncBaseTransport):
             failure = out_of_reach(place, error)
             failure.__cause__ = error
         return no_answer(failure)
+
+    async def _message(self, request: httpx2.Request) -> httpx2.Response:
+        if "text/event-stream" in request.headers.get("accept", "") and request.method == "GET":
+            now = anyio.current_time()
+            begin = max(now, self._next_stream)
+            self._next_stream = begin + STREAM_PACE_SECONDS
+            await anyio.sleep(begin - now)
+        if request.method != "DELETE":
+            return await self._bounded(request)
+        try:
+            with anyio.fail_after(FAREWELL_SECONDS):
+                return await self._bounded(request)
+        except TimeoutError as error:
+            raise late(place_of(request.url), FAREWELL_SECONDS) from error
+
+    async def _bounded(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._inner.handle_async_request(request)
+        await bound(request, response, self._error_frame)
+        return response
 
     async def _attempt(self, request: httpx2.Request, attempts: int) -> httpx2.Response:
         for failed in range(1, attempts):

@@ -7,9 +7,10 @@ typed error again. So does the answer of a proxy that reaches no server: the SDK
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
@@ -132,12 +133,14 @@ class HttpTransport:
             self._saw,
             self._clock,
             auth=self._auth,
-            transport=PatientTransport(carrier),
+            transport=PatientTransport(carrier, error_frame=self._error_frame),
             timeout=_TIMEOUT,
+            # What is compressed can unpack to a thousand times its size before anyone can count it.
+            headers={"Accept-Encoding": "identity"},
         )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
-            streams = await stack.enter_async_context(streamable_http_client(str(self._url), http_client=client))
+            streams = await stack.enter_async_context(self._streams(client))
             self._stack = stack.pop_all()
         return streams
 
@@ -146,10 +149,20 @@ class HttpTransport:
     ) -> bool | None:
         return await self._stack.__aexit__(kind, error, traceback)
 
+    def _streams(self, client: httpx2.AsyncClient) -> AbstractAsyncContextManager[tuple[Any, Any]]:
+        # Events are bounded below, with an error that has a type.
+        return streamable_http_client(str(self._url), http_client=client, max_sse_event_size=None)
+
     def _answer_for(self, request: httpx2.Request, error: McpOAuthError) -> httpx2.Response | None:
         """Make the answer that stands for an error, or None while the error is the connection's."""
         if not self._open:
             return None
+        return httpx2.Response(
+            503, content=self._error_frame(error), headers={"Content-Type": "application/json"}, request=request
+        )
+
+    def _error_frame(self, error: McpOAuthError) -> bytes:
+        """Make the JSON-RPC error that stands for an error; `failure` finds it again."""
         self._failed += 1
         self._failures[self._failed] = error
         if len(self._failures) > _MOST_FAILURES:
@@ -157,7 +170,7 @@ class HttpTransport:
         data = {"type": _FAILURE, "number": self._failed}
         # Without an id: the SDK puts that of the request there.
         body = {"jsonrpc": "2.0", "id": None, "error": {"code": INTERNAL_ERROR, "message": error.message, "data": data}}
-        return httpx2.Response(503, json=body, request=request)
+        return json.dumps(body).encode()
 
 
 def _phrase(status: int) -> str:

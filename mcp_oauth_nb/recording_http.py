@@ -154,8 +154,7 @@ class BodyCopy:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Pass the body on."""
         async for chunk in self._inner:
-            if len(self._copy) <= MOST_RECORDED:
-                self._copy += chunk
+            self._copy += chunk[: MOST_RECORDED + 1 - len(self._copy)]
             yield chunk
 
     async def aclose(self) -> None:

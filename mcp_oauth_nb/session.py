@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+import httpx2
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
 from mcp_types import (
@@ -98,7 +99,7 @@ class Session:
         elicitation: Elicitation | None = None,
         trace: Trace | None = None,
         authorize: Authorize | None = None,
-        auth: McpAuth | bool | None = True,
+        auth: McpAuth | httpx2.Auth | bool | None = True,
         timeout: float | None = None,
         name: str = "mcp-oauth-nb",
         loop: Literal["thread", "current"] = "thread",
@@ -113,7 +114,8 @@ class Session:
             trace: records the JSON-RPC frames; of a server at a URL that `auth` is for, the HTTP exchanges too.
             authorize: the default of `call_tool`. With it, and without an `McpAuth`, it alone authorizes.
             auth: how to authorize with a server at a URL if it asks (401, discovery, browser, token). Without it, as
-                `McpAuth()` does, with one store in memory for the whole process. False or None: never.
+                `McpAuth()` does, with one store in memory for the whole process. Any `httpx2.Auth` will do, such as
+                the SDK's own providers. False or None: never.
             timeout: of each request, in seconds; without it a request waits until it is cancelled.
             name: how the client introduces itself.
             loop: `thread` is right for notebooks; `current` uses the running loop and starts no thread, for a
@@ -141,8 +143,11 @@ class Session:
             try:
                 await loops.on(home, connection.open())
             except SessionFailed as error:
-                if http is not None and isinstance(error.__cause__, McpOAuthError):
-                    raise error.__cause__ from None
+                cause = error.__cause__
+                if http is not None and isinstance(cause, MCPError):
+                    cause = http.failure(cause)
+                if http is not None and isinstance(cause, McpOAuthError):
+                    raise cause from None
                 if http is not None and (refused := http.refusal(error)) is not None:
                     raise refused from refused.__cause__
                 raise
@@ -255,27 +260,35 @@ class Session:
 
 
 def _http_transport(
-    target: Target, auth: McpAuth | bool | None, trace: Trace | None, *, asks: bool
+    target: Target, auth: McpAuth | httpx2.Auth | bool | None, trace: Trace | None, *, asks: bool
 ) -> HttpTransport | None:
-    """Return the transport that authorizes; None if there is nothing to authorize, or another way to do it.
+    """Return the transport to a server at a URL; None for any other target.
 
     Args:
-        asks: the caller has a way of its own.
+        asks: the caller has a way of its own to authorize.
     """
-    is_url = isinstance(target, str) and target.startswith(("http://", "https://"))
-    if auth is True:
-        if not is_url or asks:
+    if not isinstance(target, str) or not target.startswith(("http://", "https://")):
+        if auth is True or not auth:
             return None
-        # What few need is loaded when it is.
-        from .http_auth import default_auth
-
-        auth = default_auth()
-    if not auth:
-        return None
-    if not isinstance(target, str) or not is_url:
         raise ConfigurationError(
             "`auth` is for a server at an http:// or https:// URL.",
             hint="A server in this process or over stdio asks by the -32001 error: pass `authorize=` instead.",
             reference="MCP 2025-06-18, Authorization",
         )
-    return auth.transport(target, trace)
+    # What few need is loaded when it is.
+    from .http_auth import McpAuth, default_auth
+    from .http_foreign import Foreign
+    from .http_transport import HttpTransport
+
+    if not auth or (auth is True and asks):
+        return HttpTransport(target)
+    if auth is True:
+        auth = default_auth()
+    if isinstance(auth, McpAuth):
+        return auth.transport(target, trace)
+    if isinstance(auth, httpx2.Auth):
+        return HttpTransport(target, auth=Foreign(auth), trace=trace)
+    raise ConfigurationError(
+        f"`auth` is an object of type {type(auth).__name__}, which authorizes nothing here.",
+        hint="Pass an McpAuth, an httpx2.Auth such as the SDK's OAuthClientProvider, True or False.",
+    )

@@ -27,12 +27,14 @@ class Line(httpx2.AsyncBaseTransport):
         self.closed = False
         self.sent = 0
 
+    media = "application/json"
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.sent += 1
         word = self.script.pop(0)
         if isinstance(word, Exception):
             raise word
-        return httpx2.Response(200, stream=word)
+        return httpx2.Response(200, headers={"content-type": self.media}, stream=word)
 
     async def aclose(self) -> None:
         self.closed = True
@@ -73,12 +75,15 @@ def patient(*script: Any, **options: Any) -> tuple[PatientTransport, Line]:
 BROKEN = httpx2.ConnectError("cut")
 
 
-async def test_what_is_not_marked_passes_as_it_is() -> None:
+async def test_what_is_not_marked_is_sent_once_and_an_event_stream_passes_as_it_comes() -> None:
     body = Body(iter([b"data: 1\n\n"]), hangs=True)
     transport, line = patient(BROKEN, body)
+    line.media = "text/event-stream"
     with pytest.raises(httpx2.ConnectError):
         await transport.handle_async_request(httpx2.Request("GET", MCP))
-    assert (await transport.handle_async_request(httpx2.Request("GET", MCP))).stream is body
+    answer = await transport.handle_async_request(httpx2.Request("GET", MCP))
+    assert body.given == 0
+    assert await anext(answer.aiter_raw()) == b"data: 1\n\n"
     await transport.aclose()
     assert line.closed
 
