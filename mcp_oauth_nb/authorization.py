@@ -23,7 +23,7 @@ from .errors import (
 )
 from .pkce import PKCE
 from .pretty import url_lines
-from .redaction import mask, mask_url, printable, remember_heard, remember_made
+from .redaction import Secret, mask, mask_url, printable, remember_heard
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
 FLOW_LIFETIME_SECONDS = 600.0
@@ -61,6 +61,9 @@ class PendingFlow:
     scopes: tuple[str, ...]
     started_at: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", Secret(self.state))
+
     def __repr__(self) -> str:
         return f"PendingFlow(state={mask(self.state)}, {self.pkce!r}, redirect_uri={self.redirect_uri!r})"
 
@@ -71,6 +74,9 @@ class AuthorizationResponse:
 
     code: str
     flow: PendingFlow
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", Secret(self.code))
 
     def __repr__(self) -> str:
         return f"AuthorizationResponse(code={mask(self.code)}, state={mask(self.flow.state)} verified)"
@@ -105,7 +111,7 @@ class PendingFlows:
         with self._lock:
             flow = self._waiting.pop(state, None)
             if flow is not None and code:
-                self._answered[code] = flow
+                self._answered[Secret(code)] = flow
             return flow is not None
 
     def find(self, code: str, code_verifier: str) -> PendingFlow | None:
@@ -192,7 +198,6 @@ def read_callback(url: str, flows: PendingFlows, *, iss_required: bool = False) 
         raise _unknown_state()
     if not code:
         raise callback_error(parameters)
-    remember_made(code)
     return AuthorizationResponse(code, flow)
 
 

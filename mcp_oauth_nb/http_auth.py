@@ -22,7 +22,7 @@ from .http_auth_provider import AuthProvider
 from .http_auth_redirect import Paste, Redirect
 from .http_auth_registration import auth_method
 from .http_auth_sdk_storage import GrantStorage, forget
-from .http_auth_storage import GrantStore, MemoryGrantStore
+from .http_auth_storage import GrantStore, MemoryGrantStore, with_masked_secret
 from .http_transport import HttpTransport, TransportFactory
 from .jupyterhub import FindHub, JupyterHub
 from .redaction import remember
@@ -77,6 +77,7 @@ class McpAuth:
     def __post_init__(self) -> None:
         if self.client is not None:
             remember(self.client.client_secret)
+            object.__setattr__(self, "client", with_masked_secret(self.client))
         if self.client is not None and self.client.client_secret and not self.client.issuer:
             raise ConfigurationError(
                 "The client has a secret but does not say which authorization server it is for.",

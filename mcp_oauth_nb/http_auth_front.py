@@ -15,7 +15,7 @@ from mcp.shared.auth import AuthorizationCodeResult
 
 from .http_auth_redirect import CheckIssuer, Redirect
 from .pkce import PKCE, random_token
-from .redaction import remember_made
+from .redaction import Secret
 
 
 class FrontChannel:
@@ -44,10 +44,9 @@ class FrontChannel:
         """
         sent = {name: values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
         pkce, state = PKCE.generate(self._token_bytes), random_token(self._token_bytes)
-        remember_made(state)
         for name, value in (("state", state), ("code_challenge", pkce.code_challenge)):
             url = url.replace(f"{name}={sent[name]}", f"{name}={value}")
-        self._states, self._pkce = (sent["state"], state), pkce
+        self._states, self._pkce = (Secret(sent["state"]), Secret(state)), pkce
         await self._redirect.send(url, check_issuer)
 
     async def answer(self) -> AuthorizationCodeResult:

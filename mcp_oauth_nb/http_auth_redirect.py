@@ -21,7 +21,7 @@ from .errors import (
     StateMismatch,
 )
 from .jupyterhub import JupyterHub, proxied
-from .redaction import remember_made
+from .redaction import SecretUrl, remember_made
 
 #: Given the authorization URL, returns the URL that the browser was redirected to.
 Paste = Callable[[str], Awaitable[str]]
@@ -118,7 +118,7 @@ class Redirect:
         Raises:
             SecurityError: the URL is not one for a browser.
         """
-        self._url, self._check_issuer, self.answered = url, check_issuer, False
+        self._url, self._check_issuer, self.answered = SecretUrl(url), check_issuer, False
         remember_made(self._state)
         open_url(url, lambda address: True)  # checked before it is shown to anybody
         invited = self._listener.invitation(url) if self._listener else f"Open this address in a browser:\n\n  {url}\n"

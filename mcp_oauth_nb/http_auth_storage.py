@@ -19,7 +19,7 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, Protected
 from pydantic import ValidationError
 
 from .errors import ProtocolError
-from .redaction import remember_made
+from .redaction import Secret
 from .store_document import TokenKey
 from .store_file import FileStore, default_path
 from .store_keyring import KeyringStore
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 # How often a session looks whether the one that refreshes is done.
 _LOOK_SECONDS = 0.02
+
+
+def with_masked_secret(client: OAuthClientInformationFull) -> OAuthClientInformationFull:
+    """Return a registration whose secret is known from now on, and masked in its `repr`."""
+    if client.client_secret is None:
+        return client
+    return client.model_copy(update={"client_secret": Secret(client.client_secret)})
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +56,7 @@ class Grant:
     made_beforehand: bool = False
 
     def __post_init__(self) -> None:
-        remember_made(self.client.client_secret)
+        object.__setattr__(self, "client", with_masked_secret(self.client))
 
     @property
     def key(self) -> TokenKey:

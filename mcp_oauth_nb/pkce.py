@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import InvalidCodeVerifier
-from .redaction import mask, remember_made
+from .redaction import Secret, mask, remember_made
 
 METHOD = "S256"
 
@@ -26,6 +26,9 @@ class PKCE:
     code_verifier: str
     code_challenge: str
     method: str = METHOD
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code_verifier", Secret(self.code_verifier))
 
     @classmethod
     def from_verifier(cls, code_verifier: str) -> PKCE:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .secret_index import SHORTEST, SHORTEST_PIECE, Index
 from .secret_memory import Memory
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _HASH_KEY = b"mcp_oauth_nb mask v1"
 _SHORTEST_WITH_SUFFIX = 20
@@ -92,6 +96,49 @@ def remember_heard(*secrets: str | None) -> None:
     """
     with _lock:
         _memory.hear(filter(_is_worth_it, secrets))
+
+
+class Secret(str):
+    """A secret that an object keeps: as a text it is what it is; in its `repr`, and in that of others, it is a mask.
+
+    It is known everywhere for as long as somebody has it, and then counts as one that was made for a request.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, secret: str) -> Secret:
+        """Remember it, and mask it from now on."""
+        # A plain copy is remembered: this one would have itself to thank for being there.
+        plain = str(secret)
+        if _is_worth_it(plain):
+            with _lock:
+                _memory.hold(plain)
+        return super().__new__(cls, plain)
+
+    def __repr__(self) -> str:
+        return repr(mask(str(self)))
+
+    def __del__(self) -> None:
+        plain = str(self)
+        if _is_worth_it(plain):
+            with _lock:
+                _memory.release(plain)
+
+
+class SecretUrl(str):
+    """A URL with a secret in it, which its `repr` masks."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(mask_url(str(self)))
+
+
+class Hidden(OrderedDict[K, V]):
+    """A mapping of which nothing is shown but its length."""
+
+    def __repr__(self) -> str:
+        return f"({len(self)} entries)"
 
 
 def remembered() -> set[str]:

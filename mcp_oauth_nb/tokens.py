@@ -9,7 +9,7 @@ from typing import Any
 
 from .clock import iso
 from .errors import ProtocolError
-from .redaction import mask, printable, remember, remember_made
+from .redaction import Secret, is_secret_name, mask, printable, remember
 
 #: Refresh this many seconds before expiry, so that a token does not die on its way to the server.
 EARLY_REFRESH_SECONDS = 60.0
@@ -45,8 +45,12 @@ class Token:
     _response: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        remember_made(self.access_token)
-        remember_made(self.refresh_token)
+        # `vars(token)` is shown by a debugger, and by whoever looks for what there is.
+        response = {n: Secret(v) if isinstance(v, str) and is_secret_name(n) else v for n, v in self._response.items()}
+        object.__setattr__(self, "_response", response)
+        object.__setattr__(self, "access_token", Secret(self.access_token))
+        if self.refresh_token is not None:
+            object.__setattr__(self, "refresh_token", Secret(self.refresh_token))
 
     @classmethod
     def from_response(

@@ -28,13 +28,15 @@ import pytest
 from http_world import client_of, served
 from kernels import Kernel, Outcome, started
 from mcp import StdioServerParameters
+from mcp.shared.auth import OAuthClientInformationFull
 
 import mcp_oauth_nb
-from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, OAuthHandler, Session, redaction, shared_store, widgets
+from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Session, redaction, shared_store, widgets
 from mcp_oauth_nb.authorization import PendingFlows
 from mcp_oauth_nb.cli import main
 from mcp_oauth_nb.config import IsolatedSettings, Settings
 from mcp_oauth_nb.environment import SECRET_VARIABLES, without_secrets
+from mcp_oauth_nb.http_auth_storage import Grant
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.serve import ScrubbingFormatter
 from mcp_oauth_nb.store_key import from_environment
@@ -139,7 +141,9 @@ def reachable(start: object) -> list[object]:
             waiting += one
         waiting += getattr(one, "__dict__", {}).values()
         waiting += [getattr(one, name, None) for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
-    return [one for one in found.values() if type(one).__module__.startswith("mcp_oauth_nb")]
+    # A text is what an object keeps, and is none itself: `str()` of a `Secret` is the secret, as it must be.
+    ours = [one for one in found.values() if type(one).__module__.startswith("mcp_oauth_nb")]
+    return [one for one in ours if not isinstance(one, str)]
 
 
 def all_secrets(lab: Lab | HttpLab) -> set[str]:
@@ -178,6 +182,36 @@ async def test_no_object_of_a_lab_over_http_shows_a_secret_or_the_encryption_key
     assert len(objects) > 40
     assert len(secrets) > 12
     assert leaked(secrets, text) == []
+
+
+def attributes(one: object) -> str:
+    """What `vars()` of an object shows."""
+    return repr(getattr(one, "__dict__", None))
+
+
+async def test_the_attributes_of_no_object_of_a_lab_show_a_secret() -> None:
+    async with Lab.open() as lab, HttpLab.open() as http:
+        await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+        await http.session.call_tool("get_github_user_info")
+        pending = lab.oauth.get_authorization_url()
+        callback = lab.oauth.read_callback(await lab.browser.authorize(pending.url))
+        objects = [one for one in reachable([lab, http, callback]) if not of_the_mock(one)]
+        secrets = all_secrets(lab) | all_secrets(http)
+        shown = {type(one).__name__: leaked(secrets, attributes(one)) for one in objects}
+    assert {"OAuthHandler", "Token", "PKCE", "PendingFlow", "AuthorizationResponse", "McpAuth", "Grant"} <= set(shown)
+    assert {name: found for name, found in shown.items() if found} == {}
+
+
+def test_neither_do_those_of_a_client_with_a_secret() -> None:
+    secret = "a-secret-of-a-client-0123456789"
+    client = OAuthClientInformationFull(
+        client_id="desk", client_secret=secret, redirect_uris=["http://127.0.0.1/cb"], issuer="https://id.example"
+    )
+    grant = Grant("https://id.example", "https://mcp.example/mcp", client)
+    for one in (McpAuth(client=client), grant, Grant.from_dict(grant.to_dict())):
+        assert secret not in attributes(one)
+        assert one.client == client
+    assert json.loads(json.dumps(grant.to_dict()))["client"]["client_secret"] == secret
 
 
 def of_the_mock(one: object) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import copy
+import gc
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from authserver_world import CALLBACK, World
 import mcp_oauth_nb
 from mcp_oauth_nb import redaction
 from mcp_oauth_nb.redaction import (
+    Secret,
+    SecretUrl,
     mask,
     mask_fields,
     remember,
@@ -193,3 +198,34 @@ async def test_no_request_to_a_server_adds_to_what_is_remembered_for_good() -> N
         assert scrub(tokens["refresh_token"]) == mask(tokens["refresh_token"])
         assert scrub(f"a-token-of-a-stranger-{number}") == mask(f"a-token-of-a-stranger-{number}")
     assert set(redaction._memory._kept) == before
+
+
+# -- secrets that objects keep -------------------------------------------------------------------------------------
+
+
+def test_a_secret_that_an_object_keeps_is_a_text_that_masks_itself() -> None:
+    kept = Secret(OURS)
+    assert kept == OURS
+    assert f"{kept}" == str(kept) == OURS
+    assert json.dumps([kept]) == json.dumps([OURS])
+    assert repr({"token": kept}) == f"{{'token': '{mask(OURS)}'}}"
+
+
+def test_a_secret_is_known_for_as_long_as_an_object_keeps_it() -> None:
+    kept, copied = Secret(OURS), copy.deepcopy([Secret(OURS)])
+    flood(remember_made)
+    assert scrub(OURS) == mask(OURS)
+    del kept
+    gc.collect()
+    flood(remember_made)
+    assert scrub(OURS) == mask(OURS)
+    del copied
+    gc.collect()
+    flood(remember_made)
+    assert scrub(OURS) == OURS
+
+
+def test_a_url_with_a_secret_in_it_masks_it_in_its_repr() -> None:
+    url = SecretUrl(f"https://id.example/?state={OURS}&scope=repo")
+    assert repr([url]) == f"['https://id.example/?state={mask(OURS)}&scope=repo']"
+    assert f"{url}".endswith(f"state={OURS}&scope=repo")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from pydantic import BaseModel
 from ..clock import Clock
 from ..errors import StoreUnavailable
 from ..pkce import random_token
-from ..redaction import remember_heard, remember_made
+from ..redaction import Hidden, remember_heard, remember_made
 from ..tokens import Token
 from .exchanges import Exchanges
 from .vault import Vault
@@ -101,7 +100,7 @@ class Grants:
         self._token_bytes = token_bytes
         self._on_end = on_end
         # By hash, so that no token stays in memory longer than it is used.
-        self._access_records: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+        self._access_records: Hidden[bytes, dict[str, Any]] = Hidden()
 
     # -- the code ------------------------------------------------------------------------------------------------
 

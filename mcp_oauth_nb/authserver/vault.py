@@ -19,7 +19,6 @@ import hashlib
 import json
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
@@ -32,6 +31,7 @@ from key_value.aio.protocols import AsyncKeyValue
 
 from ..clock import Clock
 from ..errors import ConfigurationError
+from ..redaction import Hidden
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Vault:
         self._clock = clock
         self._cipher = AESGCM(HKDF(SHA256(), 32, salt=None, info=b"mcp_oauth_nb vault v1").derive(key))
         self._exclusive = exclusive
-        self._at_hand: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._at_hand: Hidden[str, dict[str, Any]] = Hidden()
 
     async def put(
         self, kind: Kind, name: str, value: Mapping[str, Any], *, lifetime: float, kept: float = _SLACK_SECONDS
