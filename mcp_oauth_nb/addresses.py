@@ -90,7 +90,8 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip in _NAT64:
             return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
-        if ip.sixtofour or ip.teredo or ip not in _GLOBAL_UNICAST or ip in _EXAMPLES:
+        # Teredo's are not global to Python; the others are.
+        if ip.sixtofour or ip not in _GLOBAL_UNICAST or ip in _EXAMPLES:
             return False
     return ip.is_global and not ip.is_multicast
 

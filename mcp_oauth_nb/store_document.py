@@ -24,6 +24,13 @@ log = logging.getLogger(__name__)
 KEY_VARIABLE = "TOKEN_STORE_KEY"
 
 
+#: The format of a document. One without a number is of before there were numbers, and alike.
+VERSION = 1
+
+# What the parsing of stored JSON fails with, whatever is in it.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ProtocolError, RecursionError)
+
+
 class TokenKey(NamedTuple):
     """What a token is bound to."""
 
@@ -53,14 +60,16 @@ class DocumentStore(ABC, Generic[V]):
         noun: what one value is called in the document.
         seal: encrypts the document. One in clear is still read, and encrypted with the next change.
 
-    A document that cannot be parsed counts as signed out. A place that cannot be written costs a warning: the values
-    stay in memory, and are written as soon as it can be.
+    A document that cannot be parsed counts as signed out. So does an entry, which stays in the document as it is until
+    there is another value under its key: who wrote it may read it. A place that cannot be written costs a warning: the
+    values stay in memory, and are written as soon as it can be.
 
     Attributes:
         place: as given.
 
     Every method may raise:
-        ConfigurationError: the document is encrypted, and not with this key. It stays as it is.
+        ConfigurationError: the document is encrypted, and not with this key, or it is of a newer version of this
+            package. It stays as it is.
     """
 
     def __init__(
@@ -139,10 +148,12 @@ class DocumentStore(ABC, Generic[V]):
         """Change one value, if it may be; None where the document cannot be read and written now."""
         try:
             with self._among_processes.changing():
-                if not may(self._read()):
+                stored, unread = self._stored()
+                if not may(self._with_unwritten(stored)):
                     return False
                 self._unwritten[key] = value
-                self._put(self._document(self._read()))
+                kept = [entry for entry in unread if _key_of(entry) not in self._unwritten]
+                self._put(self._document(self._with_unwritten(stored), kept))
         except OSError as error:
             text = "The token store %s cannot be written (%s); tokens are kept in memory."
             log.warning(text, self.place, error.strerror)
@@ -151,34 +162,59 @@ class DocumentStore(ABC, Generic[V]):
         return True
 
     def _read(self) -> dict[TokenKey, V]:
+        return self._with_unwritten(self._stored()[0])
+
+    def _with_unwritten(self, stored: dict[TokenKey, V]) -> dict[TokenKey, V]:
+        changed = {**stored, **self._unwritten}
+        return {key: value for key, value in changed.items() if value is not None}
+
+    def _stored(self) -> tuple[dict[TokenKey, V], list[Any]]:
+        """Return what the document has: the values, and the entries that cannot be read."""
         content = self._get()
         values: dict[TokenKey, V] = {}
+        unread: list[Any] = []
         try:
-            for entry in self._entries_in(content) if content is not None else ():
-                values[_key(entry["key"])] = self._parse(entry[self._noun])
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ProtocolError, RecursionError):
+            entries = self._entries_in(content) if content is not None else []
+        except _UNREADABLE:
             # Nothing of the content goes into the log: it may be half a token.
             log.warning("The token store %s is damaged and counts as empty: sign in again.", self.place)
-            values = {}
-        for key, value in self._unwritten.items():
-            if value is None:
-                values.pop(key, None)
-            else:
-                values[key] = value
-        return values
+            return {}, []
+        for entry in entries:
+            try:
+                values[_key(entry["key"])] = self._parse(entry[self._noun])
+            except _UNREADABLE:
+                unread.append(entry)
+        if unread:
+            text = "The token store %s has %d damaged entries. They stay as they are, and count as signed out."
+            log.warning(text, self.place, len(unread))
+        return values, unread
 
-    def _entries_in(self, content: bytes) -> Any:
+    def _entries_in(self, content: bytes) -> list[Any]:
         document = json.loads(content)
         if is_sealed(document):
             if self._seal is None or not self._seal.fits(document):
                 raise self._wrong_key()
             document = json.loads(self._seal.open(document))
-        return document[f"{self._noun}s"]
+        elif isinstance(document, dict) and "encrypted" in document:
+            raise self._newer("is encrypted in a way that this version of the package does not know")
+        if document.get("version", VERSION) != VERSION:
+            raise self._newer("has a format that this version of the package does not know")
+        entries = document[f"{self._noun}s"]
+        if not isinstance(entries, list):
+            raise TypeError("entries are a list")
+        return entries
 
-    def _document(self, values: dict[TokenKey, V]) -> dict[str, Any]:
+    def _document(self, values: dict[TokenKey, V], unread: list[Any]) -> dict[str, Any]:
         stored = ({"key": list(key), self._noun: values[key].to_dict()} for key in sorted(values))
-        document: dict[str, Any] = {f"{self._noun}s": list(stored)}
+        document: dict[str, Any] = {"version": VERSION, f"{self._noun}s": [*stored, *unread]}
         return document if self._seal is None else self._seal.close(json.dumps(document).encode("ascii"))
+
+    def _newer(self, why: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"The token store {self.place} {why}, and stays as it is.",
+            hint="Update mcp-oauth-nb to the version that wrote it, use another store, or delete this one and sign in "
+            "again.",
+        )
 
     def _wrong_key(self) -> ConfigurationError:
         has = "no key is set" if self._seal is None else "the key is another one"
@@ -207,3 +243,11 @@ def _key(stored: Any) -> TokenKey:
     if not isinstance(stored, list) or not all(isinstance(part, str) for part in stored):
         raise TypeError("a key is a list of strings")
     return TokenKey(*stored)
+
+
+def _key_of(entry: Any) -> TokenKey | None:
+    """Return the key of an entry whose value cannot be read, if that can."""
+    try:
+        return _key(entry["key"])
+    except _UNREADABLE:
+        return None

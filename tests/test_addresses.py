@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_oauth_nb.addresses import Reach, is_public_name, reach, reach_of_address, resolve
+from mcp_oauth_nb.addresses import Reach, is_public, is_public_name, peer_of, reach, reach_of_address, resolve
 
 PUBLIC = [
     "mcp.example",
@@ -33,6 +33,81 @@ NOWHERE = [
 )
 def test_a_host_is_where_its_text_says(host: str, where: Reach) -> None:
     assert reach(host) is where
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo (RFC 4380), of a public server and client
+        "2001::1",
+        "2002:808:808::1",  # 6to4 (RFC 3056) of a public address
+        "64:ff9b::a00:1",  # NAT64 (RFC 6052) of a private address
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::808:808",  # NAT64 of a network's own (RFC 8215)
+        "::ffff:8.8.8.8",  # IPv4-mapped
+        "::8.8.8.8",  # IPv4-compatible
+    ],
+)
+def test_an_address_that_wraps_another_is_neither_public_nor_a_neighbour(address: str) -> None:
+    # Who unwraps it, and where to, is for the network to say.
+    assert not is_public(address)
+    assert reach_of_address(address) is Reach.NOWHERE
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        ("fc00::1", Reach.PRIVATE),
+        ("fd12:3456::1", Reach.PRIVATE),
+        ("10.255.255.255", Reach.PRIVATE),
+        ("172.16.0.1", Reach.PRIVATE),
+        ("fe80::1%eth0", Reach.NOWHERE),
+        ("fe80::1%25eth0", Reach.NOWHERE),
+        ("febf::1", Reach.NOWHERE),
+        ("ff02::1", Reach.NOWHERE),
+        ("ff0e::1", Reach.NOWHERE),
+        ("224.0.1.1", Reach.NOWHERE),
+        ("255.255.255.255", Reach.NOWHERE),
+        ("169.254.1.1%eth0", Reach.NOWHERE),
+        ("::1%lo", Reach.LOOPBACK),
+        ("3fff:fff::1", Reach.PRIVATE),
+    ],
+)
+def test_what_is_not_out_in_the_internet_is_as_near_as_its_kind_says(address: str, where: Reach) -> None:
+    assert not is_public(address)
+    assert reach_of_address(address) is where
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808", "172.32.0.1"])
+def test_an_address_out_in_the_internet_is_public(address: str) -> None:
+    assert is_public(address)
+    assert reach_of_address(address) is Reach.PUBLIC
+
+
+class Connection:
+    """The connection under an answer."""
+
+    def __init__(self, server: object):
+        self.server = server
+
+    def get_extra_info(self, name: str) -> object:
+        return self.server if name == "server_addr" else None
+
+
+@pytest.mark.parametrize(
+    ("extensions", "peer"),
+    [
+        ({"network_stream": Connection(("8.8.8.8", 443))}, "8.8.8.8"),
+        ({"network_stream": Connection(("::1", 443, 0, 0))}, "::1"),
+        ({"network_stream": Connection("/run/a.sock")}, None),
+        ({"network_stream": Connection(None)}, None),
+        ({}, None),
+    ],
+)
+def test_the_peer_of_an_answer_is_the_address_that_it_came_from(
+    extensions: dict[str, object], peer: str | None
+) -> None:
+    assert peer_of(extensions) == peer
 
 
 def test_what_is_no_address_is_nowhere() -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -301,3 +306,33 @@ async def test_the_answer_to_such_a_client_has_iss_too(web: Web) -> None:
     world = World(document_client=web.fetcher())
     url = await world.browser.authorize(world.request(client_id=URL), allow=False)
     assert answer(url)["iss"] == world.public_url
+
+
+def test_no_proxy_of_the_environment_stands_between_us_and_a_document() -> None:
+    # It would resolve the name by itself, and get to where a document must not come from.
+    code = """
+        import asyncio, httpx, sys
+        from mcp_oauth_nb.authserver.documents import direct_client
+        async def main():
+            async with direct_client() as client:
+                try:
+                    await client.get(sys.argv[1])
+                except httpx.ConnectError:
+                    print("nobody is there")
+        asyncio.run(main())
+    """
+    with socket.create_server(("127.0.0.1", 0)) as proxy, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        proxied = dict.fromkeys(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"], "http://127.0.0.1:%d")
+        environ = {name: value % proxy.getsockname()[1] for name, value in proxied.items()}
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code), f"http://127.0.0.1:{closed.getsockname()[1]}/"],
+            env={**os.environ, **environ, "NO_PROXY": "", "no_proxy": ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.stdout, done.stderr) == ("nobody is there\n", "")
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()

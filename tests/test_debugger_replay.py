@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator
@@ -13,11 +14,11 @@ import pytest
 from http_world import ASM, MCP, PRM, World, client_of, served
 from mcp.shared.auth import OAuthClientInformationFull
 
-from mcp_oauth_nb import HttpLab, Lab
+from mcp_oauth_nb import HttpLab, Lab, errors
 from mcp_oauth_nb.debugger import FlowRun
 from mcp_oauth_nb.debugger.observed import differences, observe
 from mcp_oauth_nb.debugger.recording import Recording
-from mcp_oauth_nb.debugger.replay import Answers, NotRecorded, Replayed, replay
+from mcp_oauth_nb.debugger.replay import Answers, NotRecorded, Replayed, _nobody, replay
 from mcp_oauth_nb.errors import ConfigurationError
 from mcp_oauth_nb.flow_debugger import FlowDebugger
 
@@ -473,3 +474,25 @@ def test_what_differs_is_shown_without_secrets_and_control_characters() -> None:
     (line,) = differences(step("gho_" + "x" * 36), step("\u202egho_" + "y" * 36))
     assert "x" * 36 not in line
     assert "\u202e" not in line
+
+
+@pytest.mark.parametrize(
+    "name", ["iso", "Kind", "ClassVar", "Literal", "TYPE_CHECKING", "annotations", "__name__", "no"]
+)
+async def test_a_recording_can_name_no_attribute_of_errors_but_an_error(name: str) -> None:
+    # Whatever else it names is not called: the person just does not come.
+    waiting = asyncio.ensure_future(_nobody(name))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+)
+async def test_a_recording_can_name_every_error_of_the_tree(name: str) -> None:
+    with pytest.raises(getattr(errors, name), match="Nobody came back"):
+        await _nobody(name)

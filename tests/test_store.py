@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -496,6 +497,79 @@ def test_a_damaged_file_counts_as_signed_out_and_its_content_is_not_repeated(
     assert "canary" not in caplog.text
     store.save(KEY, token())
     assert FileTokenStore(path).load(KEY) == token()
+
+
+ODD_ENTRIES: list[Any] = [
+    {"key": ["a", "b", "c"], "token": {"access_token": 7, "of": "a newer version"}},
+    {"key": ["d", "e", "f"], "grant": {}},
+    "canary",
+    None,
+    {"key": 7},
+]
+
+
+def test_entries_that_cannot_be_read_are_kept_as_they_are_and_reported(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = TokenKey("another", "client", "resource")
+    path.write_text(json.dumps({"tokens": [*ODD_ENTRIES, {"key": list(KEY), "token": GOOD}]}))
+    path.chmod(0o600)
+    store = FileTokenStore(path)
+    assert store.entries() == {KEY: token()}
+    assert "has 5 damaged entries. They stay as they are" in caplog.text
+    assert "canary" not in caplog.text
+    store.save(other, token("two"))
+    store.delete(KEY)
+    written = json.loads(path.read_text())["tokens"]
+    assert [entry for entry in ODD_ENTRIES if entry not in written] == []
+    assert FileTokenStore(path).entries() == {other: token("two")}
+
+
+@pytest.mark.parametrize("sign_out", [False, True])
+def test_an_entry_that_cannot_be_read_goes_with_the_next_change_of_its_key(path: Path, sign_out: bool) -> None:
+    path.write_text(json.dumps({"tokens": [{"key": list(KEY), "token": {"access_token": 7}}]}))
+    path.chmod(0o600)
+    store = FileTokenStore(path)
+    if sign_out:
+        store.delete(KEY)
+    else:
+        store.save(KEY, token())
+    assert store.load(KEY) == (None if sign_out else token())
+    assert "7" not in str([entry["token"]["access_token"] for entry in json.loads(path.read_text())["tokens"]])
+
+
+def test_a_document_has_a_version(path: Path) -> None:
+    FileTokenStore(path).save(KEY, token())
+    assert json.loads(path.read_text())["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"version": 2, "tokens": [{"key": list(KEY), "secret-of-2": "canary"}]},
+        {"version": "1", "tokens": []},
+        {"version": None},
+        {"encrypted": "XChaCha20-Poly1305", "content": "canary"},
+    ],
+    ids=str,
+)
+def test_a_document_of_a_newer_version_is_refused_and_not_overwritten(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document))
+    path.chmod(0o600)
+    store = FileTokenStore(path)
+    with pytest.raises(ConfigurationError, match="stays as it is") as caught:
+        store.load(KEY)
+    assert "Update mcp-oauth-nb" in caught.value.hint
+    assert str(path) in caught.value.message
+    assert "canary" not in str(caught.value)
+    for change in (
+        lambda: store.save(KEY, token()),
+        lambda: store.delete(KEY),
+        lambda: store.replace(KEY, None, token()),
+    ):
+        with pytest.raises(ConfigurationError):
+            change()
+    assert json.loads(path.read_text()) == document
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620])
