@@ -16,6 +16,7 @@ from starlette.requests import Request
 from mcp_oauth_nb.authserver import Rates
 from mcp_oauth_nb.authserver.browsers import Browsers
 from mcp_oauth_nb.authserver.throttle import Throttle
+from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +178,12 @@ async def test_a_cookie_that_this_server_cannot_have_set_is_replaced(world: Worl
     ours = "y" * 43
     again = await world.http.get("/authorize", params=world.request(), headers={"Cookie": f"mcp_consent={ours}"})
     assert again.headers["set-cookie"].startswith(f"mcp_consent={ours};")
+
+
+async def test_the_cookie_of_a_browser_is_masked_from_then_on(world: World) -> None:
+    response = await world.http.get("/authorize", params=world.request())
+    cookie = response.cookies["mcp_consent"]
+    assert cookie not in scrub(f"somebody printed {cookie}")
 
 
 def test_what_is_kept_of_a_browser_is_not_its_cookie() -> None:

@@ -257,6 +257,13 @@ async def test_there_is_no_other_path_to_the_endpoint(world: World, path: str) -
     assert (await world.post(call(), path=path)).status_code == 404
 
 
+async def test_a_step_up_asks_for_what_was_granted_too_so_that_it_is_not_lost(world: World) -> None:
+    token = world.verifier.issue("octocat", "gist", "read:user")
+    answer = await world.post(call(arguments=PRIVATE), token=token)
+    assert answer.status_code == 403
+    assert 'scope="gist read:user repo"' in answer.headers["www-authenticate"]
+
+
 async def test_a_path_with_a_line_end_is_no_way_around(world: World) -> None:
     assert (await world.post(call(), path="/mcp%0a")).status_code == 400
 
