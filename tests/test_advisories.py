@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import anyio
 import httpx
 import httpx2
 import pytest
@@ -196,6 +197,11 @@ MINE = OAuthClientInformationFull(
 )  # fmt: skip
 
 
+async def nobody_comes(url: str) -> str:
+    await anyio.sleep_forever()
+    raise AssertionError(url)
+
+
 def switch_issuer(world: World) -> None:
     """From now on the resource names another authorization server, where the person is not known either."""
     world.patch[PRM] = {"authorization_servers": [EVIL]}
@@ -248,16 +254,20 @@ async def test_cve_2026_104850_and_115563_nothing_that_one_issuer_gave_goes_to_a
 ) -> None:
     world.authority.clients["mine"] = MINE
     world.withheld = frozenset({"repo"})
-    auth = world.auth(store=FileGrantStore(tmp_path / "grants.json"), client=client)
-    await call(auth)
+    # Nobody listens: a port that is registered beforehand may be somebody else's at the moment.
+    pasting: dict[str, Any] = {"client": client, "listen": False}
+    person = Person(world, comes_back=False)
+    await call(world.auth(person, store=FileGrantStore(tmp_path / "grants.json"), paste=person.follow, **pasting))
     old = {*world.authority.access, *world.authority.refresh, MINE.client_secret or ""}
     old |= {one.client_secret or "" for one in world.authority.clients.values()}
     switch_issuer(world)
     way(world)
     del world.seen[:]
     # Another process, later: all it knows is in the file.
-    person = Person(world, comes_back=False)
-    later = world.auth(person, store=FileGrantStore(tmp_path / "grants.json"), client=client, timeout=0.05)
+    person.urls.clear()
+    later = world.auth(
+        person, store=FileGrantStore(tmp_path / "grants.json"), paste=nobody_comes, timeout=0.05, **pasting
+    )
     with suppress(McpOAuthError):
         await call(later, "private" if way is step_up else TOOL)
     old |= {*world.authority.access, *world.authority.refresh}

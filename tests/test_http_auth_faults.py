@@ -492,7 +492,8 @@ async def test_a_client_made_beforehand_is_not_registered(world: World) -> None:
         token_endpoint_auth_method="client_secret_basic", redirect_uris=["http://127.0.0.1:8765/callback"],
     )  # fmt: skip
     world.authority.clients["mine"] = client
-    auth = world.auth(client=client)
+    # Nobody listens: the port may be somebody else's at the moment.
+    auth = world.auth(client=client, paste=Person(world).follow, listen=False, open_browser=lambda url: True)
     assert [await call(auth) for _ in range(2)] == ["octocat", "octocat"]
     assert world.count("/register") == 0
     assert world.count("/authorize") == 1
