@@ -47,8 +47,8 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
 @click.option(
     "--tour",
     is_flag=True,
-    help="After the token also refresh, try the old refresh token, revoke, see each time that the tokens have ended, "
-    "and try the code again. The person signs in twice.",
+    help="After the token also ask as a client in a web page would, refresh, try the old refresh token, revoke, see "
+    "each time that the tokens have ended, and try the code again. The person signs in twice.",
 )
 @click.option(
     "--mode",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # What must end the tokens is looked at each time. In between the person signs in once more: a revocation of what has
 # ended already would show nothing. A code that is sent again should end the tokens, so it comes last.
-_TOUR = ("refresh", "reuse", "look", "again", "revoke", "look", "replay")
+_TOUR = ("page", "refresh", "reuse", "look", "again", "revoke", "look", "replay")
 
 #: What `--format` takes beside `plain`, and the format of the export that it is.
 FORMATS = {

@@ -33,7 +33,7 @@ from mcp_oauth_nb.redaction import SECRET_NAMES
 pytestmark = pytest.mark.anyio
 pytest_plugins = ["pytester"]
 
-TOUR = ("refresh", "reuse", "look", "call", "replay", "step_up", "revoke", "look")
+TOUR = ("page", "refresh", "reuse", "look", "call", "replay", "step_up", "revoke", "look")
 each_format = pytest.mark.parametrize("format", FORMATS)
 
 

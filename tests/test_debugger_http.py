@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 
+from mcp_oauth_nb.debugger.breaking import Between, LetsPagesIn
 from mcp_oauth_nb.debugger.faults import FAULTS, with_fault
 from mcp_oauth_nb.debugger.http_flow import HttpFlow
 from mcp_oauth_nb.debugger.recording import Recording
@@ -24,6 +27,7 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.flow_debugger import FlowDebugger
 from mcp_oauth_nb.http_lab import HttpLab
+from mcp_oauth_nb.http_lab_network import Network2
 from mcp_oauth_nb.trace import Trace
 
 pytestmark = pytest.mark.anyio
@@ -339,6 +343,27 @@ async def test_a_fault_is_named_as_the_cause(lab: HttpLab, mode: Any, name: str)
             assert debug.cause.check.reference
         else:
             assert debug.cause is None
+
+
+async def test_a_server_that_lets_pages_in_everywhere_has_no_fault(lab: HttpLab) -> None:
+    breaking = LetsPagesIn()
+
+    def carrier() -> httpx2.AsyncBaseTransport:
+        return Between(Network2(lab.network), breaking)
+
+    auth = dataclasses.replace(lab.new_auth(), carrier=carrier)
+    async with FlowDebugger.open(lab.url, auth=auth, real=False, tool="get_github_user_info") as debug:
+        await debug.run()
+        assert await act(debug, "page") == ["preflight"] * 6 + ["cross_origin"]
+        assert debug.cause is None
+        checks = [one for step in debug.steps[-7:] for one in step.checks]
+        assert {one.outcome for one in checks} == {"passed"}
+
+
+async def test_a_server_that_lets_no_page_in_has_no_fault_either(debug: FlowDebugger) -> None:
+    await debug.run()
+    assert await act(debug, "page") == ["preflight"] * 6
+    assert problems(debug) == []
 
 
 async def test_a_fault_concerns_nobody_else(lab: HttpLab) -> None:

@@ -25,7 +25,7 @@ from mcp_oauth_nb.flow_debugger import FlowDebugger
 pytestmark = pytest.mark.anyio
 
 MODES: list[Literal["auto", "legacy"]] = ["auto", "legacy"]
-TOUR = ("refresh", "reuse", "look", "call", "replay", "step_up", "revoke", "look", "call")
+TOUR = ("page", "refresh", "reuse", "look", "call", "replay", "step_up", "revoke", "look", "call")
 
 
 def written(run: FlowRun) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -17,6 +17,7 @@ from mcp_oauth_nb.debugger.refusals import STILL_COUNT
 from mcp_oauth_nb.debugger.seen import JSONRPC, Facts, Seen
 from mcp_oauth_nb.debugger.steps import STEPS
 from mcp_oauth_nb.debugger.verdicts import check, check_error
+from mcp_oauth_nb.debugger.verdicts_pages import ORIGIN
 from mcp_oauth_nb.errors import ProtocolError
 from mcp_oauth_nb.pkce import challenge_for
 from mcp_oauth_nb.redaction import remember
@@ -159,6 +160,22 @@ RIGHT = {
         "ended_refresh", f"{AS}/token", {"grant_type": "refresh_token", "refresh_token": REFRESH}, **REFUSED
     ),
     "ended_token": Exchange("ended_token", MCP, CALL, sent_headers=BEARER, status=401),
+    "preflight": Exchange(
+        "preflight",
+        MCP,
+        sent_headers={
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization, mcp-protocol-version",
+        },
+        headers={"access-control-allow-origin": "*", "access-control-allow-headers": "Authorization, *"},
+    ),
+    "cross_origin": Exchange(
+        "cross_origin",
+        MCP,
+        CALL,
+        status=401,
+        headers={"access-control-allow-origin": ORIGIN, "access-control-expose-headers": "WWW-Authenticate"},
+    ),
 }
 
 
@@ -455,6 +472,37 @@ TABLE: list[tuple[str, dict[str, Any], str, str]] = [
     ("replay", {"status": 401}, "the refusal is the standard's", "warning"),
     ("revoke", {"status": 400}, "the revocation is confirmed", "failed"),
     ("revoke", {"status": 204}, "the revocation is confirmed", "passed"),
+    ("preflight", {"status": 403}, "a page may send POST to it", "not applicable"),
+    ("preflight", {"headers": {"access-control-allow-origin": None}}, "a page may send POST to it", "not applicable"),
+    ("preflight", {"headers": {"access-control-allow-origin": MCP}}, "a page may send POST to it", "not applicable"),
+    ("preflight", {"headers": {"access-control-allow-headers": "*"}}, "a page may send POST to it", "failed"),
+    (
+        "preflight",
+        {"headers": {"access-control-allow-headers": "authorization"}},
+        "a page may send POST to it",
+        "failed",
+    ),
+    ("preflight", {"url": f"{AS}/token"}, "a page may send POST to it", "not applicable"),
+    (
+        "preflight",
+        {"url": f"{AS}/authorize"},
+        "the authorization endpoint is for people, not for pages",
+        "failed",
+    ),
+    (
+        "preflight",
+        {"url": f"{AS}/authorize", "status": 405},
+        "the authorization endpoint is for people, not for pages",
+        "passed",
+    ),
+    ("cross_origin", {"headers": {"access-control-allow-origin": None}}, "a page may read the answer", "failed"),
+    (
+        "cross_origin",
+        {"headers": {"access-control-expose-headers": "Retry-After"}},
+        "a page may read WWW-Authenticate",
+        "failed",
+    ),
+    ("cross_origin", {"headers": {"access-control-expose-headers": "*"}}, "a page may read WWW-Authenticate", "passed"),
     ("ended_refresh", {"status": 200, "answer": TOKEN}, "an ended refresh token is refused", "failed"),
     ("ended_refresh", {"status": 503, "answer": b""}, "an ended refresh token is refused", "not applicable"),
     ("ended_token", {"status": 200}, "an ended access token is refused", "warning"),
@@ -699,7 +747,7 @@ def test_the_facts_follow_the_flow() -> None:
     known = Facts(MCP)
     for kind in ("call", "resource_metadata", "server_metadata", "authorize", "callback", "token"):
         known.learn(RIGHT[kind].seen())
-    assert dataclasses.replace(known, spent="refresh-token-nil") == facts()
+    assert dataclasses.replace(known, spent="refresh-token-nil", places={}) == facts()
     known.learn(RIGHT["authorized"].seen())
     assert known.accepted is not None
     assert known.accepted.kind == "authorized"
@@ -735,6 +783,16 @@ def test_of_a_jwt_it_is_said_until_when_it_remains_good(claims: dict[str, Any], 
     assert found.outcome == "warning"
     assert says in found.message
     assert "cannot know" in found.should
+
+
+def test_only_where_the_mcp_endpoint_lets_pages_in_must_the_token_endpoint() -> None:
+    known, closed = facts(), RIGHT["preflight"].with_(url=f"{AS}/token", status=405)
+    known.learn(RIGHT["preflight"].with_(status=403).seen())
+    assert outcome(checks_of(closed, known), "a page may send POST to it") == "not applicable"
+    known.learn(RIGHT["preflight"].seen())
+    assert outcome(checks_of(closed, known), "a page may send POST to it") == "failed"
+    opened = RIGHT["preflight"].with_(url=f"{AS}/token")
+    assert outcome(checks_of(opened, known), "a page may send POST to it") == "passed"
 
 
 def test_a_new_grant_has_no_refresh_token_that_was_used_up() -> None:

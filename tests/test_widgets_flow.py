@@ -131,6 +131,7 @@ async def test_nothing_is_sent_before_the_first_click(panel: FlowPanel, debug: F
         "replay",
         "revoke",
         "look",
+        "page",
     }
 
 

@@ -216,6 +216,44 @@ class KeepsFamily(Breaking):
         return {**asked.form, "refresh_token": "none"}
 
 
+class LetsPagesIn(Breaking):
+    """Clients in pages are let in everywhere, as far as they are.
+
+    Args:
+        closed: a path that lets none in, after all.
+        also: a path that lets them in and must not.
+        headers: what the page may send.
+        exposed: what the page may read.
+    """
+
+    def __init__(
+        self,
+        *,
+        closed: str = "",
+        also: str = "",
+        headers: str = "Authorization, *",
+        exposed: str = "WWW-Authenticate",
+    ) -> None:
+        self._refuses, self._also = {closed, "/authorize"} - {also}, also
+        self._allowed = {"access-control-allow-origin": "*", "access-control-allow-headers": headers}
+        self._shared = {"access-control-allow-origin": "*"}
+        self._shared |= {"access-control-expose-headers": exposed} if exposed else {}
+        self._challenge: Answer | None = None
+
+    def answers(self, asked: Asked, answer: Answer) -> Answer:
+        """See `Breaking`."""
+        if asked.method == "OPTIONS":
+            return Answer(405, {}, b"") if asked.path in self._refuses else Answer(200, self._allowed, b"")
+        if asked.path != "/mcp":
+            return answer
+        if answer.status == 401:
+            self._challenge = answer
+        # The lab's server refuses pages; this one answers them as it answers all others.
+        refused = answer.status == 403 and not asked.has_token
+        told = self._challenge if refused and self._challenge is not None else answer
+        return dataclasses.replace(told, headers={**told.headers, **self._shared})
+
+
 class IgnoresVerifier(Breaking):
     """The server takes every code verifier: it gets one that fits, whatever was sent."""
 

@@ -27,6 +27,7 @@ from .recording import Setup, client_of, public
 from .run import FlowRun, Script
 from .seen import Facts, Seen
 from .tap import KIND, Gated2, Tap, step_of
+from .verdicts_pages import ORIGIN
 
 _AUTHORIZED = ("token", "refresh")
 _LOOK_SECONDS = 30.0
@@ -93,6 +94,7 @@ class HttpFlow:
         self._auth = GatedAuth.of(auth, self, self._person)
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke, "look": self._look}
+        self.actions["page"] = self._page
         if self._more:
             self.actions["step_up"] = self._step_up
 
@@ -105,6 +107,7 @@ class HttpFlow:
             "replay": has_token,
             "revoke": has_token and "revocation_endpoint" in self.facts.server,
             "look": has_token and self.facts.ended == "yes",
+            "page": "token_endpoint" in self.facts.server,
         }.get(action, action in self.actions)
 
     @property
@@ -178,13 +181,30 @@ class HttpFlow:
             form = {"grant_type": "refresh_token", "refresh_token": str(self.facts.token["refresh_token"])}
             await self._send("ended_refresh", self._endpoint("token_endpoint"), {**form, **self._client_fields()})
         if self.facts.accepted is not None:
-            await self._send_again("ended_token", self.facts.accepted, access_token)
+            await self._send_again("ended_token", self.facts.accepted, Authorization=f"Bearer {access_token}")
 
-    async def _send_again(self, kind: str, before: Seen, access_token: str) -> None:
-        """Send a request of the client's once more, with a token; its answer may be a stream, and is left unread."""
+    async def _page(self) -> None:
+        """Ask what a browser would ask for a client in a page of another site, and call as that page would."""
+        self._endpoint("token_endpoint")
+        asked = [("POST", self._url, "authorization, content-type, mcp-protocol-version")]
+        asked += [("GET", place, "mcp-protocol-version") for place in self.facts.places.values()]
+        asked += [("POST", self._endpoint("token_endpoint"), "authorization")]
+        if "registration_endpoint" in self.facts.server:
+            asked.append(("POST", self._endpoint("registration_endpoint"), "content-type"))
+        asked.append(("GET", self._endpoint("authorization_endpoint"), "authorization"))
+        async with httpx2.AsyncClient(transport=self.carrier(), timeout=_LOOK_SECONDS) as client:
+            for method, url, names in asked:
+                headers = {"Origin": ORIGIN, "Access-Control-Request-Method": method}
+                headers["Access-Control-Request-Headers"] = names
+                await client.request("OPTIONS", url, headers=headers, extensions={KIND: "preflight"})
+        if self.facts.pages and self.facts.accepted is not None:
+            await self._send_again("cross_origin", self.facts.accepted, Origin=ORIGIN)
+
+    async def _send_again(self, kind: str, before: Seen, **others: str) -> None:
+        """Send a request of the client's once more, with other headers; its answer may be a stream, and is not read."""
         own = ("authorization", "content-length", "host")
         headers = {name: value for name, value in before.sent_headers.items() if name.lower() not in own}
-        headers["Authorization"] = f"Bearer {access_token}"
+        headers |= others
         async with (
             httpx2.AsyncClient(transport=self.carrier(), timeout=_LOOK_SECONDS) as client,
             client.stream("POST", before.url, content=before.sent, headers=headers, extensions={KIND: kind}),
@@ -240,4 +260,4 @@ class HttpFlow:
 
     def _reads(self, kind: str) -> bool:
         # The MCP server may answer with an event stream, which has no end to wait for.
-        return kind not in ("handshake", "list", "call", "authorized", "ended_token")
+        return kind not in ("handshake", "list", "call", "authorized", "ended_token", "cross_origin")

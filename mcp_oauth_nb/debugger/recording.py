@@ -36,7 +36,8 @@ OWN_STATE = "stand-in-state"
 #: The headers of an answer that a client goes by. Others, such as dates, are not recorded.
 RELEVANT_HEADERS = frozenset(
     "content-type www-authenticate cache-control pragma location retry-after allow mcp-session-id "
-    "mcp-protocol-version".split()
+    "mcp-protocol-version access-control-allow-origin access-control-allow-headers "
+    "access-control-expose-headers".split()
 )
 
 

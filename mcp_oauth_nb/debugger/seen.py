@@ -111,6 +111,8 @@ class Facts:
         basic: the Authorization header of that request, where the client showed its secret there.
         token: the newest answer of the token endpoint.
         spent: the refresh token that was used up last.
+        places: where the two metadata documents were found, by their step.
+        pages: whether the MCP endpoint lets the client be a page of another site.
         accepted: the newest request that needed a token and was answered.
         revoked: what the revocation named: `refresh_token` or `access_token`; empty before one.
         ended: whether the newest tokens were ended by a revocation or a reuse; after a replay the server may choose.
@@ -129,6 +131,8 @@ class Facts:
     basic: str | None = None
     token: dict[str, Any] = field(default_factory=dict)
     spent: str = ""
+    places: dict[str, str] = field(default_factory=dict)
+    pages: bool = False
     accepted: Seen | None = None
     revoked: str = ""
     ended: Literal["no", "maybe", "yes"] = "no"
@@ -154,10 +158,12 @@ class Facts:
         ok = seen.status is None or 200 <= seen.status < 300
         if seen.kind == "resource_metadata":
             if (document := self.read_resource(seen).document) is not None:
+                self.places[seen.kind] = seen.url
                 self.resource, self.issuer = seen.answer, str(document["authorization_servers"][0])
         elif seen.kind == "server_metadata":
             if self.read_server(seen).document is not None:
                 self.server = seen.answer
+                self.places[seen.kind] = seen.url
         elif seen.status == 401 and seen.mcp_method:
             self.protected.add(seen.mcp_method)
             self.named = _named(seen.header("www-authenticate"))
@@ -174,7 +180,10 @@ class Facts:
             self.revoked = seen.form.get("token_type_hint", "") if seen.kind == "revoke" else ""
         elif seen.kind == "replay":
             self.ended = "maybe"
-        elif ok and seen.mcp_method in self.protected and seen.kind != "ended_token":
+        elif seen.kind == "preflight" and seen.url == self.server_url:
+            # Any answer that shares itself with pages claims to let them in.
+            self.pages = ok and seen.header("access-control-allow-origin") != ""
+        elif ok and seen.mcp_method in self.protected and seen.kind not in ("ended_token", "cross_origin"):
             self.accepted = seen
 
     def _learn_token(self, seen: Seen) -> None:

@@ -119,6 +119,18 @@ _STEPS = {
         "resource that checks a JWT by itself cannot know of that, and takes it until it expires.",
         "RFC 7009 section 2.1 and 3",
     ),
+    "preflight": StepKind(
+        "What a browser asks for a page",
+        "Before a page of another site may send a token, its browser asks the server. Only a server that wants clients "
+        "in pages has to allow it, and then at every endpoint that a client needs.",
+        "RFC 9700 section 2.6",
+    ),
+    "cross_origin": StepKind(
+        "The refusal, as a page sees it",
+        "A client in a page calls without a token, and must be able to read the challenge. A browser hides every "
+        "header that the server does not expose.",
+        "RFC 9728 section 5.1",
+    ),
 }
 
 #: Every step, in the order in which a first run meets them.

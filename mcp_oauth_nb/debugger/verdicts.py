@@ -13,6 +13,7 @@ from .seen import Facts, Seen
 from .verdicts_client import check_authorization, check_callback, check_registration
 from .verdicts_common import Checks
 from .verdicts_documents import check_resource_metadata, check_server_metadata
+from .verdicts_pages import check_cross_origin, check_preflight
 from .verdicts_server import check_ended_token, check_request
 from .verdicts_token import check_ended_refresh, check_refresh, check_reuse, check_revocation, check_token
 
@@ -33,6 +34,8 @@ _CHECKS: dict[str, Callable[[Seen, Facts], Checks]] = {
     "revoke": check_revocation,
     "ended_refresh": check_ended_refresh,
     "ended_token": check_ended_token,
+    "preflight": check_preflight,
+    "cross_origin": check_cross_origin,
 }
 
 

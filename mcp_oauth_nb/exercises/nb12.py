@@ -18,7 +18,7 @@ _SERVERS = (
     "wrong_resource",
     "wrong_issuer",
     "no_s256",
-    "no_token_type",
+    "other_token_type",
     "not_rotated",
     "reuse_accepted",
 )

@@ -35,6 +35,7 @@ _ACTIONS = {
     "replay": ("Used code", "Send the authorization code that was exchanged, once more"),
     "step_up": ("Ask for more", "Call what needs more scopes"),
     "revoke": ("Revoke", "Say that the tokens are not needed any more"),
+    "page": ("From a page", "Ask what a browser would ask for a client in a web page"),
     "look": ("Ended tokens", "Try the tokens that a revocation or an old refresh token has ended"),
 }
 
