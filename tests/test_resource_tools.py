@@ -25,6 +25,7 @@ from mcp_oauth_nb.resource import upstream_by
 from mcp_oauth_nb.resource.server import CallersToken
 from mcp_oauth_nb.resource.sessions import Sessions
 from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.tools import required_scopes
 
 pytestmark = pytest.mark.anyio
 
@@ -375,3 +376,10 @@ async def test_the_caller_needs_a_token_where_there_is_no_request() -> None:
     source = CallersToken(upstream_by(None))  # type: ignore[arg-type]
     with pytest.raises(AuthenticationRequired):
         await source.access_token_for_request()
+
+
+@pytest.mark.parametrize("value", [True, 1, 0, "", "yes", "no", "false", None, [], {}])
+def test_whatever_is_not_plainly_false_needs_the_scope_for_private_repositories(value: object) -> None:
+    # How the value is read is decided behind this check, by other code.
+    assert required_scopes(PROTECTED, {"include_private": value}) == ("read:user", "repo")
+    assert required_scopes(PROTECTED, {"include_private": False}) == required_scopes(PROTECTED, {}) == ("read:user",)

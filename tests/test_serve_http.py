@@ -225,6 +225,16 @@ def test_a_request_that_never_ends_does_not_keep_the_program(program: Program) -
     assert seconds < 5
 
 
+def test_whoever_connects_directly_cannot_choose_the_address_that_it_is_counted_under(program: Program) -> None:
+    with httpx.Client(base_url=program.url) as client:
+        seen = {
+            client.post("/register", json={}, headers={"X-Forwarded-For": f"203.0.113.{number}"}).status_code
+            for number in range(61)
+        }
+    # 60 a minute; what is wrong with them does not matter here.
+    assert seen == {400, 429}
+
+
 async def test_the_log_has_who_did_what_and_no_secret(program: Program) -> None:
     async with Session.open(f"{program.url}/mcp", auth=auth(Person())) as session:
         await session.call_tool("get_github_user_info")
