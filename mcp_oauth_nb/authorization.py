@@ -24,6 +24,7 @@ from .errors import (
 from .pkce import PKCE
 from .pretty import url_lines
 from .redaction import Secret, mask, mask_url, printable, remember_heard
+from .url_difference import difference
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
 FLOW_LIFETIME_SECONDS = 600.0
@@ -271,4 +272,7 @@ def _check_issuer(iss: str | None, expected: str | None, required: bool) -> None
             raise IssuerMismatch("The callback has no iss, which this authorization server always sends.")
         return
     if expected is not None and iss != expected:
-        raise IssuerMismatch(f"The callback names the issuer {printable(iss)}, but the user was sent to {expected}.")
+        raise IssuerMismatch(
+            f"The callback names the issuer {printable(iss)}, but the user was sent to {expected}: "
+            f"{difference(expected, iss)}."
+        )

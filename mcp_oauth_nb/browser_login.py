@@ -61,6 +61,7 @@ def open_url(url: str, opener: Opener) -> bool:
         raise SecurityError(
             "The authorization URL is not an http(s) address, and is not opened.",
             hint="Check OAUTH_AUTHORIZATION_URL; a server that sends such a URL is not to be trusted.",
+            reference="RFC 6749 section 3.1",
         )
     return opener(url)
 

@@ -46,8 +46,9 @@ _HEADERS = {
 
 _NOBODY_CAME = (
     "Sign in again, and finish in the browser in time. If the browser is on another machine, the redirect cannot "
-    "arrive here: paste its address, with `mcp-oauth-nb login --paste` or an `AuthorizePanel`."
+    "arrive here: "
 )
+_PASTE = "paste its address, with `mcp-oauth-nb login --paste` or an `AuthorizePanel`."
 _PROXY_DID_NOT_LEAD_HERE = (
     "Sign in again, and finish in the browser in time. If it ended on an error page of the JupyterHub, your server "
     "there has no jupyter-server-proxy: install it (pip install jupyter-server-proxy) where the server runs and "
@@ -69,13 +70,16 @@ class CallbackListener(Generic[T]):
             "not the callback that is waited for": the visitor gets a 400 and the wait goes on. The authorization
             server's own error ends it, an `OAuthErrorResponse` too.
         hub: the JupyterHub that this runs in.
+        paste: how whoever waits here takes a pasted address; for a hint.
 
     Raises:
         ConfigurationError: the URI is neither `http://127.0.0.1[:port]/path` (or with `[::1]` or `localhost`) nor
             `https://.../proxy/PORT/path`, or its port is taken.
     """
 
-    def __init__(self, redirect_uri: str, read: Callable[[str], T], hub: JupyterHub | None = None):
+    def __init__(
+        self, redirect_uri: str, read: Callable[[str], T], hub: JupyterHub | None = None, *, paste: str = _PASTE
+    ):
         parts, self._way = urlsplit(redirect_uri), proxied(redirect_uri)
         if self._way is None and not can_listen_at(redirect_uri):
             raise ConfigurationError(
@@ -93,6 +97,7 @@ class CallbackListener(Generic[T]):
         self._names = LOOPBACK_HOSTS | {parts.hostname}
         self._read = read
         self._hub = hub
+        self._paste = paste
         self._result: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._server: uvicorn.Server | None = None
         self._thread: ReportingThread | None = None
@@ -154,7 +159,7 @@ class CallbackListener(Generic[T]):
     def _nobody_came(self) -> str:
         if self._way is not None:
             return _PROXY_DID_NOT_LEAD_HERE
-        return self._hub.hint if self._hub is not None else _NOBODY_CAME
+        return self._hub.hint if self._hub is not None else f"{_NOBODY_CAME}{self._paste}"
 
     async def __aenter__(self) -> CallbackListener[T]:
         listeners = listen_as(self._host, self._port, variable="OAUTH_REDIRECT_URI")
@@ -204,6 +209,12 @@ class CallbackListener(Generic[T]):
 
     async def _callback(self, request: Request) -> Response:
         if not self._is_for_us(request):
+            error = ProtocolError(
+                "It came by a name that is not this listener's.",
+                hint="Paste the address that the browser ended at, or use a redirect URI on 127.0.0.1.",
+                reference="RFC 8252 section 8.3",
+            )
+            self._refused = (1 + (self._refused[0] if self._refused else 0), error)
             return _page(400, "Not the expected address", "Were you signing in? Copy this page's address and paste it.")
         if self._result.cancelled():
             return _page(410, "Too late", "The program does not wait for this sign-in any more. Start it again there.")

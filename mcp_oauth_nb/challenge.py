@@ -31,6 +31,9 @@ NOT_CONFIGURED = -32000
 #: Under this name the server advertises its authorization metadata when a client connects.
 OAUTH_EXTENSION = "io.github.mcp-oauth-nb/oauth"
 
+_TELL_AUTHOR = "Tell the server's author: the field has to be left out, or to be as in the guide's example."
+_GUIDE = "the guide, OAuth error"
+
 _MESSAGE = "Authentication required"
 
 
@@ -89,7 +92,9 @@ class AuthChallenge:
             return None
         scopes = data.get("scopes", ())
         if not isinstance(scopes, list | tuple) or not all(isinstance(scope, str) for scope in scopes):
-            raise ProtocolError("The challenge's `scopes` is not a list of strings.")
+            raise ProtocolError(
+                "The challenge's `scopes` is not a list of strings.", hint=_TELL_AUTHOR, reference=_GUIDE
+            )
         return cls(
             authorization_url=_text(data, "authorization_url"),
             token_url=_text(data, "token_url"),
@@ -237,7 +242,11 @@ def parse_challenges(header: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def _malformed(why: str) -> ProtocolError:
-    return ProtocolError(f"The WWW-Authenticate header {why}.", reference="RFC 9110 section 11.6.1")
+    return ProtocolError(
+        f"The WWW-Authenticate header {why}.",
+        hint="Tell the server's operator: each parameter once, its value in double quotes, and a comma between two.",
+        reference="RFC 9110 section 11.6.1",
+    )
 
 
 def _quoted(value: str) -> str:
@@ -250,5 +259,5 @@ def _quoted(value: str) -> str:
 def _text(data: Mapping[str, Any], name: str) -> str | None:
     value = data.get(name)
     if value is not None and not isinstance(value, str):
-        raise ProtocolError(f"The challenge's `{name}` is not a string.")
+        raise ProtocolError(f"The challenge's `{name}` is not a string.", hint=_TELL_AUTHOR, reference=_GUIDE)
     return value

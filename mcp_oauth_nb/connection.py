@@ -75,7 +75,10 @@ class Connection:
         if self._cause is None:
             return SessionClosed("The session is closed.")
         said = printable(str(self._cause).partition("\n")[0])
-        error = SessionFailed(f"The MCP connection failed: {type(self._cause).__name__}{said and f' ({said})'}.")
+        error = SessionFailed(
+            f"The MCP connection failed: {type(self._cause).__name__}{said and f' ({said})'}.",
+            hint="Check that the server starts and stays up; what is in brackets is the first thing that went wrong.",
+        )
         # Set here, not by `raise ... from` where the error was caught: no group around the cause gets into the chain.
         error.__cause__ = self._cause
         return error

@@ -226,4 +226,8 @@ def _well_known(build: Callable[[str | None, str], list[str]], named: str | None
         return list(dict.fromkeys(build(named, url)))
     except ValueError:
         # The SDK splits it with urllib, which refuses some that httpx lets pass, and quotes them.
-        raise ProtocolError(f"{printable(url)} is not a URL.") from None
+        raise ProtocolError(
+            f"{printable(url)} is not a URL.",
+            hint="Check the address: an https URL with a host is wanted.",
+            reference="RFC 3986 section 3",
+        ) from None

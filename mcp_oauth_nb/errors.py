@@ -288,7 +288,7 @@ class SecurityError(McpOAuthError):
     """A check that protects the user failed. Do not retry, find out why."""
 
     kind = "security"
-    hint = "Do not continue with this response. Start a new flow yourself; if it happens again, someone is interfering."
+    hint = "Do not go on with this answer: find out first why it is not what it should be."
 
 
 class StateMismatch(SecurityError):
@@ -302,8 +302,12 @@ class StateMismatch(SecurityError):
 
 
 class IssuerMismatch(SecurityError):
-    """The callback's `iss` names another authorization server than the one the user was sent to."""
+    """The issuer in a callback, or in metadata, is another than that of the authorization server that was asked."""
 
+    hint = (
+        "Nothing was sent there. Start a new flow; if the same comes back, tell the authorization server's operator: "
+        "`iss` in the callback has to be exactly the `issuer` of its metadata."
+    )
     reference = "RFC 9207 section 2.4"
 
 

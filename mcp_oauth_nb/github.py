@@ -194,6 +194,7 @@ class GitHubClient:
         if place != _origin(self._base_url) or url.userinfo:
             raise SecurityError(
                 f"{answer.url} names a next page on another host. The access token is not sent there.",
+                hint="Set the API's own address as the base URL: its pages have to be on the same host.",
                 reference="RFC 6750 section 5.3",
             )
         return str(url)

@@ -20,6 +20,8 @@ from .http_faults import late, out_of_reach, place_of
 #: Of one request of an authorization: all attempts, with their answers, in seconds.
 DEADLINE_SECONDS = 30.0
 
+_LATER = "Check the host name and the network, and call again: your tokens are kept."
+
 _ATTEMPTS = "mcp-oauth-nb/attempts"
 _ERROR = "mcp-oauth-nb/error"
 
@@ -87,10 +89,10 @@ class PatientTransport(httpx2.AsyncBaseTransport):
             with limited(self._deadline):
                 return await self._attempt(request, attempts)
         except TimeoutError as error:
-            failure = late(place, self._deadline)
+            failure = late(place, self._deadline, _LATER)
             failure.__cause__ = error
         except httpx2.TransportError as error:
-            failure = out_of_reach(place, error)
+            failure = out_of_reach(place, error, _LATER)
             failure.__cause__ = error
         return no_answer(failure)
 

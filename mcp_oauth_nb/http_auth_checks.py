@@ -23,6 +23,7 @@ from .redaction import printable
 from .token_endpoint import Grant
 from .token_endpoint import read_token as read_token_answer
 from .tokens import Token, split_scopes
+from .url_difference import difference
 
 
 async def answer_of(response: httpx2.Response) -> Answer:
@@ -51,6 +52,20 @@ async def read_token(
     )
 
 
+def other_issuer_came_back(iss: str | None, expected: str) -> IssuerMismatch:
+    """Return the error for a callback that does not name the authorization server that the person was sent to."""
+    if iss is None:
+        return IssuerMismatch(
+            f"The callback has no iss, which the metadata of {expected} promises.",
+            hint="Start a new flow; if the same comes back, tell the operator: either every callback has `iss`, or "
+            "`authorization_response_iss_parameter_supported` is false.",
+        )
+    return IssuerMismatch(
+        f"The callback names the issuer {printable(iss)}, but the person was sent to {expected}: "
+        f"{difference(expected, iss)}."
+    )
+
+
 def flow_error(error: OAuthFlowError) -> McpOAuthError:
     """Type an error of the SDK's flow. It has one class for most of them, so its text decides."""
     text = str(error)
@@ -58,9 +73,21 @@ def flow_error(error: OAuthFlowError) -> McpOAuthError:
         # Not its text: it quotes both.
         return StateMismatch("The callback's state is not the one that was sent.")
     if text.startswith("Authorization response") or "metadata issuer mismatch" in text:
-        return IssuerMismatch(f"{printable(text)}.")
+        return IssuerMismatch(
+            f"{printable(text)}.",
+            hint="A client must not use such metadata: tell the operator that `issuer` has to be what was asked for.",
+            reference="RFC 8414 section 3.3; RFC 9207 section 2.4",
+        )
     if text.startswith("Protected resource metadata request failed"):
         return ServerUnavailable(f"{printable(text)}.")
     if text.startswith("Protected resource "):
-        return SecurityError(f"{printable(text)}.", reference="RFC 9728 section 3.3")
-    return ProtocolError(f"{printable(text)}.")
+        return SecurityError(
+            f"{printable(text)}.",
+            hint="A client must not use metadata of another resource: tell the server's operator.",
+            reference="RFC 9728 section 3.3",
+        )
+    return ProtocolError(
+        f"{printable(text)}.",
+        hint="Call again; if it stays so, tell the server's operator what this says.",
+        reference="MCP 2025-11-25, Authorization",
+    )

@@ -29,8 +29,8 @@ from pydantic import AnyUrl
 
 from .addresses import Resolver, peer_of, resolve
 from .clock import Clock
-from .errors import ConfigurationError, IssuerMismatch, McpOAuthError, ProtocolError
-from .http_auth_checks import flow_error
+from .errors import ConfigurationError, McpOAuthError, ProtocolError
+from .http_auth_checks import flow_error, other_issuer_came_back
 from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
 from .http_auth_grants import GrantProvider
@@ -135,7 +135,8 @@ class AuthProvider(GrantProvider):
             raise self._annotated(flow_error(error)) from None
         except httpx2.InvalidURL as error:
             text = f"A server named an address that is none ({printable(str(error))})."
-            raise self._annotated(ProtocolError(text)) from None
+            hint = "Tell the server's operator: every address in its challenge and its metadata has to be a URL."
+            raise self._annotated(ProtocolError(text, hint=hint, reference="RFC 9728 section 2")) from None
         finally:
             self._shield(False)
             await flow.aclose()
@@ -311,8 +312,10 @@ class AuthProvider(GrantProvider):
     def _check_issuer(self, iss: str | None) -> None:
         try:
             validate_authorization_response_iss(iss, self.context.oauth_metadata)
-        except OAuthFlowError as error:
-            raise IssuerMismatch(f"{printable(str(error))}.") from None
+        except OAuthFlowError:
+            metadata = self.context.oauth_metadata
+            expected = printable(str(metadata.issuer)) if metadata is not None else "nobody that publishes an issuer"
+            raise other_issuer_came_back(iss, expected) from None
 
     async def _perform_authorization_code_grant(self) -> tuple[str, str]:
         code, verifier = await super()._perform_authorization_code_grant()

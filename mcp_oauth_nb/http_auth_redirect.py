@@ -23,6 +23,9 @@ from .errors import (
 from .jupyterhub import JupyterHub, proxied
 from .redaction import SecretUrl, remember_made
 
+_TOO_LATE = "Call again, and paste the address that the browser ended at in time; `McpAuth(timeout=...)` sets it."
+_PASTE = "have its address pasted, with `McpAuth(paste=...)`."
+
 #: Given the authorization URL, returns the URL that the browser was redirected to.
 Paste = Callable[[str], Awaitable[str]]
 
@@ -90,7 +93,7 @@ class Redirect:
         if not self._listens:
             return uri
         try:
-            listener = CallbackListener(uri, self._read, self._hub)
+            listener = CallbackListener(uri, self._read, self._hub, paste=_PASTE)
         except ConfigurationError:
             if self._paste is None:
                 raise
@@ -149,7 +152,7 @@ class Redirect:
         except TimeoutError:
             if self._listener is not None and self._listener.has_refused:
                 raise self._listener.in_vain(self._timeout) from None
-            raise ReauthorizeError(f"No address was pasted within {self._timeout:g} seconds.") from None
+            raise ReauthorizeError(f"No address was pasted within {self._timeout:g} seconds.", hint=_TOO_LATE) from None
 
     @property
     def _state(self) -> str:
@@ -169,7 +172,11 @@ class Redirect:
         if parameters.get("error"):
             raise _Refused(callback_error(parameters))
         if not parameters.get("code"):
-            raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
+            raise ProtocolError(
+                "The callback has neither a code nor an error.",
+                hint="Sign in again; if the same comes back, tell the operator of the authorization server.",
+                reference="RFC 6749 section 4.1.2",
+            )
         remember_made(parameters["code"])
         return AuthorizationCodeResult(code=parameters["code"], state=parameters["state"], iss=iss)
 

@@ -52,7 +52,12 @@ class StepUps:
             InsufficientScope: it asks for scopes again.
         """
         if response.status_code == 401:
-            raise TokenRejected("The MCP server rejects the access token that it was just authorized for.")
+            raise TokenRejected(
+                "The MCP server rejects the access token that it was just authorized for.",
+                hint="Its operator has to look: the server must accept what its authorization server issues for it. "
+                "Often the token's audience is not the server's address, or the two know different keys.",
+                reference="RFC 6750 section 3.1; RFC 8707 section 2",
+            )
         if is_challenge(response):
             self._in_vain.add(challenged_scopes(response))
             raise _insufficient(response)

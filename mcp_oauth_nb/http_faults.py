@@ -25,14 +25,14 @@ def place_of(url: object) -> str:
     return scrub(str(httpx.URL(str(url)).copy_with(userinfo=b"", query=None, fragment=None)))
 
 
-def late(place: str, deadline: float) -> Unreachable:
+def late(place: str, deadline: float, hint: str | None = None) -> Unreachable:
     """Return the error for an answer that is not complete after `deadline` seconds."""
-    return Unreachable(f"{place} gave no complete answer within {deadline:g} seconds.")
+    return Unreachable(f"{place} gave no complete answer within {deadline:g} seconds.", hint=hint)
 
 
-def out_of_reach(place: str, error: Exception) -> Unreachable:
+def out_of_reach(place: str, error: Exception, hint: str | None = None) -> Unreachable:
     """Return the error for a request that did not arrive."""
-    return Unreachable(f"{place} cannot be reached ({type(error).__name__}).")
+    return Unreachable(f"{place} cannot be reached ({type(error).__name__}).", hint=hint)
 
 
 def redirected(place: str, status: int) -> RedirectRefused:

@@ -121,7 +121,8 @@ def read_resource_metadata(answer: Answer, server_url: str, *, now: float) -> Re
             "resource",
             f"{answer.url} speaks for {printable(named)}, which is more than this server (RFC 9728 section 3.3).",
         )
-    return replace(reading, document=None, field="resource", error=_other_resource(answer, named, server_url))
+    error = _other_resource(answer, named, server_url)
+    return replace(reading, document=None, field="resource", error=error, stops=True)
 
 
 def read_server_metadata(answer: Answer, issuers: Sequence[str], *, now: float) -> Reading:
@@ -138,7 +139,9 @@ def read_server_metadata(answer: Answer, issuers: Sequence[str], *, now: float) 
     named = begun.document.get("issuer")
     # RFC 8414 section 3.3: identical, without any normalization; the text of the document, not a parsed URL.
     if named not in issuers:
-        return replace(begun, document=None, field="issuer", error=_other_issuer(answer, named, issuers[0]))
+        # Somebody else's document: what stands beside it is not looked at. One that names nobody is only incomplete.
+        error = _other_issuer(answer, named, issuers[0])
+        return replace(begun, document=None, field="issuer", error=error, stops=isinstance(named, str))
     return _used(answer, kind, begun)
 
 

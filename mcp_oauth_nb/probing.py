@@ -86,6 +86,7 @@ class Prober:
 
         Raises:
             RateLimited, ServerUnavailable: it asks for patience; the next URL is not tried.
+            IssuerMismatch, SecurityError: the document is somebody else's.
             Unreachable, SecurityError: see `check_place`.
         """
         search = Search(what, urls)
@@ -204,9 +205,9 @@ class Search:
 def _outcome(reading: Reading) -> str:
     if reading.absent:
         return reading.absent
-    if reading.stops:
-        return "asks for patience"
-    return "fails" if isinstance(reading.error, TransientError) else "cannot be used"
+    if isinstance(reading.error, TransientError):
+        return "asks for patience" if reading.stops else "fails"
+    return "cannot be used"
 
 
 def parse_url(url: str, base: str = "") -> httpx.URL:
@@ -220,7 +221,11 @@ def parse_url(url: str, base: str = "") -> httpx.URL:
         # A host in IDNA is decoded when it is asked for: by whoever looks at it next.
         _ = parsed.host
     except (httpx.InvalidURL, ValueError):
-        raise ProtocolError(f"{printable(url)} is not a URL.") from None
+        raise ProtocolError(
+            f"{printable(url)} is not a URL.",
+            hint="Check the address: an https URL with a host is wanted.",
+            reference="RFC 3986 section 3",
+        ) from None
     return parsed
 
 

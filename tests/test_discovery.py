@@ -229,13 +229,12 @@ async def test_an_endpoint_that_is_no_web_address_is_a_protocol_error(endpoint: 
     [
         b"{",
         b"[]",
-        b'{"issuer": "https://other.example"}',
-        b'\xef\xbb\xbf{"issuer": "x"}',
+        b"\xef\xbb\xbf{",
         b'{"issuer": "a", "issuer": "b"}',
         b'{"x": NaN}',
         b"[" * 100_000,
     ],
-    ids=["truncated", "list", "another issuer", "bom", "repeated key", "nan", "deep"],
+    ids=["truncated", "list", "bom", "repeated key", "nan", "deep"],
 )
 async def test_a_malformed_document_is_passed_over_for_a_good_one_and_not_quoted(body: bytes) -> None:
     malformed = Response(body, media_type="application/json")

@@ -524,7 +524,7 @@ async def test_an_answer_of_another_issuer_ends_the_flow_before_the_code_leaves(
 async def test_a_missing_issuer_is_refused_where_it_was_announced(world: World) -> None:
     world.iss = ""
     world.patch[ASM] = {"authorization_response_iss_parameter_supported": True}
-    with pytest.raises(IssuerMismatch, match="missing iss"):
+    with pytest.raises(IssuerMismatch, match="has no iss"):
         await call(world.auth())
     assert world.count("/token") == 0
 
@@ -729,3 +729,26 @@ async def test_the_errors_of_calls_that_nobody_waited_for_are_not_kept_for_ever(
     assert found is not None
     assert found.message == "number 100"
     assert transport.failure(errors[100]) is None
+
+
+async def test_a_callback_that_was_refused_is_told_with_the_reason_when_nobody_else_comes(world: World) -> None:
+    person = Person(world, change=lambda url: url.replace("state=", "state=of-nobody-"))
+    with pytest.raises(ReauthorizeError, match="came and was refused") as caught:
+        await call(world.auth(person, timeout=1))
+    assert "state belongs to no authorization request" in caught.value.message
+    assert caught.value.reference == "RFC 6749 section 10.12"
+
+
+async def test_nobody_at_all_is_told_how_this_client_takes_a_pasted_address(world: World) -> None:
+    with pytest.raises(ReauthorizeError, match="No callback arrived") as caught:
+        await call(world.auth(Person(world, comes_back=False), timeout=0.05))
+    assert "McpAuth(paste=" in caught.value.hint
+    assert "login" not in caught.value.hint
+
+
+async def test_an_issuer_in_a_callback_that_differs_is_told_with_what_differs(world: World) -> None:
+    world.iss = f"{P}/"
+    with pytest.raises(IssuerMismatch, match="only a slash at the end differs") as caught:
+        await call(world.auth())
+    assert caught.value.reference == "RFC 9207 section 2.4"
+    assert "interfering" not in str(caught.value)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from ..checks import Check, Outcome
 from ..metadata_findings import Finding, check_document
 from ..metadata_reading import Reading
+from ..url_difference import difference
 from .seen import Facts, Seen
 from .verdicts_common import Checks, shown, verdict
 
@@ -39,7 +40,7 @@ def check_resource_metadata(seen: Seen, facts: Facts) -> Checks:
         ok,
         f"resource: {facts.server_url}; a client must not use the document of another",
         "RFC 9728 section 3.3",
-        seen=shown(seen.answer.get("resource")) if ok else _said(reading),
+        seen=_compared(seen.answer.get("resource"), facts.server_url, ok),
     )
     yield from _fields(check_document(seen.answer, "protected resource"), _RESOURCE_FIELDS, reading)
 
@@ -56,7 +57,7 @@ def check_server_metadata(seen: Seen, facts: Facts) -> Checks:
         ok,
         f"issuer: {facts.issuers[0]}, without any normalization; a client must not use the document of another",
         "RFC 8414 section 3.3",
-        seen=shown(document.get("issuer")) if ok else _said(reading),
+        seen=_compared(document.get("issuer"), facts.issuers[0], ok),
     )
     yield from _fields(check_document(document, "authorization server"), _SERVER_FIELDS, reading)
     yield verdict(
@@ -111,8 +112,10 @@ def _document(seen: Seen, facts: Facts, reading: Reading, reference: str) -> Gen
     return True
 
 
-def _said(reading: Reading) -> str:
-    return reading.error.message if reading.error is not None else ""
+def _compared(value: object, expected: str, ok: bool) -> str:
+    """Show a value, with what differs where it is not seen at once."""
+    differs = difference(expected, value) if isinstance(value, str) and not ok else ""
+    return f"{shown(value)}: {differs}" if differs and "the host" not in differs else shown(value)
 
 
 def _fields(findings: tuple[Finding, ...], titles: Mapping[str, str], reading: Reading) -> Checks:
