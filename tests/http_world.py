@@ -336,7 +336,8 @@ async def served(**options: Any) -> AsyncIterator[World]:
     """
     listener, ready = listen(0), threading.Event()
     world = World(origin=f"http://127.0.0.1:{listener.getsockname()[1]}", **options)
-    config = uvicorn.Config(world.app, log_config=None, lifespan="off", interface="asgi3", timeout_graceful_shutdown=1)
+    options_of_uvicorn: dict[str, Any] = {"log_config": None, "lifespan": "off", "ws": "none", "interface": "asgi3"}
+    config = uvicorn.Config(world.app, timeout_graceful_shutdown=1, **options_of_uvicorn)
     server = uvicorn.Server(config)
 
     async def serve() -> None:

@@ -249,7 +249,7 @@ def test_the_doctor_names_a_bad_variable(home: Path, monkeypatch: pytest.MonkeyP
     [
         ("OAUTH_TOKEN_URL", "https://elsewhere.example/token", "FAIL  provider"),
         ("OAUTH_REDIRECT_URI", "https://hub.example/cb", "login --paste"),
-        ("OAUTH_REDIRECT_URI", "http://[::1]/cb", "login --paste"),
+        ("OAUTH_REDIRECT_URI", "http://[::1]:8765/cb", "port 8765"),
         ("OAUTH_REDIRECT_URI", "http://127.0.0.1:8765/callback", "port 8765"),
         ("OAUTH_REDIRECT_URI", "https://hub.example/user/ada/proxy/8765/callback", "jupyter-server-proxy, port 8765"),
         ("OAUTH_REDIRECT_URI", "https://hub.example/user/ada/proxy/0/callback", "jupyter-server-proxy, any free port"),
