@@ -11,7 +11,7 @@ BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test e2e check smoke notebooks bench chaos conformance coverage mutation security clean
+.PHONY: help lab demo test e2e check smoke bounds notebooks bench chaos conformance coverage mutation security clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ smoke: $(VENV)/.ready ## install and start as a newcomer would (needs a package 
 	@$(VENV)/$(BIN)/python .ci/smoke.py plain
 	@$(VENV)/$(BIN)/python .ci/smoke.py lab
 
+bounds: ## run some tests with the lowest and with the newest versions that pyproject.toml allows
+	@$(PYTHON) .ci/bounds.py
+
 notebooks: $(TEST_VENV)/.ready ## execute the notebooks again and keep their outputs
 	$(TEST)/python notebooks/refresh.py
 
@@ -59,7 +62,7 @@ security: $(TEST_VENV)/.ready $(E2E_VENV)/.ready ## all that is known about secu
 	E2E_VENV=$(E2E_VENV) $(TEST)/python security/run.py
 
 clean: ## remove the environments and all caches
-	rm -rf $(VENV) $(TEST_VENV) $(E2E_VENV) $(MUTATION_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+	rm -rf $(VENV) $(TEST_VENV) $(E2E_VENV) $(MUTATION_VENV) .venv-bounds .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) .ci/make_venv.py $(VENV) lab
