@@ -29,7 +29,7 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.http import Answer
 from mcp_oauth_nb.redaction import remember
-from mcp_oauth_nb.token_endpoint import Grant, client_authentication, post, read, revoke
+from mcp_oauth_nb.token_endpoint import Grant, client_authentication, post, read, read_token, revoke
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +80,7 @@ def test_an_empty_scope_in_a_form_is_an_empty_scope_not_a_missing_one() -> None:
     assert understood(answer("access_token=a&scope=&token_type=bearer", media=FORM))["scope"] == ""
 
 
-@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("status", [200, 201, 299])
 def test_any_2xx_is_a_success(status: int) -> None:
     assert understood(answer(GRANTED, status=status)) == GRANTED
 
@@ -246,7 +246,7 @@ def test_a_form_that_repeats_a_field_is_a_protocol_error() -> None:
     assert CANARY not in str(error)
 
 
-@pytest.mark.parametrize("status", [300, 304, 400, 401, 403, 404, 418])
+@pytest.mark.parametrize("status", [199, 300, 304, 400, 401, 403, 404, 418, 499])
 def test_a_refusal_without_an_oauth_error_is_a_protocol_error(status: int) -> None:
     error = refusal(answer(GRANTED, status=status))
     assert type(error) is ProtocolError
@@ -256,7 +256,7 @@ def test_a_refusal_without_an_oauth_error_is_a_protocol_error(status: int) -> No
 # -- later ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize("media", [JSON, "text/html"])
 def test_5xx_is_transient_whatever_is_in_it(status: int, media: str) -> None:
     error = refusal(answer({"error": "invalid_grant"}, status=status, media=media), "refresh_token")
@@ -356,6 +356,34 @@ def test_no_known_method_is_a_matter_of_configuration() -> None:
     with pytest.raises(ConfigurationError, match="OAUTH_TOKEN_ENDPOINT_AUTH_METHODS") as caught:
         client_authentication(configured(oauth_token_endpoint_auth_methods="private_key_jwt"))
     assert caught.value.variables == ("OAUTH_TOKEN_ENDPOINT_AUTH_METHODS",)
+
+
+def test_a_slash_in_basic_credentials_is_encoded_too() -> None:
+    method = {"oauth_token_endpoint_auth_methods": "client_secret_basic"}
+    given = configured(oauth_client_id="a/b", oauth_client_secret="secret/of/mine", **method)
+    assert client_authentication(given) == (("a%2Fb", "secret%2Fof%2Fmine"), {})
+
+
+@pytest.mark.parametrize("code", ["server_error", "temporarily_unavailable"])
+def test_an_error_that_says_later_is_transient(code: str) -> None:
+    assert type(refusal(answer({"error": code}, status=400), "refresh_token")) is ServerUnavailable
+
+
+# -- a refresh -----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_odd_about_a_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        token = read_token(answer({"access_token": "an-access-token"}), grant="refresh_token", now=NOW)
+    assert len(token.findings) == 1
+    assert caplog.messages == [f"{URL}: {finding}" for finding in token.findings]
+
+
+def test_a_refusal_in_oauths_words_is_passed_on_as_it_was_said() -> None:
+    with pytest.raises(RefreshRejected) as caught:
+        read_token(answer({"error": "invalid_grant"}, status=400), grant="refresh_token", now=NOW)
+    assert caught.value.message == "The token endpoint answered invalid_grant."
+    assert (caught.value.final, caught.value.__cause__) == (True, None)
 
 
 async def test_nothing_is_sent_without_credentials() -> None:
