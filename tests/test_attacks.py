@@ -284,6 +284,7 @@ async def test_another_client_cannot_use_the_code_whichever_check_is_missing(lab
 
 async def test_an_answer_is_told_in_a_few_words(lab: HttpLab) -> None:
     assert said(await lab.http.get("/consent")) == 'with the page "Start again"'
-    assert said(await lab.http.post("/token", data={"grant_type": "x"})).startswith("unsupported_grant_type: The grant")
+    unknown = {"grant_type": "x", "client_id": lab.registered_client.client_id}
+    assert said(await lab.http.post("/token", data=unknown)).startswith("unsupported_grant_type: The grant")
     assert said(await lab.http.get("/health", headers={"Host": "evil.example"})) != ""
     assert said(await lab.http.get("/authorize", headers={"Host": "evil.example"})) == "Invalid Host header"
