@@ -48,7 +48,11 @@ DOWNGRADES = (
 EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
     "redirect_uri_abuse": ({"codes": "4", **VICTIM}, ProtocolError, "400 with the page 'Unknown address'"),
     "leak": ({"code, from the Referer": "*"}, Refused, "None of the victim's four secrets"),
-    "mix_up": ({"code verifier": "*", **VICTIM}, IssuerMismatch, r"mcp\.example != https://evil\.example"),
+    "mix_up": (
+        {"code verifier": "*", **VICTIM},
+        IssuerMismatch,
+        r"names the issuer https://mcp\.example, but the person was sent to https://evil\.example",
+    ),
     "code_injection": ({"a session as": "octocat"}, InvalidAuthorizationCode, "bad_verification_code"),
     "login_csrf": ({"the victim works as": "mallory"}, StateMismatch, "belongs to no authorization request"),
     "pkce_downgrade": (

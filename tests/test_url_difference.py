@@ -22,12 +22,26 @@ from mcp_oauth_nb.url_difference import difference
         ("https://id.example/a?x=1", "the path differs"),
         ("http://other.example/a", "the scheme and the host differ"),
         ("http://other.example:8080/b", "the scheme and the host and the port and the path differ"),
+        ("https://id.example/aX", "the path differs"),
         ("id.example", "one of them is no absolute URL"),
+        ("//id.example/a", "one of them is no absolute URL"),
+        ("https:/a", "one of them is no absolute URL"),
         ("https://[", "one of them is no URL"),
     ],
 )
 def test_what_differs_is_said(seen: str, words: str) -> None:
     assert difference("https://id.example/a", seen) == words
+
+
+@pytest.mark.parametrize("path", ["/X", "/aX"])
+def test_only_slashes_at_the_end_count_as_slashes(path: str) -> None:
+    assert difference(f"https://id.example{path}", f"https://id.example{path[:-1]}") == "the path differs"
+
+
+def test_a_default_port_of_http_may_be_written_out() -> None:
+    assert difference("http://id.example/a", "http://id.example:80/a") == "only a default port differs"
+    assert difference("http://id.example/a", "http://id.example:81/a") == "the port differs"
+    assert difference("http://id.example/a", "http://id.example:79/a") == "the port differs"
 
 
 @pytest.mark.parametrize("alias", ["localhost", "[::1]"])

@@ -245,8 +245,8 @@ def test_what_cannot_be_read_or_is_something_else_leads_nowhere(model: Challenge
     model.jsonrpc, model.header = "{}", 'Bearer scope="'
     assert model.jsonrpc_steps == ("No authorization: report the error as it is.",)
     assert model.header_steps == (
-        "Stop: nothing in it can be trusted to mean what it seems to.",
-        ProtocolError.hint,
+        "It counts as absent: go on by the well-known address, as without it.",
+        "Tell the server's operator: each parameter once, its value in double quotes, and a comma between two.",
     )
 
 

@@ -198,7 +198,7 @@ def _other_error(error: Mapping[str, Any]) -> str:
 
 def _stop(reading: Reading) -> tuple[str, ...]:
     if reading.error is not None:
-        return ("Stop: nothing in it can be trusted to mean what it seems to.", reading.error.hint)
+        return ("It counts as absent: go on by the well-known address, as without it.", reading.error.hint)
     return ("No authorization: report the error as it is.",)
 
 
