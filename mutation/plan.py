@@ -38,6 +38,8 @@ PLAN: dict[str, tuple[str, ...]] = {
     "store_key.py": ("store_encrypted", "shared_store"),
     "store_lock.py": ("store", "store_keyring", "oauth_handler_sharing"),
     "store_keyring.py": ("store_keyring",),
+    "secret_forms.py": ("redaction",),
+    "authorization.py": ("authorization", "oauth_handler_flow"),
     "challenge.py": ("challenge", "http_auth_reading", "oauth_handler"),
     "discovery.py": ("discovery", "discovery_places"),
     "discovery_report.py": ("discovery_report", "discovery"),

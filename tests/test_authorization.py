@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import random
 from typing import Any
@@ -18,6 +19,7 @@ from mcp_oauth_nb.authorization import (
     PendingFlow,
     PendingFlows,
     build_url,
+    describe,
     read_callback,
 )
 from mcp_oauth_nb.clock import ManualClock
@@ -405,3 +407,73 @@ def test_the_slower_of_two_simultaneous_callbacks_is_refused(clock: ManualClock)
     flows.add(flow())
     with pytest.raises(StateMismatch):
         read_callback(callback(**GENUINE), flows)
+
+
+# -- to the letter -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_sent_and_what_was_verified_cannot_be_changed(flows: PendingFlows) -> None:
+    response = read_callback(callback(**GENUINE), flows)
+    for one, name in ((response, "code"), (response.flow, "state")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, name, "another")
+
+
+def test_the_attributes_of_a_flow_and_of_its_answer_are_masked(flows: PendingFlows) -> None:
+    response = read_callback(callback(**GENUINE), flows)
+    assert set(vars(response)) == {"code", "flow"}
+    assert set(vars(response.flow)) == {field.name for field in dataclasses.fields(PendingFlow)}
+    assert CODE not in repr(vars(response))
+    assert STATE not in repr(vars(response.flow))
+
+
+def test_a_request_is_shown_parameter_by_parameter_with_masks() -> None:
+    request = AuthorizationRequest(f"https://id.example/a?state={STATE}&scope=repo", STATE, "v" * 43)
+    assert repr(request) == (
+        "AuthorizationRequest(\n    https://id.example/a\n    "
+        f"?state={mask(STATE)}\n    &scope=repo\n    state {mask(STATE)}\n    code_verifier {mask('v' * 43)}\n)"
+    )
+
+
+def test_an_answer_to_nothing_and_an_answer_without_a_code_are_not_kept(flows: PendingFlows) -> None:
+    assert not flows.answer("of-nobody", CODE)
+    assert flows.answer(STATE, None)
+    assert repr(flows) == "PendingFlows(0 waiting, 0 answered)"
+
+
+def test_a_flow_waits_for_ten_minutes_beside_ninety_nine_others(clock: ManualClock) -> None:
+    flows = PendingFlows(clock)
+    for number in range(100):
+        flows.add(flow(f"{STATE}-{number}"))
+    clock.advance(599.5)
+    assert flows.get(f"{STATE}-0") is not None
+    clock.advance(1)
+    assert flows.get(f"{STATE}-99") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "description", "text"),
+    [
+        ("e", "No.", "e (No)"),
+        ("e", "", "e"),
+        ("e", 5, "e"),
+        ("e", None, "e"),
+        (None, "No", "an error without a code (No)"),
+    ],
+)
+def test_an_error_is_described_by_its_code_and_by_what_is_a_text(code: object, description: object, text: str) -> None:
+    assert describe(code, description) == text
+
+
+def test_a_callback_that_is_in_no_encoding_is_not_a_url(flows: PendingFlows) -> None:
+    with pytest.raises(ProtocolError, match="not a URL"):
+        read_callback(f"{REDIRECT_URI}?code=\ud800&state={STATE}", flows)
+
+
+def test_a_query_alone_may_begin_with_its_question_mark(flows: PendingFlows) -> None:
+    assert read_callback(f"?code={CODE}&state={STATE}", flows).code == CODE
+
+
+def test_a_parameter_that_is_empty_once_is_repeated_all_the_same(flows: PendingFlows) -> None:
+    with pytest.raises(ProtocolError, match=r"repeats the parameter code and state\."):
+        read_callback(f"{REDIRECT_URI}?code=&code={CODE}&state={STATE}&state=", flows)

@@ -247,6 +247,7 @@ WRITERS: dict[str, Callable[[str], str]] = {
     "a form of a browser, small": lambda text: lower(quote_plus(text, safe="*").replace("~", "%7E")),
     "encodeURIComponent": lambda text: quote(text, safe="!'()*"),
     "a URL that nobody quoted": lambda text: quote(text, safe="!$%&'()*+,/:;=?@[\\]^`{|}"),
+    "a URL, as before RFC 3986": lambda text: quote(text, safe="").replace("~", "%7E"),
     "a URL in a URL": lambda text: quote(quote(text, safe=""), safe=""),
 }
 # Its runs of letters are what would show.
@@ -271,6 +272,7 @@ def test_a_secret_with_quotes_and_backslashes_is_found_whoever_writes_it(writer:
 @example("json in json", "\\" * 16)
 @example("a dict in a KeyError", "'\"" * 8)
 @example("a form of a browser", "*!'() ~-._é*!'() ~-._é")
+@example("a URL, as before RFC 3986", "*!'() ~-._é*!'() ~-._é")
 @example("a form of a browser, small", "*!'() ~-._é*!'() ~-._é")
 def test_no_secret_survives_whoever_writes_it(writer: str, secret: str) -> None:
     remember(secret)
@@ -284,6 +286,15 @@ def test_no_secret_of_visible_ascii_survives_whoever_writes_it(writer: str, secr
     assert written(writer, secret) not in scrub(WRITERS[writer](f"_{secret}_"))
 
 
+@pytest.mark.parametrize("length", [9, 300])
+def test_a_secret_with_half_a_character_is_masked_too(length: int) -> None:
+    # A peer can write it in JSON; it is in no encoding.
+    secret = '\ud800 &"' * length
+    remember(secret)
+    for text in (secret, quote(secret, safe="", errors="surrogatepass")):
+        assert scrub(text) == mask(secret)
+
+
 @pytest.mark.parametrize("writer", ["a dict", "bytes", "json in a dict", "a URL"])
 def test_of_what_others_write_a_piece_beside_the_mark_of_an_abbreviation_is_masked_too(writer: str) -> None:
     remember(AWKWARD)
@@ -292,7 +303,7 @@ def test_of_what_others_write_a_piece_beside_the_mark_of_an_abbreviation_is_mask
 
 
 def test_an_ordinary_secret_is_kept_once_and_a_very_long_one_in_two_forms() -> None:
-    for secret, forms in {secrets.token_urlsafe(24): 1, '"' * 257: 2}.items():
+    for secret, forms in {secrets.token_urlsafe(24): 1, '"' * 257: 2, '"' * 256: 10}.items():
         before = len(redaction._memory.index.secrets)
         remember(secret)
         assert len(redaction._memory.index.secrets) - before == forms

@@ -200,6 +200,16 @@ async def test_no_request_to_a_server_adds_to_what_is_remembered_for_good() -> N
     assert set(redaction._memory._kept) == before
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["refresh_token", "code", "client_secret"])
+async def test_what_is_brought_to_the_token_endpoint_is_masked_even_if_it_is_refused_at_once(name: str) -> None:
+    brought = "a-secret-that-a-stranger-brings"
+    grant = "authorization_code" if name == "code" else "refresh_token"
+    answer = await World().http.post("/token", data={"client_id": "nobody", "grant_type": grant, name: brought})
+    assert answer.status_code in (400, 401)
+    assert scrub(brought) == mask(brought)
+
+
 # -- secrets that objects keep -------------------------------------------------------------------------------------
 
 
