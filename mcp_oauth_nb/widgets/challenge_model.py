@@ -168,7 +168,7 @@ class ChallengeModel(HasTraits):
     def header_steps(self) -> tuple[str, ...]:
         """What a client does next with the header."""
         reading = self.header_reading
-        return after_header(reading.challenge) if reading.challenge is not None else _stop(reading)
+        return after_header(reading.challenge) if reading.challenge is not None else _stop(reading, _ABSENT)
 
     @property
     def summary(self) -> str:
@@ -196,9 +196,14 @@ def _other_error(error: Mapping[str, Any]) -> str:
     return 'Another error: data.type is not "oauth2".'
 
 
-def _stop(reading: Reading) -> tuple[str, ...]:
+_STOP = "Stop: nothing in it can be trusted to mean what it seems to."
+# RFC 9728 section 3: the well-known address does without a challenge.
+_ABSENT = "It counts as absent: go on by the well-known address, as without it."
+
+
+def _stop(reading: Reading, unreadable: str = _STOP) -> tuple[str, ...]:
     if reading.error is not None:
-        return ("It counts as absent: go on by the well-known address, as without it.", reading.error.hint)
+        return (unreadable, reading.error.hint)
     return ("No authorization: report the error as it is.",)
 
 
