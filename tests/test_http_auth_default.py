@@ -17,6 +17,7 @@ from starlette.responses import Response
 from mcp_oauth_nb import McpAuth, Session
 from mcp_oauth_nb.errors import ConfigurationError, SessionFailed
 from mcp_oauth_nb.http_auth import default_auth
+from mcp_oauth_nb.http_transport import HttpTransport
 from mcp_oauth_nb.session import _http_transport
 
 pytestmark = pytest.mark.anyio
@@ -63,21 +64,25 @@ async def test_who_wants_no_authorization_gets_the_servers_refusal_and_no_browse
     assert {one.path for one in world.seen} == {"/mcp"}
 
 
-def transport(target: Any, auth: Any = True, *, asks: bool = False) -> Any:
+def transport(target: Any, auth: Any = True, *, asks: bool = False) -> HttpTransport | None:
     return _http_transport(target, auth, None, asks=asks)
 
 
+def authorizes(made: HttpTransport | None) -> bool:
+    return made is not None and made._auth is not None
+
+
 def test_the_default_is_for_urls_and_leaves_an_authorize_callback_alone() -> None:
-    assert transport(URL) is not None
-    assert transport(URL, asks=True) is None
-    assert transport(URL, McpAuth(), asks=True) is not None
+    assert authorizes(transport(URL))
+    assert not authorizes(transport(URL, asks=True))
+    assert authorizes(transport(URL, McpAuth(), asks=True))
     assert transport(World().server) is None
     assert transport("not a url") is None
 
 
 @pytest.mark.parametrize("auth", [False, None])
 def test_off_is_off(auth: Any) -> None:
-    assert transport(URL, auth) is None
+    assert not authorizes(transport(URL, auth))
 
 
 def test_an_auth_that_was_given_is_never_ignored() -> None:

@@ -302,7 +302,7 @@ async def test_of_a_long_streamed_body_only_the_beginning_is_kept() -> None:
     inner = httpx.MockTransport(lambda request: httpx.Response(200, content=chunks()))
     async with httpx.AsyncClient(transport=trace.http(inner)) as http:
         assert len((await http.get(URL)).content) == 1_000_000
-    assert trace.messages[1].body == "(300,000 bytes or more, not recorded)"
+    assert trace.messages[1].body == "(262,145 bytes or more, not recorded)"
 
 
 async def test_no_answer_is_an_error_arrow() -> None:

@@ -194,10 +194,10 @@ async def test_the_request_is_shown_before_it_is_sent_with_its_secrets_masked(
     await until(debug, "token")
     assert debug.pending is not None
     assert "Next: Code for token" in panel._pending.value
-    for name in ("grant_type", "code", "code_verifier", "client_secret"):
+    for name in ("grant_type", "code", "code_verifier", "client_id"):
         assert name in panel._parameters.value
         assert name in panel.parameter.options
-    for name in ("code", "code_verifier", "client_secret"):
+    for name in ("code", "code_verifier"):
         assert debug.pending.parameters[name] not in shown(panel)
     assert "authorization_code" in panel._parameters.value
 
