@@ -103,15 +103,18 @@ def peer_of(extensions: Mapping[str, Any]) -> str | None:
     return str(peer[0]) if isinstance(peer, tuple) else None
 
 
-async def resolve(host: str) -> Sequence[str]:
-    """Ask the operating system for the addresses of a host name.
+async def resolve(host: str, look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo) -> Sequence[str]:
+    """Ask the operating system for the addresses of a host name. Who gives up does not wait for its answer.
+
+    Args:
+        look_up: asks it.
 
     Raises:
         OSError: there are none.
     """
 
     def ask() -> list[str]:
-        found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+        found = look_up(host, 443, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
     return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
+import anyio
+import anyio.to_thread
 import pytest
 
 from mcp_oauth_nb.addresses import Reach, is_public, is_public_name, peer_of, reach, reach_of_address, resolve
@@ -15,7 +19,7 @@ PUBLIC = [
     "8.8.8.8",
     "[2606:4700::1111]",
 ]
-PUBLIC += ["[64:ff9b::808:808]"]
+PUBLIC += ["[64:ff9b::808:808]", "8.8.8.8%eth0"]
 PRIVATE = ["intranet", "printer.local", "db.internal", "nas.lan", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fd00::1]"]
 PRIVATE += ["[fec0::1]", "[2001:db8::1]", "[3fff::1]"]
 LOOPBACK = ["localhost", "LOCALHOST.", "app.localhost", "127.0.0.1", "127.8.8.8", "[::1]"]
@@ -70,6 +74,7 @@ def test_an_address_that_wraps_another_is_neither_public_nor_a_neighbour(address
         ("255.255.255.255", Reach.NOWHERE),
         ("169.254.1.1%eth0", Reach.NOWHERE),
         ("::1%lo", Reach.LOOPBACK),
+        ("10.0.0.1%eth0", Reach.PRIVATE),
         ("3fff:fff::1", Reach.PRIVATE),
     ],
 )
@@ -78,7 +83,9 @@ def test_what_is_not_out_in_the_internet_is_as_near_as_its_kind_says(address: st
     assert reach_of_address(address) is where
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808", "172.32.0.1"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808", "172.32.0.1", "8.8.8.8%eth0"]
+)
 def test_an_address_out_in_the_internet_is_public(address: str) -> None:
     assert is_public(address)
     assert reach_of_address(address) is Reach.PUBLIC
@@ -112,11 +119,14 @@ def test_the_peer_of_an_answer_is_the_address_that_it_came_from(
 
 def test_what_is_no_address_is_nowhere() -> None:
     assert reach_of_address("mcp.example") is Reach.NOWHERE
+    assert not is_public("mcp.example")
 
 
 @pytest.mark.parametrize(
-    "name", ["", "com", "-a.example", "a-.example", "a..example", "a b.example", "1.2.3.4", "x.arpa"]
-)
+    "name",
+    ["", "com", "-a.example", "a-.example", "a..example", "a b.example", "1.2.3.4", "x.arpa", "x.localhost", "x.local",
+     "x.internal", "x.lan", "x.home", "x.corp", "x.intranet"],
+)  # fmt: skip
 def test_such_a_name_is_not_on_the_internet(name: str) -> None:
     assert not is_public_name(name)
 
@@ -124,3 +134,29 @@ def test_such_a_name_is_not_on_the_internet(name: str) -> None:
 @pytest.mark.anyio
 async def test_the_operating_system_knows_this_machine() -> None:
     assert {reach_of_address(address) for address in await resolve("localhost")} == {Reach.LOOPBACK}
+
+
+@pytest.mark.anyio
+async def test_who_gives_up_does_not_wait_for_the_operating_system() -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def look_up(host: str, port: int, **options: object) -> list[object]:
+        asked.set()
+        over.wait(20)
+        return []
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(resolve, "slow.example", look_up)
+            await anyio.to_thread.run_sync(asked.wait)
+            group.cancel_scope.cancel()
+        assert not over.is_set()
+    over.set()
+
+
+@pytest.mark.anyio
+async def test_an_address_that_is_found_twice_is_said_once() -> None:
+    def look_up(host: str, port: int, **options: object) -> list[object]:
+        return [(2, 1, 6, "", ("8.8.8.8", port)), (10, 1, 6, "", ("::1", port, 0, 0)), (2, 1, 6, "", ("8.8.8.8", 1))]
+
+    assert await resolve("twice.example", look_up) == ["8.8.8.8", "::1"]

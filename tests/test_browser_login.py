@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import anyio
 import httpx
 import pytest
 
-from mcp_oauth_nb import Lab, login
+from mcp_oauth_nb import Lab, McpAuth, login
 from mcp_oauth_nb.browser_login import open_url
 from mcp_oauth_nb.callback import CallbackListener
 from mcp_oauth_nb.errors import (
@@ -330,3 +331,7 @@ async def test_a_redirect_to_localhost_arrives_whichever_family_the_browser_trie
         except OSError:
             return
         assert (await browser.get(f"http://[::1]:{port}/callback?code=1")).status_code == 200
+
+
+def test_whoever_signs_in_is_waited_for_five_minutes_at_both_kinds_of_server() -> None:
+    assert inspect.signature(login).parameters["timeout"].default == McpAuth().timeout == 300.0

@@ -101,6 +101,14 @@ async def test_a_server_whose_methods_this_client_has_not_is_a_configuration_err
     assert not [url for url in steps.urls if url.startswith("POST https://auth.example")]
 
 
+async def test_a_server_that_registers_nobody_is_not_asked_at_a_guessed_place() -> None:
+    steps = Steps(changed={"registration_endpoint": None})
+    with pytest.raises(ConfigurationError, match="registers no clients by itself") as caught:
+        await steps.walk()
+    assert caught.value.reference == "RFC 7591 section 3"
+    assert not [url for url in steps.urls if "register" in url]
+
+
 async def test_a_client_that_registers_for_no_scope_sends_none_and_not_an_empty_one() -> None:
     # RFC 6749 section 3.3: a scope names one at least.
     steps = Steps(changed={"scopes_supported": []})
@@ -329,6 +337,7 @@ async def test_a_client_that_is_refused_hears_how_it_authenticated_and_is_regist
     with pytest.raises(ReauthorizeError, match="authenticated by client_secret_post") as e:
         await steps.walk(steps.auth(store=store).provider(SERVER))
     assert "invalid_client" in e.value.message
+    assert ".;" not in e.value.message
     assert "lists client_secret_post, none" in e.value.hint
     assert "tell its operator" in e.value.hint
     assert store.entries() == {}

@@ -102,3 +102,13 @@ async def test_a_state_that_was_not_sent_is_compared_by_the_sdk_too() -> None:
 async def test_who_listens_nowhere_and_pastes_nothing_is_told_so() -> None:
     with pytest.raises(ConfigurationError, match="paste"):
         McpAuth(listen=False)
+
+
+async def test_an_endpoint_with_a_query_of_its_own_does_not_confuse_challenge_and_verifier() -> None:
+    # RFC 6749 section 3.1: its query is kept, whatever is in it.
+    steps = Steps(changed={"authorization_endpoint": f"{ISSUER}/authorize?code_challenge=of-the-endpoint"})
+    await steps.walk()
+    challenges = httpx2.URL(steps.sent_to[0]).params.get_list("code_challenge")
+    (token,) = [request for request in steps.requests if str(request.url) == f"{ISSUER}/token"]
+    verifier = httpx2.QueryParams(token.content.decode())["code_verifier"]
+    assert challenges == ["of-the-endpoint", pkce.challenge_for(verifier)]

@@ -139,6 +139,7 @@ def test_the_hub_is_found_in_the_environment(environ: dict[str, str], found: Jup
         "https://hub.example/?to=https://evil.example",
         "https://hub.example/#here",
         "https://hub.example\\@evil.example/",
+        "https://hub.example/a\\b/",
         "https://hub.example/a b/",
         "https://hub.exämple/",
     ],
@@ -160,6 +161,7 @@ async def test_an_address_that_no_code_should_go_to_counts_as_none(world: World,
             "https://h.example/proxy/absolute/8000/user/a/proxy/", 1, "/cb"
         )),
         ("http://hub.example/user/ada/proxy/8765/callback", None),
+        (f"{SERVER}proxy/65535/callback", Proxied(f"{SERVER}proxy/", 65535, "/callback")),
         (f"{SERVER}proxy/65536/callback", None),
         (f"{SERVER}proxy/8765", None),
         (f"{SERVER}proxy/8765/callback?x=1", None),
@@ -172,6 +174,36 @@ async def test_an_address_that_no_code_should_go_to_counts_as_none(world: World,
 )  # fmt: skip
 def test_a_redirect_uri_may_name_a_port_in_its_path(uri: str, parts: Proxied | None) -> None:
     assert proxied(uri) == parts
+
+
+@pytest.mark.parametrize(
+    ("uri", "through"),
+    [
+        ("http://127.0.0.1/callback", f"{SERVER}proxy/0/callback"),
+        ("http://[::1]:8765/callback", f"{SERVER}proxy/8765/callback"),
+        ("http://localhost", f"{SERVER}proxy/0/"),
+        ("https://app.example/callback", "https://app.example/callback"),
+        (f"{SERVER}proxy/7/callback", f"{SERVER}proxy/7/callback"),
+        ("http://localhost:8888/proxy/7/callback", "http://localhost:8888/proxy/7/callback"),
+    ],
+)
+def test_a_loopback_address_and_no_other_is_reached_through_the_hub(uri: str, through: str) -> None:
+    assert HUB.proxied(uri) == through
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix", "server"),
+    [
+        ("https://hub.example/X", "/user/ada/", "https://hub.example/X/"),
+        ("https://hub.example/X/", "/user/ada/", "https://hub.example/X/"),
+        ("https://hub.example", "/user/ADAX/", "https://hub.example/user/ADAX/"),
+    ],
+)
+def test_the_address_of_the_server_is_used_as_it_is_but_for_the_slash_at_its_end(
+    url: str, prefix: str, server: str
+) -> None:
+    hub = JupyterHub.here({"JUPYTERHUB_SERVICE_PREFIX": prefix, "JUPYTERHUB_PUBLIC_URL": url})
+    assert hub == JupyterHub(prefix, server)
 
 
 # -- a client that registers itself ----------------------------------------------------------------------------------

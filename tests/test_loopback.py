@@ -33,12 +33,14 @@ def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
         with pytest.raises(ConfigurationError, match=rf"Port {port} of 127\.0\.0\.1 cannot be listened on") as caught:
             listen(port, variable="OAUTH_REDIRECT_URI")
     assert caught.value.variables == ("OAUTH_REDIRECT_URI",)
+    assert "without a port in OAUTH_REDIRECT_URI, a free one is taken" in caught.value.hint
 
 
 def test_without_a_variable_none_is_blamed() -> None:
     with listen(0) as first, pytest.raises(ConfigurationError) as caught:
         listen(first.getsockname()[1])
     assert caught.value.variables == ()
+    assert "0 takes a free one" in caught.value.hint
 
 
 def test_a_port_is_free_again_while_the_last_connection_lingers() -> None:
