@@ -17,10 +17,11 @@ from mcp.client.auth import OAuthFlowError, OAuthRegistrationError, OAuthTokenEr
 
 from .errors import McpOAuthError, ProtocolError
 from .http_auth_checks import flow_error
-from .redaction import printable, remember, remember_made
+from .redaction import printable, remember_made
 
 # What identifies somebody or proves something in a request to a token endpoint (RFC 6749, RFC 7523, RFC 7636).
-_SECRET_FIELDS = frozenset({"refresh_token", "code", "code_verifier", "client_assertion", "assertion"})
+# Whether a person configured a secret or a server issued it cannot be told, so none is remembered for good.
+_SECRET_FIELDS = frozenset({"client_secret", "refresh_token", "code", "code_verifier", "client_assertion", "assertion"})
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -77,10 +78,8 @@ def _remember_credentials(request: httpx2.Request) -> None:
     if scheme.lower() == "basic":
         with suppress(binascii.Error, UnicodeDecodeError):
             # RFC 7617 section 2: the user's name may be told, the password not.
-            remember(base64.b64decode(value).decode().partition(":")[2])
+            remember_made(base64.b64decode(value).decode().partition(":")[2])
     if request.method == "POST" and request.headers.get("content-type", "").startswith(_FORM):
         for name, secret in parse_qsl(request.content.decode("utf-8", "replace")):
-            if name == "client_secret":
-                remember(secret)
-            elif name in _SECRET_FIELDS:
+            if name in _SECRET_FIELDS:
                 remember_made(secret)

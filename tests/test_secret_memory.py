@@ -158,8 +158,6 @@ def test_a_hold_on_what_is_configured_ends_without_effect() -> None:
 
 #: Where a person hands a secret over. All else is made for a request, or heard from a peer, and must be bounded.
 CONFIGURED = {
-    # What somebody else's authorization, which a person hands to a session, sends along.
-    "http_foreign",
     "config",
     "store_key",
     "shared_store",
