@@ -34,6 +34,7 @@ from mcp_oauth_nb.widgets.panel import (
     status,
     stepping,
     table,
+    typed,
     verbatim,
     without_kernel,
 )
@@ -153,6 +154,32 @@ def test_rows_and_columns_keep_to_the_width() -> None:
     for box in (row(*children), column(*children)):
         assert box.children == children
         assert box.layout.max_width == "700px"
+
+
+class Overtaken(ipywidgets.Text):
+    """A field whose text comes when somebody waits for it: the click, or Enter, overtook it."""
+
+    def observe(self, *handler: Any, **options: Any) -> None:
+        super().observe(*handler, **options)
+        self.value = "typed before the click"
+
+
+def test_what_was_typed_is_there_though_the_click_overtook_it() -> None:
+    assert typed(Overtaken()) == "typed before the click"
+
+
+def test_enter_finds_what_was_typed_before_it() -> None:
+    field, found = Overtaken(), []
+    on_enter(field, lambda: found.append(field.value))
+    field._handle_msg({"content": {"data": {"method": "custom", "content": {"event": "submit"}}}, "buffers": []})
+    assert found == ["typed before the click"]
+
+
+def test_an_empty_field_is_not_waited_for_for_ever() -> None:
+    field = ipywidgets.Text()
+    assert typed(field, patience=0) == ""
+    field.value = "x"
+    assert typed(field) == "x"
 
 
 def test_the_enter_key_and_no_other_message_acts() -> None:

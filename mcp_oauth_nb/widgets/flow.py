@@ -169,15 +169,19 @@ class FlowPanel(Panel):
             button.on_click(lambda _, name=name: start(model.begin(name)))
         for name, button in self.exports.items():
             button.on_click(lambda _, name=name: self._export(name))
-        self.set.on_click(lambda _: model.attempt_change(self.parameter.value, self._taken(self.value)))
+        self.set.on_click(lambda _: model.attempt_change(panel.typed(self.parameter), self._typed(self.value)))
         panel.on_enter(self.value, self.set.click)
-        self.drop.on_click(lambda _: model.attempt_change(self.parameter.value, None))
-        self.paste.on_click(lambda _: model.attempt_paste(self._taken(self.pasted)))
+        self.drop.on_click(lambda _: model.attempt_change(panel.typed(self.parameter), None))
+        self.paste.on_click(lambda _: model.attempt_paste(self._typed(self.pasted)))
         panel.on_enter(self.pasted, self.paste.click)
         self.really.observe(lambda change: setattr(model, "confirmed", change["new"]), "value")
         self.steps.observe(self._chosen, "value")
         self.sequence.observe(lambda change: model.choose_exchange(change["new"]), "chosen")
         model.observe(self._render)
+
+    def _typed(self, field: Any) -> str:
+        panel.typed(field)
+        return self._taken(field)
 
     def _taken(self, field: Any) -> str:
         value, field.value = str(field.value), ""

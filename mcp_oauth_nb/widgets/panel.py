@@ -13,6 +13,7 @@ the front end's theme where it has one, and are otherwise the page's own.
 from __future__ import annotations
 
 import html
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -227,13 +228,39 @@ def without_kernel(by_code: str) -> Html:
 
 
 def on_enter(field: Any, action: Callable[[], object]) -> None:
-    """Call `action` when the Enter key is pressed in a text field."""
+    """Call `action` when the Enter key is pressed in a text field, and what was typed there has come."""
 
     def key(_: Any, content: dict[str, Any], buffers: Any) -> None:
         if content.get("event") == "submit":
+            typed(field)
             action()
 
     field.on_msg(key)
+
+
+def typed(field: Any, patience: float = 1.0) -> str:
+    """What a text field holds, when a button is clicked, or Enter pressed, that needs it.
+
+    In JupyterLab with ipykernel 7 two threads of the kernel handle what was typed and the click after it, so that
+    the click may come first. An empty field is therefore waited for.
+
+    Args:
+        field: a text widget.
+        patience: for how many seconds to wait while it is empty.
+    """
+    arrived = threading.Event()
+
+    def notice(change: dict[str, Any]) -> None:
+        if change["new"]:
+            arrived.set()
+
+    field.observe(notice, "value")
+    try:
+        if not field.value:
+            arrived.wait(patience)
+        return str(field.value)
+    finally:
+        field.unobserve(notice, "value")
 
 
 def stepping(choice: Any, what: str) -> tuple[Any, Any]:
