@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .errors import ConfigurationError, SessionError, SessionFailed
 
@@ -68,7 +68,7 @@ class LoopThread:
     @property
     def alive(self) -> bool:
         """Whether the thread runs. After a fork it does not: a child process has only the thread that forked."""
-        return self._thread.is_alive() and not self._stopping
+        return self._thread.is_alive() and not self._stopping and self.loop not in _dead
 
     def stop(self, seconds: float = _EXIT_SECONDS) -> bool:
         """Cancel all tasks and wait for them, and for the thread, to end.
@@ -83,13 +83,11 @@ class LoopThread:
         return not self._thread.is_alive()
 
     def _ended(self, error: BaseException | None) -> None:
-        waiting = _handed_over.pop(self.loop, set())
-        if error is None:
-            return  # Its tasks were cancelled, and who waits for them knows.
-        _dead[self.loop] = asyncio.all_tasks(self.loop)
-        for future in list(waiting):
-            with suppress(concurrent.futures.InvalidStateError):
-                future.set_exception(_dead_loop(error))
+        if error is not None:
+            _dead[self.loop] = _Death(error, asyncio.all_tasks(self.loop))
+        # Whoever is not told here was not among those that wait yet, and sees for themselves: `_hand_over`.
+        for future in list(_handed_over.pop(self.loop, set())):
+            _tell_the_end(self.loop, future)
 
     def _work(self) -> None:
         while not self._stopping:
@@ -118,18 +116,35 @@ async def _cancel_all_tasks() -> None:
 
 # What waits for the loop of a thread that lives.
 _handed_over: dict[asyncio.AbstractEventLoop, set[concurrent.futures.Future[Any]]] = {}
-# The loops of threads that an error has ended. Their tasks are kept too: nobody can end them properly any more.
-_dead: dict[asyncio.AbstractEventLoop, set[asyncio.Task[Any]]] = {}
 
 
-def _dead_loop(error: BaseException | None = None) -> SessionFailed:
-    why = f" ({type(error).__name__})" if error is not None else ""
-    failed = SessionFailed(
-        f"The thread {THREAD_NAME!r}, on which all sessions of this process live, ended by itself{why}.",
-        hint="Open the session or the lab again: that starts another thread. If it ends again, the cause says why.",
-    )
-    failed.__cause__ = error
-    return failed
+class _Death(NamedTuple):
+    """The error that ended a loop's thread, and the loop's tasks: nobody can end them properly any more."""
+
+    error: BaseException
+    tasks: set[asyncio.Task[Any]]
+
+    def failure(self) -> SessionFailed:
+        failed = SessionFailed(
+            f"The thread {THREAD_NAME!r}, on which all sessions of this process live, ended by itself "
+            f"({type(self.error).__name__}).",
+            hint="Open the session or the lab again: that starts another thread. If it ends again, the cause says why.",
+        )
+        failed.__cause__ = self.error
+        return failed
+
+
+# The loops of threads that an error has ended.
+_dead: dict[asyncio.AbstractEventLoop, _Death] = {}
+
+
+def _tell_the_end(ended: asyncio.AbstractEventLoop, future: concurrent.futures.Future[Any]) -> None:
+    """Tell whoever waits for work that its loop does not run any more."""
+    if ended not in _dead:
+        future.cancel()
+        return
+    with suppress(concurrent.futures.InvalidStateError):
+        future.set_exception(_dead[ended].failure())
 
 
 # -- the one of this process -----------------------------------------------------------------------------------
@@ -199,12 +214,15 @@ def _hand_over(coroutine: Coroutine[Any, Any, T], target: asyncio.AbstractEventL
     """Run a coroutine on the loop of another thread. Its future fails at once if that thread dies."""
     if target in _dead:
         coroutine.close()
-        raise _dead_loop()
+        raise _dead[target].failure()
     future = asyncio.run_coroutine_threadsafe(coroutine, target)
     waiting = _handed_over.get(target)
     if waiting is not None:
         waiting.add(future)
         future.add_done_callback(waiting.discard)
+    # Its thread may have ended meanwhile, and have told those that waited before this one was among them.
+    if target in _dead or target.is_closed():
+        _tell_the_end(target, future)
     return future
 
 

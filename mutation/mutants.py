@@ -175,7 +175,17 @@ class _Meaning(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         # What an error says to a person.
-        node.keywords = [one for one in node.keywords if one.arg not in ("hint", "reference")]
+        left_out: tuple[str, ...] = ("hint", "reference")
+        if ast.unparse(node.func) == "dataclass":
+            # Which are not frozen is listed in tests/test_values.py.
+            left_out = ("frozen",)
+        node.keywords = [one for one in node.keywords if one.arg not in left_out]
+        return self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        # The words of a type, which the type checker holds.
+        if ast.unparse(node.value) == "Literal":
+            return node.value
         return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.AST:

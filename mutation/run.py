@@ -9,6 +9,7 @@ are killed; of all modules together, and those below it are named.
 
     python mutation/run.py [--workers N] [--all]          # what has changed; or all modules
     python mutation/run.py MODULE ...                     # these, changed or not
+    python mutation/run.py --again MODULE ...             # those that survived, after tests were added
     python mutation/run.py --only TEXT MODULE             # some mutants only; writes no results
     python mutation/run.py --report                       # nothing; writes results.md from the scores that are kept
 """
@@ -19,6 +20,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trials
@@ -36,6 +38,7 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"one of: {', '.join(PLAN)}")
     parser.add_argument("--workers", type=int, default=2, help="mutants that are tested at once (%(default)s)")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their place or change")
+    parser.add_argument("--again", action="store_true", help="try what survived last time; the rest stays killed")
     parser.add_argument("--all", action="store_true", help="try the modules that did not change, too")
     parser.add_argument("--report", action="store_true", help="try nothing, write the report of what is kept")
     options = parser.parse_args()
@@ -45,7 +48,7 @@ def main() -> int:
     started = time.monotonic()
     if not options.report:
         modules = options.modules or [name for name in PLAN if options.all or _is_old(name, scores)]
-        for score in _tried(modules, options):
+        for score in _tried(modules, options, scores):
             scores[score.module] = score
             if not options.only:
                 keep(SCORES, score)
@@ -62,13 +65,13 @@ def _is_old(module: str, scores: dict[str, Score]) -> bool:
     return module not in scores or scores[module].fingerprint != fingerprint(module)
 
 
-def _tried(modules: list[str], options: argparse.Namespace) -> Iterator[Score]:
+def _tried(modules: list[str], options: argparse.Namespace, before: Mapping[str, Score]) -> Iterator[Score]:
     if not modules:
         return
     with trials.places(options.workers) as at:
         trials.warm(sorted({test for module in modules for test in tests_of(module)}), at[0])
         for module in modules:
-            yield _score(module, at, options.only)
+            yield _score(module, at, options.only, before.get(module) if options.again else None)
 
 
 def _verdict(scores: list[Score], known: Mapping[Key, str], minutes: float) -> int:
@@ -83,12 +86,19 @@ def _verdict(scores: list[Score], known: Mapping[Key, str], minutes: float) -> i
     return 1 if unexplained or total.share < LEAST else 0
 
 
-def _score(module: str, at: list[trials.Place], only: str) -> Score:
+def _score(module: str, at: list[trials.Place], only: str, before: Score | None) -> Score:
     tests = trials.measured(module, tests_of(module), at[0], each=module in EACH)
-    score = Score(module, fingerprint=fingerprint(module))
     source = (trials.ROOT / trials.PACKAGE / module).read_text(encoding="utf-8")
-    mutants = (mutant for mutant in mutants_of(source) if only in f"{mutant.where} {mutant.change}")
-    for trial in trials.run(module, tests, mutants, at):
+    mutants = [mutant for mutant in mutants_of(source) if only in f"{mutant.where} {mutant.change}"]
+    score = Score(module)
+    if before is not None and before.mutants == len(mutants):
+        survived = {(survivor.where, survivor.change) for survivor in before.survivors}
+        again = [mutant for mutant in mutants if (mutant.where, mutant.change) in survived]
+        score = replace(before, mutants=before.mutants - len(again), survivors=[])
+        score.killed = score.mutants - before.timeouts
+        mutants = again
+    score.fingerprint = fingerprint(module)
+    for trial in trials.run(module, tests, iter(mutants), at):
         score.count(trial)
         print("." if trial.outcome != "survived" else "S", end="", file=sys.stderr, flush=True)
     print(f" {module} ({tests.seconds:.0f} s of tests)", file=sys.stderr)

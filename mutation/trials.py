@@ -93,6 +93,11 @@ class Selection:
         self._first = {name: -number for number, name in enumerate(first, 1)}
         self.failed = ""
 
+    @property
+    def files(self) -> list[str]:
+        """Where the chosen tests are: collecting others would take longer than to run these."""
+        return sorted({name.partition("::")[0] for name in self._chosen or ()})
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Choose and sort."""
         if self._chosen:
@@ -191,7 +196,8 @@ def run(module: str, tests: Tests, mutants: Iterator[Mutant], at: list[Place]) -
             if place.trial is None and (mutant := next(mutants, None)) is not None:
                 (place.path / PACKAGE / module).write_text(mutant.source, encoding="utf-8")
                 place.trial = Trial(mutant, started=time.monotonic())
-                place.pid = _fork(place, tests.files, tests.chosen(mutant))
+                selection = tests.chosen(mutant)
+                place.pid = _fork(place, selection.files or tests.files, selection)
         if not any(place.trial for place in at):
             break
         time.sleep(_LOOK_SECONDS)

@@ -426,6 +426,18 @@ def test_run_hears_at_once_of_the_death_of_the_loops_thread_and_the_next_one_is_
     assert run(thread_name()) == loops.THREAD_NAME
 
 
+def test_work_handed_over_while_the_thread_dies_is_never_waited_for_in_vain() -> None:
+    switching = sys.getswitchinterval()
+    # So that threads take turns between any two steps.
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            with pytest.raises(SessionFailed, match="ended by itself"):
+                run(_break_the_loop_and_wait())
+    finally:
+        sys.setswitchinterval(switching)
+
+
 async def _break_the_loop_and_wait() -> None:
     await _break_the_loop()
     await asyncio.sleep(SECONDS)

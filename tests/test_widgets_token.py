@@ -347,8 +347,11 @@ async def test_under_way_only_cancel_can_be_pressed(lab: Lab, panel: TokenPanel)
 
 async def test_two_clicks_at_once_are_one_refresh(lab: Lab, model: TokenModel) -> None:
     mark = len(lab.trace)
+    both_clicked = threading.Event()
+    loops.loop().call_soon_threadsafe(both_clicked.wait)
     assert model.start(model.refresh()) is not None
     assert model.start(model.refresh()) is None
+    both_clicked.set()
     await until_idle(model)
     assert len([exchange for exchange in lab.trace.since(mark) if "/access_token" in exchange.request.url]) == 1
 
