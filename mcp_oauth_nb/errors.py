@@ -274,8 +274,60 @@ class OAuthErrorResponse(ProtocolError):
     reference = "RFC 6749 section 5.2"
 
     def __init__(self, message: str, *, code: str = "", hint: str | None = None, reference: str | None = None):
-        super().__init__(message, hint=hint, reference=reference)
+        known = _OF_CODE.get(code, (None, None))
+        super().__init__(message, hint=hint or known[0], reference=known[1] or reference)
         self.code = code
+
+
+# What to do about the codes of the standards, and the section that defines one beyond RFC 6749.
+_OF_CODE: dict[str, tuple[str, str | None]] = {
+    "invalid_scope": (
+        "The authorization server does not grant a scope that was asked for, at all or to this client. Which scopes an "
+        "MCP client asks for is said by the server's challenge, or by `scopes_supported` of its metadata: tell its "
+        "operator that the two servers disagree. An OAuthHandler asks for OAUTH_SCOPES.",
+        None,
+    ),
+    "invalid_target": (
+        "The authorization server does not take the `resource` that was sent, or none at all; MCP has clients send "
+        "it. Tell the operator of the MCP server: its authorization server has to know `resource` as its metadata has "
+        "it, or one that does has to stand in front of it.",
+        "RFC 8707 section 2",
+    ),
+    "invalid_request": (
+        "A parameter is missing, malformed or not supported there; the server's words may say which. "
+        "`mcp-oauth-nb debug URL` shows the request: compare it with the provider's documentation.",
+        None,
+    ),
+    "unauthorized_client": (
+        "The authorization server knows the client, but not for this: its registration there has to allow the "
+        "authorization code grant, and refresh tokens.",
+        None,
+    ),
+    "invalid_client": (
+        "The authorization server does not know the client, or not so. A client that was passed has to be registered "
+        "there; one that registered itself registers anew after McpAuth.forget(url).",
+        None,
+    ),
+    "unsupported_response_type": (
+        "The authorization server gives no codes, at all or to this client: its operator has to allow the "
+        "authorization code grant.",
+        None,
+    ),
+    "unsupported_grant_type": (
+        "The token endpoint knows no such grant; without refresh tokens, authorize again when the token ends.",
+        None,
+    ),
+    "invalid_redirect_uri": (
+        "The authorization server does not register this redirect URI. Pass one that it takes: "
+        "McpAuth(redirect_uri=...), or a client that its operator has registered: McpAuth(client=...).",
+        "RFC 7591 section 3.2.2",
+    ),
+    "invalid_client_metadata": (
+        "The authorization server does not register such a client; its words may say why. Ask its operator for a "
+        "client, and pass it: McpAuth(client=...).",
+        "RFC 7591 section 3.2.2",
+    ),
+}
 
 
 class NotFound(ProtocolError):

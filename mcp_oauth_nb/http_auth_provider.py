@@ -29,7 +29,7 @@ from pydantic import AnyUrl
 
 from .addresses import Resolver, peer_of, resolve
 from .clock import Clock
-from .errors import ConfigurationError, McpOAuthError, ProtocolError
+from .errors import ConfigurationError, McpOAuthError, OAuthErrorResponse, ProtocolError
 from .http_auth_checks import flow_error, other_issuer_came_back
 from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
@@ -42,6 +42,7 @@ from .http_auth_wire import Wire, is_registration, is_token_request
 from .places import Places
 from .redaction import printable
 from .retry_after import Patience
+from .token_endpoint import BAD_CLIENT
 from .tokens import Token
 
 #: The cancel scope around the request that is being authorized.
@@ -301,11 +302,18 @@ class AuthProvider(GrantProvider):
 
     async def _person_came_back(self) -> AuthorizationCodeResult:
         with stopping():
+            unknown = False
             try:
                 return await self._front.answer()
+            except OAuthErrorResponse as error:
+                unknown = self._doubted is not None and error.code in BAD_CLIENT
+                if unknown:
+                    error.hint = "The registration was forgotten. Call again: a new one is made."
+                raise
             finally:
-                if self._doubted is not None and not self._redirect.answered:
-                    # A server that does not know a client tells the person, and nobody else (RFC 6749 section 4.1.2.1).
+                # A server that does not know a client tells the person, and nobody else (RFC 6749 section 4.1.2.1);
+                # but some tell the client.
+                if self._doubted is not None and (unknown or not self._redirect.answered):
                     self._storage.forget_client(self._doubted, self.context.token)
                     self.context.client_info = None
 

@@ -34,7 +34,8 @@ Grant = Literal["authorization_code", "refresh_token"]
 
 # The standard's codes (RFC 6749 section 5.2) beside GitHub's own.
 _BAD_GRANT = frozenset({"invalid_grant", "bad_verification_code", "bad_refresh_token"})
-_BAD_CLIENT = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
+#: Codes of a client that is not known, or not so.
+BAD_CLIENT = frozenset({"invalid_client", "unauthorized_client", "incorrect_client_credentials"})
 # Codes of the authorization endpoint (RFC 6749 section 4.1.2.1) that servers use here too, instead of a 5xx.
 _LATER = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -193,7 +194,7 @@ def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
         return InvalidCodeVerifier(text) if _speaks_of_pkce(description) else InvalidAuthorizationCode(text)
     if code in _LATER:
         return ServerUnavailable(text)
-    if code in _BAD_CLIENT:
+    if code in BAD_CLIENT:
         return ConfigurationError(text, variables=("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"), hint=_CREDENTIALS_HINT)
     if code == "redirect_uri_mismatch":
         return redirect_uri_mismatch(text)

@@ -19,10 +19,13 @@ _LONGEST_LIFETIME = 10 * 365 * 24 * 3600
 # The end of the year 9999: a later time cannot be written as a date.
 _LATEST = 253_402_300_799
 
-# RFC 6750 section 2.1: the alphabet of a bearer token. Anything else could break out of a header.
+# RFC 6749 appendix A.12: an access token is printable ASCII. A space could break out of a header's value.
+_ACCESS_TOKEN = re.compile(r"[\x21-\x7e]+")
+# RFC 6750 section 2.1: what may be in the header. Large servers issue tokens with `:`, `!` or `|`, and take them back.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 # RFC 6749 appendix A.17: a refresh token never goes into a header, and may be any visible ASCII.
 _VISIBLE = re.compile(r"[\x20-\x7e]+")
+_QUOTES = frozenset("\"'`")
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +74,7 @@ class Token:
         """
         reader = _Reader(body, now)
         return cls(
-            access_token=_secret(body, "access_token"),
+            access_token=reader.access_token(),
             token_type=reader.token_type(),
             scopes=reader.scopes(requested_scopes),
             expires_at=reader.deadline("expires_in"),
@@ -172,11 +175,11 @@ def pasted_token(token: str | None) -> str | None:
         return None
     remember(token)
     # What a store would not read back must not get into it, nor into a header.
-    if not _B64TOKEN.fullmatch(token):
+    if not _ACCESS_TOKEN.fullmatch(token) or not _QUOTES.isdisjoint((token[0], token[-1])):
         raise ProtocolError(
-            "What was assigned cannot be a token: it has characters that RFC 6750 does not allow.",
+            "What was assigned cannot be a token: it has quotes, spaces or characters that are not ASCII.",
             hint="Copy the token again, without quotes and line ends.",
-            reference="RFC 6750 section 2.1",
+            reference="RFC 6749 appendix A.12",
         )
     return token
 
@@ -199,6 +202,15 @@ class _Reader:
         self._now = now
         self.findings: list[str] = []
 
+    def access_token(self) -> str:
+        token = _secret(self._body, "access_token")
+        if not _B64TOKEN.fullmatch(token):
+            self.findings.append(
+                "The token response's access_token has characters that a header may not have; it is sent as it is "
+                "(RFC 6750 section 2.1)."
+            )
+        return token
+
     def token_type(self) -> str:
         # The type is required, but no other than this can be meant where it is missing; its case does not matter.
         if is_absent(self._body, "token_type"):
@@ -206,7 +218,14 @@ class _Reader:
             return "bearer"
         token_type = self._body["token_type"]
         if not isinstance(token_type, str) or token_type.lower() != "bearer":
-            raise _invalid("token_type", "is not 'bearer'")
+            raise ProtocolError(
+                f"The token response's token_type is {_shown(token_type)}, not Bearer: this client does not know how "
+                "such a token is sent, and must not use it.",
+                hint='Tell the authorization server\'s operator: a token for MCP needs "token_type": "Bearer". Until '
+                "then authorize by other means, and send the token yourself: Session.open(url, auth=...) takes any "
+                "httpx2.Auth.",
+                reference="RFC 6749 section 7.1; MCP, Authorization, Token Requirements",
+            )
         return token_type
 
     def scopes(self, requested: tuple[str, ...]) -> tuple[str, ...]:
@@ -249,7 +268,11 @@ class _Reader:
         self.findings.append(f"The token response's {name} {what} (RFC 6749 section 5.1).")
 
 
-def _secret(body: Mapping[str, Any], name: str, alphabet: re.Pattern[str] = _B64TOKEN) -> str:
+def _shown(value: object) -> str:
+    return printable(repr(value), 60) if isinstance(value, str) else f"of the type {type(value).__name__}"
+
+
+def _secret(body: Mapping[str, Any], name: str, alphabet: re.Pattern[str] = _ACCESS_TOKEN) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not alphabet.fullmatch(value):
         raise _invalid(name, "is missing or has characters that the RFC does not allow")

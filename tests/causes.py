@@ -315,7 +315,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "MCP 2025-11-25, Authorization, Error handling; RFC 9110 sec…",
     ),
     (
-        "loops._dead_loop",
+        "loops.failure",
         "SessionFailed",
         "The thread {...}, on which all sessions of this process liv…",
         "Open the session or the lab again: that starts another thre…",
@@ -438,8 +438,15 @@ ROWS: list[tuple[str, str, str, str, str]] = [
     (
         "tokens.pasted_token",
         "ProtocolError",
-        "What was assigned cannot be a token: it has characters that…",
+        "What was assigned cannot be a token: it has quotes, spaces …",
         "Copy the token again, without quotes and line ends.",
-        "RFC 6750 section 2.1",
+        "RFC 6749 appendix A.12",
+    ),
+    (
+        "tokens.token_type",
+        "ProtocolError",
+        "The token response's token_type is {...}, not Bearer: this …",
+        "Tell the authorization server's operator: a token for MCP n…",
+        "RFC 6749 section 7.1; MCP, Authorization, Token Requirements",
     ),
 ]

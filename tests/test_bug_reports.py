@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from authserver_world import World as Server
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from test_authserver_documents import URL, Web
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import ReauthorizeError, SessionFailed
+from mcp_oauth_nb.errors import OAuthErrorResponse, ProtocolError, ReauthorizeError, SessionFailed
 
 pytestmark = pytest.mark.anyio
 
@@ -175,6 +176,80 @@ async def test_a_dead_refresh_token_is_one_authorization_whatever_the_server_cal
     async with Session.open(MCP, auth=auth) as session:
         assert not (await session.call_tool("whoami")).is_error
     assert len(person.urls) == 2
+
+
+async def test_a_token_with_colons_as_servers_on_cloudflare_issue_it_lets_the_client_in(world: World) -> None:
+    """cloudflare/workers-oauth-provider#107: a token there is the user's name, the grant and a secret, with colons."""
+    issue = world.authority._issue
+
+    def with_colons(*of: Any) -> Any:
+        token = issue(*of)
+        plain, token.access_token = token.access_token, f"ada@example.com:grant-1:{token.access_token}"
+        world.authority.access[token.access_token] = world.authority.access.pop(plain)
+        world.ends[token.access_token] = world.ends.pop(plain)
+        return token
+
+    world.authority._issue = with_colons  # type: ignore[method-assign]
+    auth = world.auth()
+    assert await whoami(world, store=auth.store) == "octocat"
+    assert await whoami(world, store=auth.store) == "octocat"
+    world.clock.advance(hours=2)
+    assert await whoami(world, store=auth.store) == "octocat"
+    assert [world.count("/token", "authorization_code"), world.count("/token", "refresh_token")] == [1, 1]
+
+
+async def test_a_token_of_a_type_that_nobody_knows_is_named_with_its_value_and_the_way_out(world: World) -> None:
+    """different-ai/openwork#3569: Slack's token endpoint answers with the token_type "user"."""
+    world.patch["/token"] = {"token_type": "user"}
+    with pytest.raises(ProtocolError, match="token_type is 'user', not Bearer") as caught:
+        await whoami(world)
+    assert "RFC 6749 section 7.1" in caught.value.reference
+    assert "Session.open(url, auth=...)" in caught.value.hint
+
+
+def refused_with(error: str, description: str = "") -> Callable[[str], str]:
+    """Turn a callback into this refusal."""
+
+    def change(url: str) -> str:
+        asked = answer(url)
+        told = {"error": error, "error_description": description, "state": asked["state"], "iss": asked["iss"]}
+        return f"{url.partition('?')[0]}?{urlencode(told)}"
+
+    return change
+
+
+CODES = {
+    "invalid_target": ("AADSTS9010010: The resource does not match the scopes.", "has to know `resource`", "RFC 8707"),
+    "invalid_request": ("AADSTS901002: resource is not supported.", "mcp-oauth-nb debug", "RFC 6749"),
+    "invalid_scope": ("not allowed to request scope 'offline_access'", "scopes_supported", "RFC 6749"),
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_a_refusal_of_what_the_client_must_send_names_who_has_to_change_what(world: World, code: str) -> None:
+    """punkpeye/mcp-remote#217 (Entra ID refuses `resource`), anthropics/claude-code#41610 (a scope that is refused)."""
+    description, way_out, section = CODES[code]
+    with pytest.raises(OAuthErrorResponse) as caught:
+        await whoami(world, Person(world, change=refused_with(code, description)))
+    assert description.removesuffix(".") in caught.value.message
+    assert way_out in caught.value.hint
+    assert section in caught.value.reference
+
+
+@pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
+async def test_a_registration_that_the_authorization_endpoint_says_to_be_gone_is_made_anew_by_the_next_call(
+    world: World, code: str
+) -> None:
+    """nicobailon/pi-mcp-adapter#90: invalid_client for a registration that was kept, again and again."""
+    world.patch["/token"] = {"refresh_token": None}
+    auth = world.auth()
+    assert await whoami(world, store=auth.store) == "octocat"
+    world.clock.advance(hours=2)
+    with pytest.raises(OAuthErrorResponse, match=code) as caught:
+        await whoami(world, Person(world, change=refused_with(code)), store=auth.store)
+    assert "Call again" in caught.value.hint
+    assert await whoami(world, store=auth.store) == "octocat"
+    assert world.count("/register") == 2
 
 
 class Stranded(Person):

@@ -149,8 +149,11 @@ def test_a_token_type_that_is_missing_is_bearer_and_told(body: dict[str, Any]) -
 
 @pytest.mark.parametrize("token_type", ["mac", "DPoP", "bearer ", 1, 0, False])
 def test_any_other_token_type_is_refused(token_type: Any) -> None:
-    with pytest.raises(ProtocolError, match="response's token_type is"):
+    with pytest.raises(ProtocolError, match="response's token_type is") as caught:
         read(token_type=token_type)
+    assert (repr(token_type) if isinstance(token_type, str) else type(token_type).__name__) in caught.value.message
+    assert "RFC 6749 section 7.1" in caught.value.reference
+    assert "httpx2.Auth" in caught.value.hint
 
 
 NO_TOKENS: list[Any] = ["", "a\r\nX: y", "ümlaut", "\u202eabc", 1, ["x"]]
@@ -159,7 +162,7 @@ NO_TOKENS: list[Any] = ["", "a\r\nX: y", "ümlaut", "\u202eabc", 1, ["x"]]
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("access_token", value) for value in [*NO_TOKENS, "a b", "a=b", "="]),
+        *(("access_token", value) for value in [*NO_TOKENS, "a b", " a", "a\t"]),
     ],
 )
 def test_a_token_outside_its_alphabet_is_refused_and_not_quoted(name: str, value: Any) -> None:
@@ -176,6 +179,17 @@ def test_a_response_without_an_access_token_is_refused() -> None:
 @given(st.text(B64TOKEN, min_size=1), st.sampled_from(["", "=", "=="]))
 def test_every_token_of_rfc_6750_is_accepted(value: str, padding: str) -> None:
     assert read(access_token=value + padding).access_token == value + padding
+
+
+@pytest.mark.parametrize("value", ["ada@example.com:grant-1:secret", "00Dxx!AQ0AQ", "12|plain", "a=b", "="])
+def test_a_token_with_other_visible_characters_is_used_stored_and_told(value: str) -> None:
+    token = read(access_token=value)
+    assert token.access_token == pasted_token(value) == Token.from_dict(token.to_dict()).access_token == value
+    assert token.findings == (
+        "The token response's access_token has characters that a header may not have; it is sent as it is "
+        "(RFC 6750 section 2.1).",
+    )
+    assert not read().findings
 
 
 @pytest.mark.parametrize(
@@ -318,5 +332,5 @@ def test_a_token_cannot_be_changed() -> None:
 
 
 def test_a_refresh_token_may_be_any_visible_ascii_since_it_never_goes_into_a_header() -> None:
-    # RFC 6749 appendix A.17, where an access token has the narrower alphabet of RFC 6750.
+    # RFC 6749 appendix A.17.
     assert read(refresh_token="a!b*c=d").refresh_token == "a!b*c=d"

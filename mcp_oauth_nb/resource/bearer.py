@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl
 
 from ..redaction import remember_heard
 
-# RFC 6750 section 2.1: "Bearer" 1*SP b64token. RFC 9110 section 11.1: the scheme's case does not matter.
-_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)")
+# RFC 6750 section 2.1: "Bearer" 1*SP b64token. RFC 9110 section 11.1: the scheme's case does not matter. Beyond
+# b64token there are the tokens of other issuers, with `:`, `!` or `|` (RFC 6749 appendix A.12): their verifier judges.
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([^\x00-\x20\x7f-\xff\"',=\\]+=*)")
 # RFC 9110 section 11.4: credentials of any other scheme.
 _OTHER_SCHEME = re.compile(rb"(?![Bb][Ee][Aa][Rr][Ee][Rr](?: |$))[!#$%&'*+\-.^_`|~0-9A-Za-z]+ +[\x21-\x7e][\x20-\x7e]*")
 
