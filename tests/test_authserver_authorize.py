@@ -16,6 +16,7 @@ from starlette.requests import Request
 from mcp_oauth_nb.authserver import Rates
 from mcp_oauth_nb.authserver.browsers import Browsers
 from mcp_oauth_nb.authserver.throttle import Throttle
+from mcp_oauth_nb.errors import StoreUnavailable
 from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
@@ -219,6 +220,23 @@ async def test_an_address_of_ipv6_may_have_any_port_and_its_answer_is_not_stoppe
 async def test_scheme_and_host_of_the_resource_may_come_in_any_case(world: World) -> None:
     response = await world.http.get("/authorize", params=world.request(resource="HTTP://127.0.0.1:8000/mcp"))
     assert response.headers["location"].startswith(f"{PUBLIC_URL}/consent?")
+
+
+async def test_a_slash_behind_the_path_of_the_resource_is_no_difference(world: World) -> None:
+    response = await world.http.get("/authorize", params=world.request(resource=f"{RESOURCE}/"))
+    assert response.headers["location"].startswith(f"{PUBLIC_URL}/consent?")
+
+
+async def test_a_person_whose_client_nobody_can_look_up_now_is_asked_to_try_again() -> None:
+    class Away(MemoryStore):
+        async def get(self, *args: Any, **options: Any) -> None:
+            raise StoreUnavailable("The store of a test does not answer.")
+
+    world = World(kv=Away())
+    response = await world.http.get("/authorize", params=world.request(client_id="registered-earlier"))
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert is_safe_page(response)
+    assert "location" not in response.headers
 
 
 async def test_host_headers_change_nothing(world: World) -> None:

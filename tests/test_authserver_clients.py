@@ -288,6 +288,102 @@ async def test_a_client_is_forgotten_after_ninety_days_without_an_authorization(
     assert (await world.http.get("/authorize", params=world.request(client_id=client_id))).status_code == 400
 
 
+async def registered(world: World, **changes: Any) -> dict[str, Any]:
+    """Register a public client; return what the server says of it."""
+    body = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none", **changes}
+    response = await world.http.post("/register", json=body)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+async def is_known(world: World, client_id: str) -> bool:
+    """Say whether an authorization request of the client gets to the consent page."""
+    return (await world.http.get("/authorize", params=world.request(client_id=client_id))).status_code == 302
+
+
+async def test_a_client_that_nobody_has_signed_in_with_is_forgotten_after_a_day_and_one_in_use_after_ninety(
+    world: World,
+) -> None:
+    unused, used = (await registered(world))["client_id"], (await registered(world))["client_id"]
+    fields = world.exchange(await world.code(client_id=used), client_id=used)
+    assert (await world.http.post("/token", data=fields)).status_code == 200
+    # The one that is in use takes up no place of those that strangers can fill.
+    assert await world.stored("newcomers", "clients") == 2
+    assert await world.stored("newcomers") == 1
+    world.clock.advance(hours=23, minutes=59)
+    assert await is_known(world, unused)
+    world.clock.advance(minutes=1)
+    assert not await is_known(world, unused)
+    world.clock.advance(days=88, hours=23, minutes=59)
+    assert await is_known(world, used)
+    world.clock.advance(minutes=1)
+    assert not await is_known(world, used)
+
+
+async def test_what_one_address_registers_displaces_no_more_than_its_own_oldest(world: World) -> None:
+    ids = [(await registered(world))["client_id"] for _ in range(200)]
+    assert await is_known(world, ids[0])
+    ids.append((await registered(world))["client_id"])
+    assert [await is_known(world, one) for one in (ids[0], ids[1], ids[-1])] == [False, True, True]
+
+
+async def test_a_registration_says_that_only_codes_are_given(world: World) -> None:
+    assert (await registered(world, response_types=["code", "none"]))["response_types"] == ["code"]
+
+
+async def test_an_address_without_a_path_works_all_the_way(world: World) -> None:
+    client_id = (await registered(world, redirect_uris=["http://127.0.0.1"]))["client_id"]
+    url = await world.browser.authorize(world.request(client_id=client_id, redirect_uri="http://127.0.0.1:61234"))
+    assert url.startswith("http://127.0.0.1:61234")
+    assert "code" in answer(url)
+
+
+async def test_the_error_counts_the_addresses_from_one_and_does_not_quote_them(world: World) -> None:
+    body = {"redirect_uris": [CALLBACK, "https://evil.example/#x"]}
+    response = await world.http.post("/register", json=body)
+    assert response.json()["error_description"].startswith("Redirect URI 2 ")
+    assert "evil" not in response.text
+
+
+LINKS = ("client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri")
+
+
+@pytest.mark.parametrize("field", LINKS)
+async def test_a_link_is_a_web_address_of_at_most_two_thousand_characters(world: World, field: str) -> None:
+    start = "https://app.example/"
+    for good in (start, "http://app.example/", start + "x" * (2000 - len(start))):
+        await registered(world, **{field: good})
+    for bad in ("javascript:alert(1)", "ftp://app.example/", start + "x" * (2001 - len(start))):
+        response = await world.http.post("/register", json={"redirect_uris": [CALLBACK], field: bad})
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def test_a_name_may_have_a_hundred_characters(world: World) -> None:
+    assert (await registered(world, client_name="x" * 100))["client_name"] == "x" * 100
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("  A\u202e\nb ", "Ab"), ("x" * 101, "x" * 100), (None, "i" * 100), ("", "i" * 100), ("\n", "i" * 100)],
+)
+def test_a_person_reads_a_hundred_printable_characters_of_the_name_or_the_id(name: str | None, shown: str) -> None:
+    assert Client(client_id="i" * 101, client_name=name, redirect_uris=[AnyUrl(CALLBACK)]).display_name == shown
+
+
+async def test_a_secret_of_the_operators_client_is_posted_if_nothing_else_is_said() -> None:
+    client = OAuthClientInformationFull(client_id="plain", client_secret="plain-secret", redirect_uris=[CALLBACK])
+    world = World(clients=[client])
+    fields = world.exchange(await world.code(client_id="plain"), client_id="plain")
+    assert (await world.http.post("/token", data=fields)).status_code == 401
+    assert (await world.http.post("/token", data={**fields, "client_secret": "plain-secret"})).status_code == 200
+
+
+async def test_a_client_of_the_operators_without_a_secret_and_without_a_method_is_public() -> None:
+    world = World(clients=[OAuthClientInformationFull(client_id="plain", redirect_uris=[CALLBACK])])
+    fields = world.exchange(await world.code(client_id="plain"), client_id="plain")
+    assert (await world.http.post("/token", data=fields)).status_code == 200
+
+
 async def test_too_many_registrations_are_asked_to_wait() -> None:
     world = World(rates=Rates(register="1/day"))
     assert (await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).status_code == 201

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden, query
+from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import OAuthClientInformationFull
 
+from mcp_oauth_nb.authserver import DocumentFetcher
 from mcp_oauth_nb.config import IsolatedSettings
+from mcp_oauth_nb.errors import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -260,6 +264,85 @@ async def test_without_credentials_at_github_the_client_hears_server_error() -> 
     assert answer((await world.browser.press(page)).headers["location"])["error"] == "server_error"
 
 
+async def test_the_browser_goes_to_github_by_a_way_that_is_not_kept_and_names_no_referrer(world: World) -> None:
+    page = await world.browser.consent_page(world.request())
+    response = await world.browser.press(page)
+    assert response.status_code == 303
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["referrer-policy"] == "no-referrer"
+
+
+async def test_a_person_is_not_asked_about_a_client_that_has_gone_meanwhile(world: World) -> None:
+    location = (await world.browser.get("/authorize", params=world.request())).headers["location"]
+    world.server = world.worker(clients=[])
+    page = await world.browser.get(location)
+    assert (page.status_code, "Desk" in page.text) == (400, False)
+
+
+async def test_a_client_that_a_document_describes_is_shown_with_the_address_of_the_document() -> None:
+    address = "https://app.example/client.json"
+    document = {"client_id": address, "client_name": "App", "redirect_uris": [CALLBACK]}
+
+    async def public(host: str) -> list[str]:
+        return ["93.184.215.14"]
+
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=document))
+    world = World(document_client=DocumentFetcher(lambda: httpx.AsyncClient(transport=transport), public))
+    page = await world.browser.consent_page(world.request(client_id=address))
+    assert f"described by {address}" in page.text
+
+
+class OneStep(MemoryStore):
+    """Fails, or loses a race, in one collection.
+
+    Attributes:
+        taken: whatever is deleted there, another worker has just deleted.
+        full: nothing can be put there.
+    """
+
+    taken = full = ""
+
+    async def delete(self, key: str, *, collection: str | None = None) -> bool:
+        return await super().delete(key, collection=collection) and collection != self.taken
+
+    async def put(self, *args: Any, collection: str | None = None, **options: Any) -> None:
+        if collection == self.full:
+            raise StoreUnavailable("The store of a test does not answer.")
+        await super().put(*args, collection=collection, **options)
+
+
+async def test_a_decision_that_another_worker_took_at_the_same_moment_is_taken_once() -> None:
+    world = World(kv=(store := OneStep()))
+    page = await world.browser.consent_page(world.request())
+    store.taken = "mcp_oauth_flows"
+    assert (await world.browser.press(page)).status_code == 400
+
+
+async def test_an_answer_that_another_worker_took_at_the_same_moment_is_taken_once() -> None:
+    world = World(kv=(store := OneStep()))
+    back = await at_github(world)
+    store.taken = "mcp_oauth_upstream_flows"
+    assert (await world.browser.get(back)).status_code == 400
+
+
+async def test_a_question_that_another_worker_has_skipped_at_the_same_moment_is_not_skipped_twice() -> None:
+    world = World(kv=(store := OneStep()))
+    assert await asked(world, **SHOP)
+    store.taken = "mcp_oauth_flows"
+    assert (await world.browser.consent_page(world.request(**SHOP))).status_code == 200
+
+
+async def test_a_token_of_github_that_no_code_could_be_stored_for_is_ended_and_the_client_told() -> None:
+    world = World(kv=(store := OneStep()))
+    back = await at_github(world)
+    before = world.github.issued_secrets()
+    store.full = "mcp_oauth_codes"
+    said = answer((await world.browser.get(back)).headers["location"])
+    assert (said["error"], said["state"], said["iss"]) == ("temporarily_unavailable", "state-1", PUBLIC_URL)
+    issued = [one for one in world.github.issued_secrets() - before if one.startswith(("gho_", "ghu_"))]
+    assert [await world.is_good_at_github(token) for token in issued] == [False]
+
+
 # -- consent that is remembered --------------------------------------------------------------------------------------
 
 SHOP = {"client_id": "shop", "redirect_uri": "https://shop.example/cb"}
@@ -291,7 +374,10 @@ async def test_a_new_browser_session_is_asked_again(world: World) -> None:
 
 async def test_consent_is_asked_for_again_after_eight_hours(world: World) -> None:
     await asked(world, **SHOP)
-    world.clock.advance(hours=8)
+    world.clock.advance(hours=7, minutes=59)
+    # What was allowed before counts from when it was last made use of, so it is only looked at here.
+    assert (await world.browser.consent_page(world.request(**SHOP))).status_code == 303
+    world.clock.advance(minutes=1)
     assert await asked(world, **SHOP)
 
 

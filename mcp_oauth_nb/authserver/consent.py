@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 CONSENT_LIFETIME_SECONDS = 8 * 3600.0
 
 _ORIGINS = {"pre-registered": "known to this server", "dynamic": "registered itself under this name, unverified"}
-_FROM_UPSTREAM: tuple[AuthorizationErrorCode, ...] = ("access_denied", "server_error", "temporarily_unavailable")
+_FROM_UPSTREAM: tuple[AuthorizationErrorCode, ...] = ("server_error", "temporarily_unavailable")
 _STALE = "This request is no longer waiting, or belongs to another browser. Start again from your application."
 
 
