@@ -250,7 +250,11 @@ def callback_parameters(url: str) -> dict[str, str]:
         parts = urlsplit(url.strip())
     except ValueError:
         # `from None`: its text quotes a part of the URL.
-        raise ProtocolError("The callback is not a URL.", reference="RFC 3986") from None
+        raise ProtocolError(
+            "The callback is not a URL.",
+            hint="Copy the whole address from the browser's address bar, and pass that.",
+            reference="RFC 3986",
+        ) from None
     query = parts.query if parts.query or parts.scheme else url.strip().removeprefix("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]
@@ -260,7 +264,9 @@ def callback_parameters(url: str) -> dict[str, str]:
     if repeated:
         # RFC 6749 section 3.1: a parameter must not be repeated; choosing one would be a guess.
         raise ProtocolError(
-            f"The callback repeats the parameter {' and '.join(sorted(repeated))}.", reference="RFC 6749 section 3.1"
+            f"The callback repeats the parameter {' and '.join(sorted(repeated))}.",
+            hint="Start the flow again. If it ends alike, tell the operator of the authorization server.",
+            reference="RFC 6749 section 3.1",
         )
     return dict(pairs)
 

@@ -260,7 +260,6 @@ class ProtocolError(McpOAuthError):
     """The answer is not one that the protocol allows. Its body is never quoted."""
 
     kind = "protocol"
-    hint = "Check that the configured URL is the right endpoint; a proxy or a login page may answer in its place."
 
 
 class OAuthErrorResponse(ProtocolError):

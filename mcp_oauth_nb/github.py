@@ -50,6 +50,9 @@ _UNNAMED_WAIT_SECONDS = 60.0
 # A reset further away than this is a mistake: GitHub counts by the hour.
 _LONGEST_WAIT_SECONDS = 24 * 3600.0
 
+_BASE_HINT = "Check the API base URL: what answers there may not be the API. Or try again later."
+_LINK_HINT = "Ask for fewer pages: the API's `Link` header, which leads to the next one, is wrong."
+
 T = TypeVar("T")
 
 
@@ -189,7 +192,9 @@ class GitHubClient:
             # A host in IDNA is decoded when it is asked for.
             place = _origin(url)
         except (httpx.InvalidURL, ValueError):
-            raise ProtocolError(f"{answer.url} names a next page that is not a URL.", reference="RFC 8288") from None
+            raise ProtocolError(
+                f"{answer.url} names a next page that is not a URL.", hint=_LINK_HINT, reference="RFC 8288"
+            ) from None
         # User information would replace the bearer token, so it counts as another place.
         if place != _origin(self._base_url) or url.userinfo:
             raise SecurityError(
@@ -315,7 +320,7 @@ def _raise_for_status(answer: Answer, now: float) -> None:
         raise _refusal(answer, now)
     if answer.status == 404:
         raise NotFound(f"{answer.url} answered 404 Not Found.")
-    raise ProtocolError(f"{answer.url} answered {answer.status}.")
+    raise ProtocolError(f"{answer.url} answered {answer.status}.", hint=_BASE_HINT)
 
 
 def _refusal(answer: Answer, now: float) -> McpOAuthError:
@@ -361,7 +366,7 @@ def _parse(adapter: TypeAdapter[T], answer: Answer) -> T:
         return adapter.validate_json(answer.body)
     except ValidationError as error:
         where = ".".join(map(str, error.errors(include_input=False, include_url=False)[0]["loc"])) or "the body"
-    raise ProtocolError(f"{answer.url} sent an answer of the wrong shape, at {where}.")
+    raise ProtocolError(f"{answer.url} sent an answer of the wrong shape, at {where}.", hint=_BASE_HINT)
 
 
 # RFC 8288 section 3: <URI-Reference> and parameters, each a token or a quoted string.

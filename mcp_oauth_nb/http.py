@@ -23,7 +23,17 @@ import httpx
 
 from .addresses import peer_of
 from .errors import ProtocolError, Unreachable
-from .http_faults import MAX_BODY_BYTES, compressed, late, out_of_reach, place_of, redirected, too_long
+from .http_faults import (
+    MAX_BODY_BYTES,
+    TELL_THE_OPERATOR,
+    WRONG_PLACE,
+    compressed,
+    late,
+    out_of_reach,
+    place_of,
+    redirected,
+    too_long,
+)
 
 _LONGEST_WAIT_SECONDS = 24 * 3600
 
@@ -66,9 +76,11 @@ class Answer:
         try:
             value = json.loads(self.body.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
         except (ValueError, RecursionError):
-            raise ProtocolError(f"{self.url} sent a body that is not valid JSON.", reference="RFC 8259") from None
+            raise ProtocolError(
+                f"{self.url} sent a body that is not valid JSON.", hint=WRONG_PLACE, reference="RFC 8259"
+            ) from None
         if not isinstance(value, dict):
-            raise ProtocolError(f"{self.url} sent JSON that is not an object.")
+            raise ProtocolError(f"{self.url} sent JSON that is not an object.", hint=WRONG_PLACE)
         return value
 
     def retry_at(self, now: float) -> float | None:
@@ -189,10 +201,18 @@ async def send(
         # httpx files a server that hung up without a word under protocol errors, but only a reset under network errors.
         if "disconnected without sending" in str(error):
             raise Unreachable(f"{place} closed the connection without an answer.") from error
-        raise ProtocolError(f"{place} sent an answer that is not valid HTTP ({type(error).__name__}).") from None
+        raise ProtocolError(
+            f"{place} sent an answer that is not valid HTTP ({type(error).__name__}).",
+            hint="Check the scheme and the port of the URL: what listens there may speak another protocol.",
+            reference="RFC 9112",
+        ) from None
     except (httpx.InvalidURL, UnicodeError):
         # httpx prepares a redirect even if it is not to follow it; a host in IDNA that is none is a `UnicodeError`.
-        raise ProtocolError(f"{place} redirects to an address that is none.") from None
+        raise ProtocolError(
+            f"{place} redirects to an address that is none.",
+            hint=TELL_THE_OPERATOR,
+            reference="RFC 9110 section 10.2.2",
+        ) from None
     except httpx.TransportError as error:
         raise out_of_reach(place, error) from error
     if refuse_redirects and response.has_redirect_location:

@@ -98,7 +98,9 @@ class Grant:
             )
         except ValidationError:
             # `from None`: pydantic quotes the values.
-            raise ProtocolError("A stored grant is damaged.") from None
+            raise ProtocolError(
+                "A stored grant is damaged.", hint="Sign in again: the new grant takes its place."
+            ) from None
 
     def __repr__(self) -> str:
         return f"Grant({self.issuer!r}, {self.resource!r}, {self.token!r})"

@@ -7,6 +7,10 @@ import httpx
 from .errors import ProtocolError, RedirectRefused, Unreachable
 from .redaction import scrub
 
+#: What to do where something else than the endpoint seems to answer.
+WRONG_PLACE = "Check that the URL is the right endpoint's: a proxy or a login page may answer in its place."
+#: What to do where only the server can be mended.
+TELL_THE_OPERATOR = "Nothing can be done about it here: tell the server's operator, with this message."
 #: The largest body that is read, in bytes.
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -43,10 +47,12 @@ def redirected(place: str, status: int) -> RedirectRefused:
 def compressed(place: str) -> ProtocolError:
     """Return the error for a body with a Content-Encoding that was not accepted (RFC 9110 section 12.5.3)."""
     return ProtocolError(
-        f"{place} sent a compressed body although none was accepted.", reference="RFC 9110 section 12.5.3"
+        f"{place} sent a compressed body although none was accepted.",
+        hint="The server, or a proxy before it, compresses without being asked to: tell its operator.",
+        reference="RFC 9110 section 12.5.3",
     )
 
 
 def too_long(place: str) -> ProtocolError:
     """Return the error for a body over `MAX_BODY_BYTES`."""
-    return ProtocolError(f"{place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.")
+    return ProtocolError(f"{place} sent more than {MAX_BODY_BYTES} bytes; the rest was not read.", hint=WRONG_PLACE)

@@ -68,7 +68,9 @@ def _typed(error: OAuthFlowError) -> McpOAuthError:
     said = re.match(r"[A-Za-z ]*(?:\(\d{3}\)|: \d{3}\b)?", str(error))
     what = said.group().strip() if said is not None else ""
     return ProtocolError(
-        f"{printable(what) or type(error).__name__}.", reference="RFC 6749 section 5.2; RFC 7591 section 3.2.2"
+        f"{printable(what) or type(error).__name__}.",
+        hint="The provider that was passed as `auth` says so: look at the client and the scopes that it was made with.",
+        reference="RFC 6749 section 5.2; RFC 7591 section 3.2.2",
     )
 
 

@@ -25,6 +25,7 @@ from .errors import (
     TransientError,
 )
 from .http import Answer, ClientFactory, send
+from .http_faults import TELL_THE_OPERATOR, WRONG_PLACE
 from .redaction import printable
 from .tokens import Token, is_absent
 
@@ -96,7 +97,11 @@ async def revoke(settings: Settings, client: ClientFactory, url: str, token: Tok
         answer = await post(settings, client, url, {"token": value, "token_type_hint": hint})
         check_available(answer, now)
         if answer.status != 200:
-            raise ProtocolError(f"{answer.url} answered {answer.status}.", reference="RFC 7009 section 2.2")
+            raise ProtocolError(
+                f"{answer.url} answered {answer.status}.",
+                hint="The token may still be valid. Try again, or end it on the provider's own page.",
+                reference="RFC 7009 section 2.2",
+            )
 
 
 def read_token(
@@ -161,11 +166,19 @@ def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
     body = _fields(answer)
     if not is_absent(body, "error"):
         if not is_absent(body, "access_token"):
-            raise ProtocolError(f"{answer.url} answered with both an error and a token; neither is used.")
+            raise ProtocolError(
+                f"{answer.url} answered with both an error and a token; neither is used.",
+                hint=TELL_THE_OPERATOR,
+                reference="RFC 6749 sections 5.1 and 5.2",
+            )
         # RFC 6749 section 5.2 says 400; GitHub says 200.
         raise error_for(body, grant)
     if not 200 <= answer.status < 300:
-        raise ProtocolError(f"{answer.url} answered {answer.status} without an OAuth error.")
+        raise ProtocolError(
+            f"{answer.url} answered {answer.status} without an OAuth error.",
+            hint=WRONG_PLACE,
+            reference="RFC 6749 section 5.2",
+        )
     return body
 
 
@@ -187,7 +200,7 @@ def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
     code, description = body.get("error"), body.get("error_description")
     text = f"The token endpoint answered {describe(code, description)}."
     if not isinstance(code, str):
-        return ProtocolError(text)
+        return ProtocolError(text, hint=TELL_THE_OPERATOR, reference="RFC 6749 section 5.2")
     if code in _BAD_GRANT:
         if grant == "refresh_token":
             return RefreshRejected(text)
@@ -219,12 +232,20 @@ def _fields(answer: Answer) -> dict[str, Any]:
     if answer.content_type == "application/x-www-form-urlencoded":
         return _form(answer)
     media = printable(answer.content_type) or "no content type"
-    raise ProtocolError(f"{answer.url} answered {answer.status} with {media}, not with JSON.")
+    raise ProtocolError(
+        f"{answer.url} answered {answer.status} with {media}, not with JSON.",
+        hint=WRONG_PLACE,
+        reference="RFC 6749 section 5.1",
+    )
 
 
 def _form(answer: Answer) -> dict[str, Any]:
     pairs = parse_qsl(answer.text, keep_blank_values=True)
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ProtocolError(f"{answer.url} repeated a field in its form-encoded answer.")
+        raise ProtocolError(
+            f"{answer.url} repeated a field in its form-encoded answer.",
+            hint=TELL_THE_OPERATOR,
+            reference="RFC 6749 section 3.2",
+        )
     return fields

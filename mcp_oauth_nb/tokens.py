@@ -14,6 +14,11 @@ from .redaction import Secret, is_secret_name, mask, printable, remember
 #: Refresh this many seconds before expiry, so that a token does not die on its way to the server.
 EARLY_REFRESH_SECONDS = 60.0
 
+_OF_RESPONSE = (
+    "Only the authorization server can mend its answer: tell its operator. If the answer is of another kind, check the "
+    "token URL."
+)
+
 # A lifetime above this is a mistake of the server; ten years do no harm.
 _LONGEST_LIFETIME = 10 * 365 * 24 * 3600
 # The end of the year 9999: a later time cannot be written as a date.
@@ -289,4 +294,4 @@ def _stored_time(stored: Mapping[str, Any], name: str) -> float | None:
 
 
 def _invalid(name: str, why: str) -> ProtocolError:
-    return ProtocolError(f"The token response's {name} {why}.", reference="RFC 6749 section 5.1")
+    return ProtocolError(f"The token response's {name} {why}.", hint=_OF_RESPONSE, reference="RFC 6749 section 5.1")

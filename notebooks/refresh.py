@@ -40,8 +40,20 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         cell.id = f"cell-{number:02}"
         cell.metadata = NotebookNode({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
         if cell.cell_type == "code":
-            cell.outputs = [_normalise_output(output) for output in cell.outputs]
+            cell.outputs = _joined([_normalise_output(output) for output in cell.outputs])
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join what was printed in one go: a kernel sends it in as many pieces as time would have it."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _normalise_output(output: NotebookNode) -> NotebookNode:

@@ -73,6 +73,14 @@ def test_the_file_is_as_make_notebooks_leaves_it(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == nbformat.writes(notebook) + "\n"
 
 
+def test_in_how_many_pieces_a_kernel_sends_what_is_printed_makes_no_difference() -> None:
+    pieces = [nbformat.v4.new_output("stream", text=text) for text in ("one\n", "two\n")]
+    other = nbformat.v4.new_output("stream", name="stderr", text="three\n")
+    cell = nbformat.v4.new_code_cell(outputs=[*pieces, other])
+    refresh().normalise(nbformat.v4.new_notebook(cells=[cell]))
+    assert [(output.name, output.text) for output in cell.outputs] == [("stdout", "one\ntwo\n"), ("stderr", "three\n")]
+
+
 @each_notebook
 def test_every_cell_was_executed_in_order(path: Path) -> None:
     counts = [cell.execution_count for cell in code_cells(path)]

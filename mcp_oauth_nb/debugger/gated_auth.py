@@ -67,7 +67,11 @@ class GatedRedirect(Redirect):
         if "error" in parameters:
             raise _Declined(url)
         if not parameters.get("code"):
-            raise ProtocolError("The callback has neither a code nor an error.", reference="RFC 6749 section 4.1.2")
+            raise ProtocolError(
+                "The callback has neither a code nor an error.",
+                hint="Start again; if it stays so, tell the authorization server's operator.",
+                reference="RFC 6749 section 4.1.2",
+            )
         return AuthorizationCodeResult(code=url)
 
     async def answer(self) -> AuthorizationCodeResult:

@@ -34,6 +34,8 @@ from .seen import Facts, Seen
 from .steps import STEPS
 from .verdicts import check, check_error
 
+_SERVER_LOG = "Look into the MCP server's own log: the answer of this step shows what it sent."
+
 T = TypeVar("T")
 
 #: A script: sends what it sends, and ends.
@@ -287,17 +289,21 @@ class FlowRun:
         except McpOAuthError as error:
             self._stop(error)
         except MCPError as error:
-            self._stop(ProtocolError(f"The MCP server answered error {error.code}: {printable(error.message)}."))
+            self._stop(
+                ProtocolError(
+                    f"The MCP server answered error {error.code}: {printable(error.message)}.", hint=_SERVER_LOG
+                )
+            )
         except (httpx.TransportError, httpx2.TransportError) as error:
             self._stop(Unreachable(f"There is no answer ({type(error).__name__})."))
         except ValidationError:
             # Its text quotes the answer.
-            self._stop(ProtocolError("The MCP server's answer is not one that the SDK can read."))
+            self._stop(ProtocolError("The MCP server's answer is not one that the SDK can read.", hint=_SERVER_LOG))
         except RuntimeError as error:
             # The SDK has no class of its own for these.
             if not any(words in str(error) for words in ("structured content", "Invalid schema for tool")):
                 raise
-            self._stop(ProtocolError("The tool's result is not what its output schema promises."))
+            self._stop(ProtocolError("The tool's result is not what its output schema promises.", hint=_SERVER_LOG))
         finally:
             # A request for a token waits on, shielded from whoever interrupts a cell; and what a connection sends in
             # the background, or when it closes, must not wait for a step that nobody takes.

@@ -15,6 +15,8 @@ from ..errors import AuthenticationRequired, McpOAuthError, ProtocolError
 from ..pretty import json_text
 from ..redaction import JSONRPC_SECRET_NAMES, mask_fields, scrub
 
+_PASTE = "Paste the whole error object, from its first { to its last }."
+
 #: The challenge of the guide, which the examples begin with.
 _GUIDE = AuthChallenge(
     authorization_url="https://github.com/login/oauth/authorize",
@@ -120,11 +122,13 @@ class ChallengeModel(HasTraits):
             error = json.loads(self.jsonrpc)
         except json.JSONDecodeError as problem:
             where = f"line {problem.lineno}, column {problem.colno}"
-            return Reading(error=ProtocolError(f"This is not JSON: {problem.msg} at {where}."))
+            return Reading(error=ProtocolError(f"This is not JSON: {problem.msg} at {where}.", hint=_PASTE))
         except (ValueError, RecursionError):
-            return Reading(error=ProtocolError("This is JSON that nobody sends: a number too long, or too deep."))
+            return Reading(
+                error=ProtocolError("This is JSON that nobody sends: a number too long, or too deep.", hint=_PASTE)
+            )
         if not isinstance(error, Mapping):
-            return Reading(error=ProtocolError("This is not a JSON object."))
+            return Reading(error=ProtocolError("This is not a JSON object.", hint=_PASTE))
         try:
             challenge = AuthChallenge.from_jsonrpc(error)
         except ProtocolError as problem:
