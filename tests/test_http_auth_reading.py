@@ -9,7 +9,15 @@ import httpx2
 import pytest
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.errors import ConfigurationError, IssuerMismatch, McpOAuthError, ProtocolError, SecurityError
+from mcp_oauth_nb.errors import (
+    ConfigurationError,
+    IssuerMismatch,
+    McpOAuthError,
+    ProtocolError,
+    RedirectRefused,
+    SecurityError,
+    TransientError,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +29,9 @@ AT_ROOT = "https://mcp.example/.well-known/oauth-protected-resource"
 class Challenging(Steps):
     """A server whose challenge is written by the test, one header line each."""
 
-    lines: tuple[str, ...] = ()
+    def __init__(self, *, lines: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.lines = lines
 
     def _protected(self, request: httpx2.Request) -> httpx2.Response:
         if "authorization" in request.headers:
@@ -36,8 +46,7 @@ class Challenging(Steps):
 
 async def challenged(*lines: str) -> tuple[str, str | None, tuple[str, ...]]:
     """Return where the flow looked first, the scope that it asked for, and what it found."""
-    steps = Challenging()
-    steps.lines = lines
+    steps = Challenging(lines=lines)
     provider = steps.auth().provider(SERVER)
     await steps.walk(provider)
     asked = httpx2.URL(steps.sent_to[0]).params.get("scope")
@@ -64,6 +73,8 @@ async def challenged(*lines: str) -> tuple[str, str | None, tuple[str, ...]]:
         ([f'Bearer resource_metadata="{NAMED}?scope=admin"'], f"{NAMED}?scop%65=admin", None),
         (['Bearer scope="resource_metadata=https://evil.example a"'], AT_PATH, "a"),
         (['Bearer scope="\u00e9 a"'], AT_PATH, None),
+        ([f'Bearer scope="\u00e9 a", resource_metadata="{NAMED}"'], NAMED, None),
+        ([r'Bearer scope="a\"b c"'], AT_PATH, "c"),
         (['Bearer scope=""'], AT_PATH, None),
         ([f'DPoP resource_metadata="{NAMED}"'], AT_PATH, None),
         ([], AT_PATH, None),
@@ -99,14 +110,65 @@ async def test_a_line_that_cannot_be_read_takes_no_other_along() -> None:
 
 
 async def test_who_sent_the_request_sees_the_headers_that_came() -> None:
-    steps = Challenging()
-    steps.lines = ('Basic realm="x"', 'Bearer error="insufficient_scope", scope="a"')
+    steps = Challenging(lines=('Basic realm="x"', 'Bearer error="insufficient_scope", scope="a"'))
     flow = steps.auth().provider(SERVER).async_auth_flow(request := httpx2.Request("POST", SERVER))
     assert await anext(flow) is request
     response = steps.answer(request)
     await flow.asend(response)
     await flow.aclose()
     assert response.headers.get_list("www-authenticate") == list(steps.lines)
+
+
+class SteppingUp(Challenging):
+    """A server to which the first token is not enough for the second call: it answers 403, as the test wrote it."""
+
+    first_token = "new"
+
+    def _protected(self, request: httpx2.Request) -> httpx2.Response:
+        sent = request.headers.get("authorization")
+        if (sent, self.first_token) == ("Bearer token-1", "used"):
+            return httpx2.Response(403, headers=[(b"WWW-Authenticate", line.encode()) for line in self.lines])
+        self.first_token = "used" if sent == "Bearer token-1" else self.first_token
+        return httpx2.Response(200 if sent else 401)
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        if str(request.url) == f"{ISSUER}/token":
+            return httpx2.Response(200, json={"access_token": f"token-{len(self.sent_to)}", "token_type": "Bearer"})
+        return super().answer(request)
+
+
+@pytest.mark.parametrize(
+    ("line", "scope"),
+    [
+        ('bEARER Error=insufficient_scope, SCOPE="a b"', "a b"),
+        ('Basic realm="scope=admin", Bearer error="insufficient_scope", scope="a"', "a"),
+        ('Bearer scope="a", error_description="error=invalid_token", error="insufficient_scope"', "a"),
+        ('Bearer error="insufficient_scope"', None),
+        ('Bearer error="insufficient_scope", scope="\u00e9 a"', None),
+    ],
+)
+async def test_a_challenge_for_more_scopes_is_read_by_its_grammar_too(line: str, scope: str | None) -> None:
+    steps = SteppingUp(lines=(line,))
+    provider = steps.auth().provider(SERVER)
+    assert [(await steps.walk(provider)).status_code for _ in range(2)] == [200, 200]
+    assert [httpx2.URL(url).params.get("scope") for url in steps.sent_to] == [None, scope]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'Bearer error="invalid_token", scope="a"',
+        'Bearer scope="a"',
+        'Basic error="insufficient_scope", scope="a"',
+        'Bearer error_description="error=insufficient_scope", scope="a"',
+        'Bearer error="insufficient_scope", error="insufficient_scope"',
+    ],
+)
+async def test_a_refusal_that_asks_for_no_scope_sends_nobody_to_a_browser(line: str) -> None:
+    steps = SteppingUp(lines=(line,))
+    provider = steps.auth().provider(SERVER)
+    assert [(await steps.walk(provider)).status_code for _ in range(2)] == [200, 403]
+    assert len(steps.sent_to) == 1
 
 
 # -- documents -----------------------------------------------------------------------------------------------------
@@ -223,7 +285,84 @@ async def test_an_authorization_server_without_metadata_is_told_with_the_places_
     steps = Steps(instead={f"{ISSUER}/.well-known/": served(b"", 404)})
     with pytest.raises(ProtocolError, match="publishes no metadata") as caught:
         await steps.walk()
-    assert f"{ISSUER}/.well-known/openid-configuration (404)" in caught.value.message
+    places = [f"{ISSUER}/.well-known/{name} (404)" for name in ("oauth-authorization-server", "openid-configuration")]
+    assert caught.value.message.endswith(f"asked were {', '.join(places)}.")
+
+
+def elsewhere(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(302, headers={"Location": "https://elsewhere.example/"})
+
+
+def missing(request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(404)
+
+
+@pytest.mark.parametrize(
+    ("place", "first", "error"),
+    [
+        (AT_PATH, lambda request: httpx2.Response(429), TransientError),
+        (AT_PATH, served({**PRM, "resource": "https://other.example/mcp"}), SecurityError),
+        (f"{ISSUER}/.well-known/oauth-authorization-server", lambda request: httpx2.Response(429), TransientError),
+        (f"{ISSUER}/.well-known/oauth-authorization-server", served({"issuer": "https://evil.example"}), SecurityError),
+    ],
+)
+async def test_a_plea_for_patience_and_what_belongs_to_somebody_else_end_the_search(
+    place: str, first: Any, error: type[McpOAuthError]
+) -> None:
+    steps = Steps(instead={place: first})
+    with pytest.raises(error):
+        await steps.walk()
+    assert steps.urls[-1] == f"GET {place}"
+
+
+async def test_of_what_was_passed_over_only_a_document_that_is_wrong_is_a_finding() -> None:
+    steps = Steps(instead={AT_PATH: served({**PRM, "resource": 7})})
+    wrong = steps.auth().provider(SERVER)
+    await steps.walk(wrong)
+    assert len(wrong.findings) == 1
+    assert AT_PATH in wrong.findings[0]
+    for absent in (elsewhere, missing, served({"resource": SERVER})):
+        steps = Steps(instead={AT_PATH: absent})
+        provider = steps.auth().provider(SERVER)
+        await steps.walk(provider)
+        assert provider.findings == ()
+
+
+@pytest.mark.parametrize("issuer", ["https://mcp.example", "https://mcp.example/"])
+@pytest.mark.parametrize("absent", [elsewhere, missing])
+async def test_a_server_without_a_document_of_its_own_is_one_of_2025_03_26_whose_origin_issues(
+    issuer: str, absent: Any
+) -> None:
+    steps = Steps(authorization_servers=(issuer,), instead={AT_PATH: absent, AT_ROOT: missing})
+    assert (await steps.walk()).status_code == 200
+    assert "GET https://mcp.example/.well-known/oauth-authorization-server" in steps.urls
+
+
+@pytest.mark.parametrize("servers", [("https://AUTH.example",), (ISSUER, "https://other.example")])
+async def test_the_first_authorization_server_is_asked_and_has_to_call_itself_as_the_resource_wrote_it(
+    servers: tuple[str, ...],
+) -> None:
+    steps = Steps(authorization_servers=servers)
+    assert (await steps.walk()).status_code == 200
+    steps = Steps(authorization_servers=servers, changed={"issuer": "https://Auth.example"})
+    with pytest.raises(IssuerMismatch):
+        await steps.walk()
+
+
+async def test_metadata_that_cannot_be_had_ends_the_flow_and_a_document_that_is_wrong_counts_most() -> None:
+    at_first = f"{ISSUER}/.well-known/oauth-authorization-server"
+    steps = Steps(instead={f"{ISSUER}/.well-known/": elsewhere})
+    with pytest.raises(RedirectRefused) as redirected:
+        await steps.walk()
+    assert at_first in redirected.value.message
+    with pytest.raises(ProtocolError, match="`token_endpoint` is wrong"):
+        await Steps(instead={at_first: elsewhere}, changed={"token_endpoint": "/token"}).walk()
+    # Of an origin that was guessed it is said, too.
+    guessed = {AT_PATH: missing, AT_ROOT: missing}
+    with pytest.raises(ProtocolError, match="`token_endpoint` is wrong"):
+        await Steps(
+            authorization_servers=("https://mcp.example",), instead=guessed, changed={"token_endpoint": "/token"}
+        ).walk()
 
 
 async def test_what_was_passed_over_is_noted_at_the_error_by_which_the_flow_ends() -> None:
