@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -169,6 +170,19 @@ async def test_a_refusal_that_asks_for_no_scope_sends_nobody_to_a_browser(line: 
     provider = steps.auth().provider(SERVER)
     assert [(await steps.walk(provider)).status_code for _ in range(2)] == [200, 403]
     assert len(steps.sent_to) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['Bearer scope="error=insufficient_scope"', f'Bearer resource_metadata="{NAMED}?error=insufficient_scope"'],
+)
+async def test_a_refusal_before_there_is_a_token_is_no_challenge_whatever_its_parameters_have_in_them(
+    line: str,
+) -> None:
+    refused = httpx2.Response(403, headers={"WWW-Authenticate": line})
+    steps = Steps(instead={SERVER: lambda request: refused})
+    assert (await steps.walk()).status_code == 403
+    assert steps.urls == [f"POST {SERVER}"]
 
 
 # -- documents -----------------------------------------------------------------------------------------------------
@@ -358,7 +372,7 @@ async def test_metadata_that_cannot_be_had_ends_the_flow_and_a_document_that_is_
     with pytest.raises(ProtocolError, match="`token_endpoint` is wrong"):
         await Steps(instead={at_first: elsewhere}, changed={"token_endpoint": "/token"}).walk()
     # Of an origin that was guessed it is said, too.
-    guessed = {AT_PATH: missing, AT_ROOT: missing}
+    guessed: dict[str, Callable[[httpx2.Request], httpx2.Response]] = {AT_PATH: missing, AT_ROOT: missing}
     with pytest.raises(ProtocolError, match="`token_endpoint` is wrong"):
         await Steps(
             authorization_servers=("https://mcp.example",), instead=guessed, changed={"token_endpoint": "/token"}

@@ -1,0 +1,536 @@
+"""From token to token, stepped by hand: what is refreshed when and where, what a refusal costs, what is kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import pytest
+from mcp.shared.auth import OAuthClientInformationFull
+from stepping import ISSUER, SERVER, Steps
+
+from mcp_oauth_nb import McpAuth
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.errors import (
+    ConfigurationError,
+    InsufficientScope,
+    McpOAuthError,
+    OAuthErrorResponse,
+    ProtocolError,
+    ReauthorizeError,
+    TokenRejected,
+    TransientError,
+)
+from mcp_oauth_nb.http_auth_provider import AuthProvider
+from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = f"{ISSUER}/token"
+Answer = Callable[[dict[str, str]], httpx2.Response | None]
+
+
+class Issuing(Steps):
+    """A server whose tokens have numbers, for an hour each; and a client with a clock and a store.
+
+    `refuse` may answer a token request in its place; `needs` is a scope that a call needs; `good` says which tokens
+    the MCP server takes.
+    """
+
+    def __init__(self, store: MemoryGrantStore | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.clock = ManualClock(1_800_000_000)
+        self.store = store or MemoryGrantStore()
+        self.refuse: Answer = lambda form: None
+        self.needs, self.granted = "", ""
+        self.good: set[str] = set()
+        self.given = self.clients = 0
+
+    def auth(self, **options: Any) -> McpAuth:
+        return super().auth(**{"clock": self.clock, "store": self.store, **options})
+
+    def new(self, **options: Any) -> AuthProvider:
+        """Another session, or the same after a restart."""
+        return self.auth(**options).provider(SERVER)
+
+    @property
+    def grant(self) -> Grant:
+        (grant,) = self.store.entries().values()
+        return grant
+
+    @property
+    def forms(self) -> list[dict[str, str]]:
+        asked = [one for one in self.requests if str(one.url).endswith("/token")]
+        return [dict(httpx2.QueryParams(one.content.decode())) for one in asked]
+
+    @property
+    def refreshed(self) -> list[str]:
+        return [form["refresh_token"] for form in self.forms if "refresh_token" in form]
+
+    def _protected(self, request: httpx2.Request) -> httpx2.Response:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in self.good:
+            return super()._protected(httpx2.Request("POST", SERVER))
+        if self.needs and self.needs not in self.granted.split():
+            challenge = f'Bearer error="insufficient_scope", scope="{self.needs}"'
+            return httpx2.Response(403, headers={"WWW-Authenticate": challenge})
+        return httpx2.Response(200)
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        url = str(request.url)
+        if url in self.instead:
+            return self.instead[url](request)
+        if url.endswith("/register"):
+            self.clients += 1
+            redirects = json.loads(request.content)["redirect_uris"]
+            return httpx2.Response(201, json={"client_id": f"client-{self.clients}", "redirect_uris": redirects})
+        if not url.endswith("/token"):
+            return super().answer(request)
+        form = dict(httpx2.QueryParams(request.content.decode()))
+        if (refusal := self.refuse(form)) is not None:
+            return refusal
+        self.given += 1
+        self.good = {f"access-{self.given}"}
+        if self.sent_to and "code" in form:
+            self.granted = httpx2.URL(self.sent_to[-1]).params.get("scope", "")
+        tokens = {"access_token": f"access-{self.given}", "refresh_token": f"refresh-{self.given}", "expires_in": 3600}
+        return httpx2.Response(200, json={**tokens, "token_type": "Bearer"})
+
+    async def call(self, provider: AuthProvider) -> int:
+        """Call; return the status. What was sent before is forgotten."""
+        self.requests.clear()
+        return (await self.walk(provider)).status_code
+
+
+def refresh_gets(status: int, **body: Any) -> Answer:
+    return lambda form: httpx2.Response(status, json=body) if form["grant_type"] == "refresh_token" else None
+
+
+def code_gets(status: int, **body: Any) -> Answer:
+    return lambda form: httpx2.Response(status, json=body) if form["grant_type"] == "authorization_code" else None
+
+
+def mine(**changes: Any) -> OAuthClientInformationFull:
+    """A client that was made beforehand."""
+    known = {"client_id": "mine", "redirect_uris": ["http://127.0.0.1/callback"], "issuer": ISSUER}
+    return OAuthClientInformationFull.model_validate({**known, **changes})
+
+
+# -- when, where, and for whom -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "refreshed"), [(3539, 0), (3540, 1), (3599, 1), (3601, 1)])
+async def test_a_token_is_refreshed_a_minute_before_it_ends_and_nobody_is_asked(seconds: int, refreshed: int) -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(seconds)
+    assert await server.call(provider) == 200
+    assert server.urls == [f"POST {TOKEN}", f"POST {SERVER}"][1 - refreshed :]
+    assert server.refreshed == ["refresh-1"][:refreshed]
+    assert len(server.sent_to) == 1
+
+
+async def test_a_refresh_after_a_restart_goes_where_the_grant_came_from_with_its_client_and_resource() -> None:
+    server = Issuing(changed={"token_endpoint": f"{ISSUER}/its/own/token"})
+    await server.call(server.new())
+    server.clock.advance(3600)
+    assert await server.call(server.new()) == 200
+    assert server.urls == [f"POST {ISSUER}/its/own/token", f"POST {SERVER}"]
+    (form,) = server.forms
+    assert form == {
+        "grant_type": "refresh_token",
+        "refresh_token": "refresh-1",
+        "client_id": "client-1",
+        "resource": SERVER,
+    }
+    assert server.grant.token is not None
+    assert (server.grant.issuer, server.grant.token.access_token) == (ISSUER, "access-2")
+    # What it was granted, as the answer names nothing else (RFC 6749 section 6).
+    assert server.grant.token.scopes == ("read:user",)
+
+
+async def test_after_a_restart_a_token_is_used_as_it_is() -> None:
+    server = Issuing()
+    await server.call(server.new())
+    assert await server.call(server.new()) == 200
+    assert server.urls == [f"POST {SERVER}"]
+
+
+async def test_a_token_that_is_rejected_before_its_time_is_refreshed_before_anybody_is_asked() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.good = set()
+    assert await server.call(provider) == 200
+    assert server.urls == [f"POST {SERVER}", f"POST {TOKEN}", f"POST {SERVER}"]
+
+
+async def test_what_another_session_refreshed_is_used_and_not_refreshed_again() -> None:
+    server = Issuing()
+    one, two = server.new(), server.new()
+    await server.call(one)
+    await server.call(two)
+    server.clock.advance(3600)
+    await server.call(two)
+    assert await server.call(one) == 200
+    assert server.urls == [f"POST {SERVER}"]
+    # It is not due, but it is not the one that was rejected, either.
+    server.good = set()
+    await server.call(two)
+    assert await server.call(one) == 200
+    assert server.urls == [f"POST {SERVER}"] * 2
+
+
+async def test_who_is_signed_out_elsewhere_is_asked_again_and_nothing_is_refreshed() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.auth().forget(SERVER)
+    server.clock.advance(3600)
+    assert await server.call(provider) == 200
+    assert (len(server.sent_to), server.refreshed) == (2, [])
+
+
+async def test_a_sign_out_while_a_refresh_is_under_way_holds() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+
+    def signed_out(form: dict[str, str]) -> httpx2.Response | None:
+        if form["grant_type"] == "refresh_token":
+            server.auth().forget(SERVER)
+        return None
+
+    server.refuse = signed_out
+    server.instead[SERVER] = lambda request: httpx2.Response(503)
+    await server.call(provider)
+    assert server.store.entries() == {}
+    assert "authorization" not in server.requests[-1].headers
+
+
+class Busy(MemoryGrantStore):
+    """A store at which somebody else is refreshing, and does not come to an end."""
+
+    @asynccontextmanager
+    async def alone(self, seconds: float) -> AsyncIterator[bool]:
+        yield False
+
+
+async def test_while_somebody_else_refreshes_a_token_that_is_good_is_used_and_otherwise_it_is_said() -> None:
+    server = Issuing(Busy())
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3550)
+    assert await server.call(provider) == 200
+    assert server.urls == [f"POST {SERVER}"]
+    server.clock.advance(50)
+    with pytest.raises(TransientError):
+        await server.call(provider)
+    assert (server.urls, len(server.sent_to)) == ([], 1)
+
+
+# -- a refresh that fails ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_scope"])
+async def test_a_refresh_token_that_its_server_refuses_is_forgotten_and_the_registration_is_not(code: str) -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    server.refuse = refresh_gets(400, error=code)
+    server.instead[SERVER] = lambda request: httpx2.Response(503)
+    await server.call(provider)
+    assert server.grant.token is None
+    assert "authorization" not in server.requests[-1].headers
+    del server.instead[SERVER]
+    assert await server.call(provider) == 200
+    assert (len(server.sent_to), server.clients, server.refreshed) == (2, 1, [])
+    assert server.grant.token is not None
+
+
+async def test_a_refusal_that_no_oauth_server_said_leaves_the_token_to_others_and_is_not_asked_for_again() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    server.refuse = refresh_gets(404)
+    server.instead[SERVER] = lambda request: httpx2.Response(503)
+    for refreshed in (["refresh-1"], []):
+        await server.call(provider)
+        assert server.refreshed == refreshed
+        assert "authorization" not in server.requests[-1].headers
+    assert server.grant.token is not None
+    assert server.grant.token.refresh_token == "refresh-1"
+
+
+@pytest.mark.parametrize("refusal", [refresh_gets(503), refresh_gets(404), refresh_gets(401, error="invalid_client")])
+@pytest.mark.parametrize("client", [None, mine()])
+async def test_a_refresh_that_fails_early_disturbs_nobody_until_the_token_ends(
+    refusal: Answer, client: OAuthClientInformationFull | None
+) -> None:
+    answer = refusal({"grant_type": "refresh_token"})
+    if client is None and answer is not None and answer.status_code == 401:
+        return  # Its registration is made anew at once: the person is asked.
+    server = Issuing()
+    provider = server.new(client=client)
+    await server.call(provider)
+    server.clock.advance(3550)
+    server.refuse = refusal
+    for refreshed in (["refresh-1"], []):
+        assert await server.call(provider) == 200
+        assert server.refreshed == refreshed
+    assert len(server.sent_to) == 1
+    server.clock.advance(50)
+    server.refuse = lambda form: None
+    assert await server.call(provider) == 200
+    assert server.refreshed == ["refresh-1"]
+    # What was put off is over: the next token is refreshed early again.
+    server.clock.advance(3550)
+    assert await server.call(provider) == 200
+    assert server.refreshed == ["refresh-2"]
+
+
+async def test_a_token_that_ended_and_cannot_be_refreshed_now_is_said_and_kept() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    for advanced, good in ((3600, {"access-1"}), (0, set())):
+        server.clock.advance(advanced)
+        server.good, server.refuse = good, refresh_gets(503)
+        with pytest.raises(TransientError):
+            await server.call(provider)
+    server.refuse = lambda form: None
+    assert await server.call(provider) == 200
+    assert len(server.sent_to) == 1
+
+
+async def test_a_token_that_is_rejected_and_cannot_be_refreshed_now_is_no_reason_to_ask_anybody() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.good, server.refuse = set(), refresh_gets(503)
+    with pytest.raises(TransientError):
+        await server.call(provider)
+    assert len(server.sent_to) == 1
+
+
+async def test_a_client_that_the_server_knows_no_more_is_registered_again() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    server.refuse = lambda form: (
+        httpx2.Response(401, json={"error": "invalid_client"}) if form["client_id"] == "client-1" else None
+    )
+    assert await server.call(provider) == 200
+    assert (server.clients, len(server.sent_to)) == (2, 2)
+    assert server.grant.client.client_id == "client-2"
+
+
+@pytest.mark.parametrize(
+    ("client", "url", "hint"),
+    [
+        (mine(), None, "McpAuth(client=...)"),
+        (None, "https://app.example/client.json", "McpAuth(client_metadata_url=...)"),
+    ],
+)
+@pytest.mark.parametrize("when", ["code", "refresh"])
+async def test_a_client_that_was_passed_and_is_refused_is_named_and_kept(
+    client: OAuthClientInformationFull | None, url: str | None, hint: str, when: str
+) -> None:
+    server = Issuing(changed={"client_id_metadata_document_supported": True})
+    provider = server.new(client=client, client_metadata_url=url)
+    refused = httpx2.Response(401, json={"error": "invalid_client"})
+    if when == "refresh":
+        await server.call(provider)
+        server.clock.advance(3600)
+    server.refuse = lambda form: refused
+    with pytest.raises(ConfigurationError, match="invalid_client") as caught:
+        await server.call(provider)
+    assert hint in caught.value.hint
+    assert server.clients == 0
+    if when == "refresh":
+        assert server.grant.token is not None
+    server.refuse = lambda form: None
+    assert await server.call(provider) == 200
+
+
+async def test_a_refused_refresh_of_who_was_slower_does_not_touch_what_the_quicker_one_stored() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    known = server.grant
+    assert known.token is not None
+    newer = replace(known.token, access_token="newer", expires_at=server.clock.now() + 3600)
+
+    def overtaken(form: dict[str, str]) -> httpx2.Response:
+        server.store.save(known.key, replace(known, token=newer))
+        server.good = {"newer"}
+        return httpx2.Response(400, json={"error": "invalid_grant"})
+
+    server.refuse = overtaken
+    assert await server.call(provider) == 200
+    assert (server.grant.token, len(server.sent_to)) == (newer, 1)
+
+
+# -- a code that is refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refusal", [code_gets(400, error="invalid_request"), code_gets(404), code_gets(200)])
+async def test_a_code_that_is_refused_blames_a_registration_of_another_day_and_no_fresh_one(refusal: Answer) -> None:
+    server = Issuing()
+    provider = server.new()
+    server.refuse = refusal
+    with pytest.raises((OAuthErrorResponse, ProtocolError)) as fresh:
+        await server.call(provider)
+    assert not isinstance(fresh.value, ReauthorizeError)
+    assert len(server.store.entries()) == 1
+    with pytest.raises(ReauthorizeError, match="authenticated by none") as stored:
+        await server.call(server.new())
+    assert "The registration was forgotten. Call again" in stored.value.hint
+    assert stored.value.reference == "RFC 6749 section 5.2"
+    assert server.store.entries() == {}
+    server.refuse = lambda form: None
+    assert await server.call(server.new()) == 200
+    assert server.clients == 2
+
+
+async def test_a_fresh_registration_that_the_token_endpoint_does_not_know_is_forgotten() -> None:
+    server = Issuing()
+    provider = server.new()
+    server.refuse = code_gets(401, error="invalid_client")
+    with pytest.raises(ReauthorizeError, match="authenticated by none"):
+        await server.call(provider)
+    server.refuse = lambda form: None
+    assert await server.call(provider) == 200
+    assert (server.clients, server.grant.client.client_id) == (2, "client-2")
+
+
+async def test_a_code_of_a_client_that_was_passed_is_refused_with_the_servers_own_error() -> None:
+    server = Issuing()
+    server.refuse = code_gets(400, error="invalid_grant")
+    with pytest.raises(McpOAuthError) as caught:
+        await server.call(server.new(client=mine()))
+    assert not isinstance(caught.value, ConfigurationError)
+    assert "registration was forgotten" not in caught.value.hint
+
+
+# -- how the client authenticates --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "listed", "sent"),
+    [
+        ({"client_secret": "s3cret-of-mine"}, None, "basic"),
+        ({"client_secret": "s3cret-of-mine"}, ["client_secret_post"], "post"),
+        ({"client_secret": "s3cret-of-mine", "token_endpoint_auth_method": "client_secret_post"}, None, "post"),
+        ({}, None, "none"),
+    ],
+)
+async def test_a_client_authenticates_as_it_is_registered_with_a_code_and_with_a_refresh_token(
+    said: dict[str, str], listed: list[str] | None, sent: str
+) -> None:
+    server = Issuing(changed={"token_endpoint_auth_methods_supported": listed} if listed else {})
+    provider = server.new(client=mine(**said))
+    for _ in range(2):
+        assert await server.call(provider) == 200
+        (request,) = (one for one in server.requests if str(one.url) == TOKEN)
+        (form,) = server.forms
+        basic = "Basic " + base64.b64encode(b"mine:s3cret-of-mine").decode()
+        assert request.headers.get("authorization") == (basic if sent == "basic" else None)
+        assert form.get("client_secret") == ("s3cret-of-mine" if sent == "post" else None)
+        server.clock.advance(3600)
+    assert "s3cret-of-mine" not in repr(provider.context)
+    assert "refresh-" not in repr(provider.context)
+
+
+async def test_a_stored_registration_that_is_damaged_is_replaced_when_its_token_ends() -> None:
+    server = Issuing()
+    await server.call(server.new())
+    client = server.grant.client.model_copy(update={"token_endpoint_auth_method": "unheard-of"})
+    server.store.save(server.grant.key, replace(server.grant, client=client))
+    server.clock.advance(3600)
+    provider = server.new()
+    for _ in range(3):
+        try:
+            assert await server.call(provider) == 200
+            break
+        except McpOAuthError:
+            continue
+    assert server.grant.client.client_id == "client-2"
+    assert server.grant.client.token_endpoint_auth_method == "none"
+
+
+# -- scopes ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_step_up_after_a_restart_asks_for_what_is_there_and_what_is_missing_where_the_server_is_now() -> None:
+    server = Issuing()
+    await server.call(server.new())
+    server.needs = "repo"
+    server.changed["token_endpoint"] = f"{ISSUER}/moved/token"
+    assert await server.call(server.new()) == 200
+    assert httpx2.URL(server.sent_to[-1]).params["scope"] == "read:user repo"
+    assert f"POST {ISSUER}/moved/token" in server.urls
+
+
+async def test_a_step_up_that_did_not_help_is_not_asked_for_twice() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.needs = "repo"
+    server.granted = ""
+
+    def less(form: dict[str, str]) -> httpx2.Response | None:
+        server.good = {"less"}
+        return httpx2.Response(200, json={"access_token": "less", "token_type": "Bearer", "scope": "read:user"})
+
+    server.refuse = less
+    for asked in (2, 2):
+        with pytest.raises(InsufficientScope) as caught:
+            await server.call(provider)
+        assert caught.value.required == ("repo",)
+        assert "it needs repo" in caught.value.message
+        assert len(server.sent_to) == asked
+
+
+async def test_a_scope_that_the_token_has_already_is_not_asked_for_again() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.needs, server.granted = "read:user", ""
+    with pytest.raises(InsufficientScope):
+        await server.call(provider)
+    assert len(server.sent_to) == 1
+
+
+async def test_a_new_token_that_is_rejected_at_once_is_said_and_not_asked_for_for_ever() -> None:
+    server = Issuing()
+    server.instead[SERVER] = lambda request: httpx2.Response(401, headers={"WWW-Authenticate": "Bearer"})
+    with pytest.raises(TokenRejected):
+        await server.call(server.new())
+    assert len(server.sent_to) == 1
+
+
+# -- the farewell ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+async def test_a_farewell_goes_with_the_token_that_is_there_and_sends_nobody_anywhere(signed_in: bool) -> None:
+    server = Issuing()
+    if signed_in:
+        await server.call(server.new())
+    flow = server.new().async_auth_flow(request := httpx2.Request("DELETE", SERVER))
+    assert await anext(flow) is request
+    assert request.headers.get("authorization") == ("Bearer access-1" if signed_in else None)
+    with pytest.raises(StopAsyncIteration):
+        await flow.asend(httpx2.Response(401, request=request))
