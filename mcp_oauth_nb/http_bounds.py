@@ -26,6 +26,8 @@ GLANCE_SECONDS = 5.0
 FAREWELL_SECONDS = 10.0
 #: Event streams are opened this many seconds apart at least, whatever a server says in `retry`.
 STREAM_PACE_SECONDS = 0.1
+#: What a server says in `retry` keeps a client away no longer than it waits for one that is silent, in seconds.
+LONGEST_RETRY_SECONDS = 300
 
 #: Makes the JSON-RPC error, as JSON, that stands for an error.
 ErrorFrame = Callable[[McpOAuthError], bytes]
@@ -35,6 +37,10 @@ _TRANSPORT = "MCP 2025-11-25, Transports, Streamable HTTP"
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 # So that a blank line is found where it came in two pieces.
 _OVERLAP = 3
+_RETRY = re.compile(rb"(?<=[\r\n])retry:([^\r\n]*)(?=[\r\n])")
+# A `retry` field that is longer, in bytes, is none.
+_LONGEST_RETRY_FIELD = 40
+_EVENTS = "text/event-stream"
 
 
 async def bound(request: httpx2.Request, response: httpx2.Response, error_frame: ErrorFrame) -> None:
@@ -48,10 +54,12 @@ async def bound(request: httpx2.Request, response: httpx2.Response, error_frame:
     place = place_of(request.url)
     packed = response.headers.get("content-encoding", "identity").strip().lower() not in ("identity", "")
     media = response.headers.get("content-type", "").lower()
-    if response.is_success and media.startswith("text/event-stream") and request.method != "DELETE":
+    if response.is_success and media.startswith(_EVENTS) and request.method != "DELETE":
         if packed:
             await stream.aclose()
             raise compressed(place)
+        # An event stream is UTF-8, whatever it says (WHATWG HTML section 9.2.5): the bytes are what is looked at here.
+        response.headers["content-type"] = _EVENTS
         response.stream = _Events(stream, place, error_frame if request.method == "POST" else None)
         return
     try:
@@ -61,6 +69,9 @@ async def bound(request: httpx2.Request, response: httpx2.Response, error_frame:
             body = await _read(stream, place, MAX_MESSAGE_BYTES if response.is_success else MAX_BODY_BYTES)
         else:
             body = await _glance(stream)
+            if media.startswith(_EVENTS):
+                # The SDK takes events from some that are no success; here they were not looked at.
+                body = b""
             if packed:
                 # What was seen of it is in the recording; a decoder is not to see it.
                 body = b""
@@ -110,7 +121,7 @@ def _too_long(place: str, limit: int) -> ProtocolError:
 
 
 class _Events(httpx2.AsyncByteStream):
-    """An event stream, of any length, whose events are bounded. It keeps nothing of what has passed.
+    """An event stream, of any length, whose events are bounded, and what it asks for. It keeps nothing that has passed.
 
     Args:
         error_frame: makes the message that ends a call's stream where an event is too long; without it the stream ends.
@@ -122,7 +133,7 @@ class _Events(httpx2.AsyncByteStream):
         self._error_frame = error_frame
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        pending, tail = 0, b""
+        pending, tail, retries = 0, b"", _Retries()
         async for chunk in self._inner:
             for size in _sizes(pending, tail, chunk):
                 if size > MAX_MESSAGE_BYTES:
@@ -133,7 +144,8 @@ class _Events(httpx2.AsyncByteStream):
                     return
                 pending = size
             tail = (tail + chunk)[-_OVERLAP:]
-            yield chunk
+            if passed_on := retries.bounded(chunk):
+                yield passed_on
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -152,3 +164,33 @@ def _sizes(pending: int, tail: bytes, chunk: bytes) -> list[int]:
             sizes.append(blank.end() - begin)
             begin = blank.end()
     return [*sizes, len(text) - begin]
+
+
+class _Retries:
+    """Bounds what an event stream says in `retry`: whoever reads it sleeps as long, and fails where no clock can."""
+
+    def __init__(self) -> None:
+        # The byte before the next one, as far as it matters: whether a line begins. And the beginning of a `retry`.
+        self._before = b"\n"
+        self._held = b""
+
+    def bounded(self, chunk: bytes) -> bytes:
+        """Return what can be passed on now; a `retry` that is not whole yet comes with the next chunk."""
+        text = self._before + self._held + chunk
+        begin = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        line = text[begin:]
+        self._held = line if line.startswith(b"retry:"[: len(line)]) else b""
+        if len(self._held) > _LONGEST_RETRY_FIELD:
+            # WHATWG HTML section 9.2.6: what begins with a colon is a comment.
+            text, self._held = text[:begin] + b":" + line, b""
+        whole = text[: len(text) - len(self._held)]
+        self._before = b"\n" if whole.endswith((b"\n", b"\r")) else b"."
+        return _RETRY.sub(_bounded_retry, whole)[1:] if b"retry:" in whole else whole[1:]
+
+
+def _bounded_retry(field: re.Match[bytes]) -> bytes:
+    value = field[1].removeprefix(b" ")
+    if not value.isdigit() or len(value) > _LONGEST_RETRY_FIELD:
+        # WHATWG HTML section 9.2.6: it is made of digits, or ignored.
+        return b":"
+    return b"retry: %d" % min(int(value), 1000 * LONGEST_RETRY_SECONDS)

@@ -8,6 +8,7 @@ typed error again. So does the answer of a proxy that reaches no server: the SDK
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -21,13 +22,15 @@ import httpx
 import httpx2
 from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import INTERNAL_ERROR
+from mcp_types import INTERNAL_ERROR, JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_message_adapter
+from pydantic import ValidationError
 
 from .clock import Clock, SystemClock
-from .errors import McpOAuthError, SessionFailed, TransientError
+from .errors import McpOAuthError, ProtocolError, SessionFailed, TransientError
 from .http import Answer
 from .http_auth_carrier import PatientTransport
 from .http_auth_provider import sending
+from .http_cookies import BoundedCookies
 from .http_faults import place_of
 from .recording_http import receiver_of
 from .redaction import printable
@@ -53,6 +56,9 @@ _HINTS = {
     "says 401: if this one means that, tell its operator.",
 }
 _HINT_OTHERS = "Look the status up, and ask the server's operator: one that wants authorization says 401."
+
+# What can be sent back in a header. A proxy that says it twice makes a space, which MCP would not allow.
+_SESSION_ID = re.compile(r"[\x20-\x7e]+")
 
 _FAILURE = "mcp-oauth-nb/failure"
 _MOST_FAILURES = 100
@@ -135,6 +141,7 @@ class HttpTransport:
             auth=self._auth,
             transport=PatientTransport(carrier, error_frame=self._error_frame),
             timeout=_TIMEOUT,
+            cookies=BoundedCookies(),
             # What is compressed can unpack to a thousand times its size before anyone can count it.
             headers={"Accept-Encoding": "identity"},
         )
@@ -205,13 +212,29 @@ class _Client(httpx2.AsyncClient):
             finally:
                 sending.reset(outer)
         self._saw(request, response)
-        return await self._of_a_server(request, response)
+        try:
+            return await self._of_a_server(request, response)
+        except ProtocolError as error:
+            await response.aclose()
+            if (answer := self._answer_for(request, error)) is None:
+                raise
+            return answer
 
     async def _of_a_server(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
-        """Return what an MCP server answered; of what a proxy did in its place, the typed error's answer."""
-        if response.headers.get("content-type", "").lower().startswith("application/json"):
-            return response
+        """Return what an MCP server answered; of what a proxy did in its place, the typed error's answer.
+
+        Raises:
+            ProtocolError: the SDK would wait for another answer for ever, or fail with no type.
+        """
         place = place_of(request.url)
+        if not _SESSION_ID.fullmatch(response.headers.get("mcp-session-id", "none")):
+            raise ProtocolError(
+                f"{place} opens a session by an id that cannot be sent back.",
+                hint="Tell the server's operator: a session id is made of visible ASCII characters.",
+                reference="MCP 2025-11-25, Transports, Session Management",
+            )
+        if response.headers.get("content-type", "").lower().startswith("application/json"):
+            return await self._answering(request, response, place)
         try:
             check_available(
                 Answer(place, response.status_code, httpx.Headers(response.headers.raw), b""), self._clock.now()
@@ -220,4 +243,46 @@ class _Client(httpx2.AsyncClient):
             if (answer := self._answer_for(request, error)) is not None:
                 await response.aclose()
                 return answer
+        return response
+
+    async def _answering(self, request: httpx2.Request, response: httpx2.Response, place: str) -> httpx2.Response:
+        """Return a response in JSON that answers the request: the SDK gives it to whoever has its id, or to nobody.
+
+        Raises:
+            ProtocolError: it is something else.
+        """
+        # A refusal is read by the SDK, which puts the id there; 202 has no answer.
+        if request.method != "POST" or response.status_code >= 400 or response.status_code == 202:
+            return response
+        sent = json.loads(await request.aread())
+        if "method" not in sent or "id" not in sent:
+            return response
+        try:
+            message: JSONRPCMessage = jsonrpc_message_adapter.validate_json(await response.aread(), by_name=False)
+        except ValidationError:
+            problem = ProtocolError(
+                f"{place} answered {sent['method']} with JSON that is no JSON-RPC message.",
+                hint="Look whether something else than the MCP server answers there, and tell its operator otherwise.",
+                reference="MCP 2025-11-25, Transports, Streamable HTTP",
+            )
+            if self._answer_for(request, problem) is None:
+                # At the beginning the SDK may go on in another version of the protocol.
+                return response
+            # `from None`: it quotes what was sent.
+            raise problem from None
+        if isinstance(message, JSONRPCError) and message.id != sent["id"]:
+            # JSON-RPC 2.0 section 5: null, for whoever could not read the id. Here it can be of no other request.
+            message.id = sent["id"]
+            content = message.model_dump_json(by_alias=True, exclude_unset=True)
+            kept = {name: value for name, value in response.headers.items() if name != "content-length"}
+            return httpx2.Response(response.status_code, headers=kept, content=content, request=request)
+        if not isinstance(message, JSONRPCError) and not (
+            isinstance(message, JSONRPCResponse) and str(message.id) == str(sent["id"])
+        ):
+            what = "another request" if isinstance(message, JSONRPCResponse) else "no request"
+            raise ProtocolError(
+                f"{place} answered {sent['method']} with the answer to {what}.",
+                hint="Tell the server's operator: a JSON body answers the request that was sent, by its `id`.",
+                reference="MCP 2025-11-25, Transports, Streamable HTTP; JSON-RPC 2.0 section 5",
+            )
         return response

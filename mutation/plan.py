@@ -105,14 +105,14 @@ PLAN: dict[str, tuple[str, ...]] = {
     "authserver/exchanges.py": ("authserver_lost_answers", "authserver_races", "authserver_token"),
     "authserver/redirects.py": ("authserver_clients", "authserver_authorize", "authserver_consent"),
     "token_endpoint.py": ("token_endpoint", "oauth_handler_flow", "oauth_handler_refresh"),
-    "http_bounds.py": ("http_bounds",),
+    "http_bounds.py": ("http_bounds", "http_answers"),
     "http_auth_carrier.py": ("http_auth_carrier",),
     "http_auth_context.py": ("http_auth_tokens", "http_auth_grants"),
     "http_auth_grants.py": ("http_auth_tokens", "http_auth_grants"),
     "http_auth_provider.py": ("http_auth_tokens", "http_auth_stepping", "http_auth_reading", "http_auth_grants"),
     "http_auth_stepup.py": ("http_auth_tokens", "http_auth_reading"),
     "http_auth_wire.py": ("http_auth_places", "http_auth_stepping", "http_auth_tokens", "http_auth_reading"),
-    "http_transport.py": ("http_auth_grants", "http_bounds", "http_auth_faults"),
+    "http_transport.py": ("http_auth_grants", "http_bounds", "http_answers", "http_auth_faults"),
     "http_auth_checks.py": ("http_auth_checks", "http_auth_places", "http_auth_faults"),
 }
 

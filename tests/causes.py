@@ -338,6 +338,27 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 6749 section 5.2; RFC 7591 section 3.2.2",
     ),
     (
+        "http_transport._answering",
+        "ProtocolError",
+        "{...} answered {...} with JSON that is no JSON-RPC message.",
+        "Look whether something else than the MCP server answers the…",
+        "MCP 2025-11-25, Transports, Streamable HTTP",
+    ),
+    (
+        "http_transport._answering",
+        "ProtocolError",
+        "{...} answered {...} with the answer to {...}.",
+        "Tell the server's operator: a JSON body answers the request…",
+        "MCP 2025-11-25, Transports, Streamable HTTP; JSON-RPC 2.0 s…",
+    ),
+    (
+        "http_transport._of_a_server",
+        "ProtocolError",
+        "{...} opens a session by an id that cannot be sent back.",
+        "Tell the server's operator: a session id is made of visible…",
+        "MCP 2025-11-25, Transports, Session Management",
+    ),
+    (
         "http_transport.refusal",
         "SessionFailed",
         "The MCP connection failed: {...} answered {...} {...} to {.…",

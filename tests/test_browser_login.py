@@ -305,6 +305,21 @@ async def test_the_refused_callbacks_are_counted_and_do_not_keep_the_genuine_one
         assert "code=good" in await listener.wait(5)
 
 
+async def test_a_callback_that_comes_by_a_strange_name_is_not_read_so_that_the_genuine_one_still_counts() -> None:
+    read: list[str] = []
+
+    def once(url: str) -> str:
+        read.append(url)
+        return _stranger(url)
+
+    async with CallbackListener("http://127.0.0.1/callback", once) as listener, httpx.AsyncClient() as browser:
+        address = f"{listener.redirect_uri}?code=good"
+        assert (await browser.get(address, headers={"Host": "evil.example"})).status_code == 400
+        assert read == []
+        await browser.get(address)
+        assert "code=good" in await listener.wait(5)
+
+
 # -- where it listens ------------------------------------------------------------
 
 

@@ -249,6 +249,18 @@ async def test_an_event_without_end_is_a_typed_error_and_the_session_goes_on(beg
     assert body.taken <= MAX_MESSAGE_BYTES + len(body.chunk)
 
 
+async def test_of_the_servers_own_stream_an_event_without_end_is_not_read_to_its_end() -> None:
+    body = Body(b"x" * 1024 * 1024, 40, begin=b"data: ")
+    transport, passed = PatientTransport(Server(lambda message: answer(body, media=EVENTS)())), 0
+    client = httpx2.AsyncClient(transport=transport)
+    async with client, client.stream("GET", URL, headers={"Accept": EVENTS}) as response:
+        async for chunk in response.aiter_bytes():
+            passed += len(chunk)
+    assert passed <= MAX_MESSAGE_BYTES + len(body.chunk)
+    assert body.taken <= MAX_MESSAGE_BYTES + len(body.chunk)
+    assert body.closed
+
+
 async def test_an_event_without_end_at_the_beginning_is_the_same_typed_error() -> None:
     with pytest.raises(ProtocolError, match="sent a message of more than"):
         await open_at(Server(lambda message: answer(Body(b"x" * 1024 * 1024, begin=b"data: "), media=EVENTS)()))

@@ -31,6 +31,7 @@ HTTP_CLIENT_PARTS = (
 HTTP_CLIENT = [f"http_auth_{part}" for part in (*HTTP_CLIENT_PARTS, "sdk_storage", "storage", "wire")] + [
     "http_auth",
     "http_bounds",
+    "http_cookies",
     "http_foreign",
     "http_transport",
 ]

@@ -80,13 +80,14 @@ async def test_a_directory_may_have_a_colon_behind_a_slash(elsewhere: Path, path
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 async def test_a_new_directory_is_its_owners_alone_and_one_that_others_may_write_to_is_refused(
-    elsewhere: Path,
+    elsewhere: Path, mode: int
 ) -> None:
     await open_store("mine").aclose()
     assert (elsewhere / "mine").stat().st_mode & 0o777 == 0o700
     (elsewhere / "theirs").mkdir()
-    (elsewhere / "theirs").chmod(0o777)
+    (elsewhere / "theirs").chmod(mode)
     with pytest.raises(ConfigurationError, match="Other users may write") as caught:
         open_store("theirs")
     assert "chmod 700" in caught.value.hint
@@ -111,6 +112,9 @@ def test_a_directory_with_a_foreign_database_is_refused(elsewhere: Path) -> None
         f"etcd://user:{PASSWORD}@127.0.0.1:6379/0",
         f"redis://:{PASSWORD}/@127.0.0.1:6379/0",
         f"redis://:{PASSWORD}#@127.0.0.1:6379/0",
+        # Its password begins with digits: up to the # this names a host and a port.
+        f"redis://user:63#{PASSWORD}@127.0.0.1:6379/0",
+        f"redis://user:63?{PASSWORD}@127.0.0.1:6379/0",
         f"redis://:{PASSWORD}@127.0.0.1:99999/0",
         f"redis://:{PASSWORD}@127.0.0.1:6379/zero",
         f"redis://127.0.0.1:6379/0?password={PASSWORD}",
