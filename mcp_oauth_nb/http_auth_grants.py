@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import anyio
 import httpx2
@@ -43,6 +43,14 @@ _GRANT = "mcp-oauth-nb/grant"
 _KNOWN = ("client_info", "oauth_metadata", "protected_resource_metadata", "auth_server_url")
 
 
+class Unreached(NamedTuple):
+    """A refresh that nobody could answer: where it went, the error, the grant whose token is set aside meanwhile."""
+
+    token_endpoint: str
+    error: TransientError
+    held: Grant
+
+
 class GrantProvider(OAuthClientProvider):
     """The SDK's provider over a `GrantStorage`.
 
@@ -66,6 +74,8 @@ class GrantProvider(OAuthClientProvider):
         self._registered_now = False
         # What an earlier authorization found out about the server. It may have moved since.
         self._stored_metadata: OAuthMetadata | None = None
+        # The token endpoint that just could not be reached, while it is found out whether it has moved.
+        self._unreached: Unreached | None = None
 
     # -- from the store --------------------------------------------------------------------------------------------
 
@@ -241,6 +251,32 @@ class GrantProvider(OAuthClientProvider):
             raise self._client_refused(error, held.client)
         self.context.clear_tokens()
         return False
+
+    # -- has the token endpoint moved? -------------------------------------------------------------------------------
+
+    def _doubt_endpoint(self, refresh: httpx2.Request, error: TransientError) -> Unreached:
+        """Go on without the token until a discovery has said where the token endpoint is by now."""
+        held: Grant = refresh.extensions[_GRANT]
+        self._unreached = Unreached(str(refresh.url), error, held)
+        self._set_aside(held)
+        return self._unreached
+
+    def _check_moved(self) -> None:
+        """Check, before anybody is asked, that the token endpoint is not the one that just could not be reached.
+
+        Raises:
+            TransientError: it is; as the refresh had it.
+        """
+        if self._unreached is not None and self._unreached.token_endpoint == self._get_token_endpoint():
+            raise self._unreached.error
+
+    def _doubt_no_more(self) -> None:
+        """Take the token back that was set aside, unless there is a new one."""
+        unreached, self._unreached = self._unreached, None
+        if unreached is not None and self.context.token is None:
+            self._storage.take_back()
+            self._hold(unreached.held)
+            self._know_stored(unreached.held)
 
     def _set_aside(self, held: Grant) -> None:
         """Go on without a token that the store keeps until a new authorization replaces it."""

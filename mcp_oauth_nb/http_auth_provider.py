@@ -18,6 +18,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
+from typing import TypeGuard
 
 import anyio
 import httpx2
@@ -29,11 +30,19 @@ from pydantic import AnyUrl
 
 from .addresses import Resolver, peer_of, resolve
 from .clock import Clock
-from .errors import ConfigurationError, McpOAuthError, OAuthErrorResponse, ProtocolError
+from .errors import (
+    ConfigurationError,
+    McpOAuthError,
+    OAuthErrorResponse,
+    ProtocolError,
+    ServerUnavailable,
+    TransientError,
+    Unreachable,
+)
 from .http_auth_checks import flow_error, other_issuer_came_back
 from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
-from .http_auth_grants import GrantProvider
+from .http_auth_grants import GrantProvider, Unreached
 from .http_auth_redirect import Redirect
 from .http_auth_registration import read_registration, registration_request
 from .http_auth_sdk_storage import GrantStorage
@@ -52,6 +61,11 @@ _Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
 # The SDK logs, with its traceback, what is raised from here as a typed error. Who did not ask for logs sees it once.
 logging.getLogger("mcp.client.auth").addHandler(logging.NullHandler())
+
+
+def is_out_of_service(error: McpOAuthError) -> TypeGuard[TransientError]:
+    """Say whether an error may mean that nobody serves an address any more. Who names a time to come back does."""
+    return isinstance(error, Unreachable | ServerUnavailable) and error.retry_at is None
 
 
 class AuthProvider(GrantProvider):
@@ -131,7 +145,10 @@ class AuthProvider(GrantProvider):
             raise self._annotated(stop.error) from None
         except McpOAuthError as error:
             self._annotated(error)
-            raise
+            if self._unreached is None or not isinstance(error, TransientError):
+                raise
+            # Nor can it be found out where the token endpoint is by now: the network may be down.
+            raise self._unreached.error from error
         except OAuthFlowError as error:
             raise self._annotated(flow_error(error)) from None
         except httpx2.InvalidURL as error:
@@ -167,22 +184,28 @@ class AuthProvider(GrantProvider):
         refreshed, asked_at = False, 0.0
         refresh: httpx2.Request | None = None
         rounds, waited = 0, False
+        doubted: Unreached | None = None
         # With the token that is there; after a 401 with one that another session has, or that is refreshed now. The SDK
         # would hold its lock until the answer begins, so that calls wait for each other, and would authorize at once.
         while rounds < 3:
             try:
                 async with self._turn_to_refresh(sent) as turn:
+                    refresh = None
                     if turn:
                         asked_at = self.context.clock.now()
                         refresh = await self._refresh_token()
                         refreshed = await self._finish_refresh((yield refresh), sent)
-            except Stop:
+            except Stop as stop:
                 # Nobody has the turn meanwhile, and an interrupt ends the wait.
                 self._shield(False)
-                if waited or refresh is None or not await self._wire.outlast(refresh):
+                if not waited and refresh is not None and await self._wire.outlast(refresh):
+                    waited = True
+                    continue
+                if refresh is None or not is_out_of_service(stop.error):
                     raise
-                waited = True
-                continue
+                # What was stored may be of another day.
+                doubted = self._doubt_endpoint(refresh, stop.error)
+                break
             rounds += 1
             if not self.context.is_token_valid() or self.context.token == sent:
                 break
@@ -193,7 +216,7 @@ class AuthProvider(GrantProvider):
                 break
         if early is not None and not is_challenge(early):
             return
-        flow = self._authorization(request, early)
+        flow = self._authorization(request, early) if doubted is None else self._looking_again(request, doubted)
         try:
             outgoing = await flow.__anext__()
             while True:
@@ -202,6 +225,25 @@ class AuthProvider(GrantProvider):
             return
         finally:
             await flow.aclose()
+
+    async def _looking_again(self, request: httpx2.Request, doubted: Unreached) -> _Flow:
+        """Ask the MCP server where its authorization server is by now, and authorize there if it has moved."""
+        try:
+            asking = httpx2.Request("GET", self.context.server_url)
+            challenge = self._wire.discovery.challenged(asking, (yield asking))
+            if challenge.status_code != 401:
+                raise doubted.error
+            flow = self._authorization(request, challenge)
+            try:
+                outgoing = await flow.__anext__()
+                while True:
+                    outgoing = await flow.asend((yield outgoing))
+            except StopAsyncIteration:
+                return
+            finally:
+                await flow.aclose()
+        finally:
+            self._doubt_no_more()
 
     async def _authorization(self, request: httpx2.Request, early: httpx2.Response | None) -> _Flow:
         """Run the SDK's flow.
@@ -216,6 +258,7 @@ class AuthProvider(GrantProvider):
             outgoing = await flow.__anext__()
             while True:
                 if is_registration(outgoing) and outgoing is not request:
+                    self._check_moved()
                     self._doubted, self._registered_now = None, True
                     registration = yield registration_request(self.context)
                     response = await read_registration(self.context, registration, self.context.clock.now())
@@ -240,6 +283,8 @@ class AuthProvider(GrantProvider):
                 if listening:
                     await self._redirect.stop()
             finally:
+                # Before another call has its turn.
+                self._doubt_no_more()
                 await flow.aclose()
 
     # -- the client, and where the browser comes back to --------------------------------------------------------------
@@ -294,6 +339,7 @@ class AuthProvider(GrantProvider):
         metadata = self.context.oauth_metadata
         with stopping():
             self._wire.check_metadata()
+            self._check_moved()
             _ = self.context.auth_method
             # Before the person says yes for nothing.
             self._wire.check_patience(self._get_token_endpoint())

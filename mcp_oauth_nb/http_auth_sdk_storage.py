@@ -111,6 +111,10 @@ class GrantStorage:
         """Treat a token as none, here alone: it stays in the store until another one replaces it."""
         self._refused = token
 
+    def take_back(self) -> None:
+        """Treat no token as none any more."""
+        self._refused = None
+
     def forget_client(self, client: OAuthClientInformationFull, token: Token | None) -> None:
         """Drop a registration that may be no good any more: the next authorization makes a new one.
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx2
 import pytest
 from authserver_world import World as Server
 from authserver_world import answer
@@ -17,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from test_authserver_documents import URL, Web
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import OAuthErrorResponse, ProtocolError, ReauthorizeError, SessionFailed
+from mcp_oauth_nb.errors import OAuthErrorResponse, ProtocolError, ReauthorizeError, SessionFailed, TransientError
 
 pytestmark = pytest.mark.anyio
 
@@ -250,6 +251,62 @@ async def test_a_registration_that_the_authorization_endpoint_says_to_be_gone_is
     assert "Call again" in caught.value.hint
     assert await whoami(world, store=auth.store) == "octocat"
     assert world.count("/register") == 2
+
+
+GONE: dict[str, Callable[[Seen], Response | None]] = {
+    "a front that has lost its server": lambda seen: Response(status_code=525),
+    "no server": lambda seen: Cut(),
+}
+
+
+class Cut(Response):
+    """A connection that ends before the answer."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise httpx2.ConnectError("nobody is here")
+
+
+def moved_to(world: World, path: str) -> None:
+    """Have the token endpoint at another path, as its metadata says; the old one stays gone."""
+    inner = world.inner
+
+    async def elsewhere(scope: Any, receive: Any, send: Any) -> None:
+        await inner({**scope, "path": "/token"} if scope["path"] == path else scope, receive, send)
+
+    world.inner = elsewhere  # type: ignore[assignment]
+    world.patch[ASM] = {"token_endpoint": f"{P}{path}"}
+
+
+@pytest.mark.parametrize("gone", GONE)
+async def test_a_token_endpoint_whose_host_is_gone_is_looked_for_again_and_asks_nobody_while_it_has_not_moved(
+    world: World, gone: str
+) -> None:
+    """decocms/studio#3929: the stored token endpoint was at a host that was given up, and was asked for ever."""
+    person, auth = Person(world), world.auth()
+    auth = world.auth(person, store=auth.store)
+    async with Session.open(MCP, auth=auth) as session:
+        await session.call_tool("whoami")
+        world.clock.advance(hours=2)
+        world.instead["/token"] = GONE[gone]
+        for _ in range(2):
+            with pytest.raises(TransientError, match=f"{P}/token"):
+                await session.call_tool("whoami")
+        with pytest.raises(TransientError, match=f"{P}/token"):
+            await whoami(world, person, store=auth.store)
+        world.instead["/mcp"] = world.instead[PRM] = GONE["no server"]
+        with pytest.raises(TransientError, match=f"{P}/token"):
+            await session.call_tool("whoami")
+        assert len(person.urls) == 1
+        world.instead = {}
+        assert not (await session.call_tool("whoami")).is_error
+        assert len(person.urls) == 1
+        world.clock.advance(hours=2)
+        world.instead["/token"] = GONE[gone]
+        moved_to(world, "/oauth/token")
+        assert not (await session.call_tool("whoami")).is_error
+    assert len(person.urls) == 2
+    assert await whoami(world, person, store=auth.store) == "octocat"
+    assert len(person.urls) == 2
 
 
 class Stranded(Person):
