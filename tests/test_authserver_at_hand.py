@@ -35,7 +35,9 @@ async def test_what_every_call_asks_for_is_read_without_the_store() -> None:
     vault = Vault(store, KEY, ManualClock(), exclusive=True)
     await vault.put("families", "a", {"id": "a"}, lifetime=60)
     await vault.put("codes", "c", {"id": "c"}, lifetime=60)
+    await vault.put("upstream", "a", {"id": "u"}, lifetime=60)
     assert await vault.get("families", "a") == {"id": "a"}
+    assert await vault.get("upstream", "a") == {"id": "u"}
     assert store.reads == 0
     assert await vault.get("codes", "c") == {"id": "c"}
     assert store.reads == 1
@@ -59,14 +61,17 @@ async def test_what_is_at_hand_expires() -> None:
     assert await vault.take_expired("families") == [{}]
 
 
-async def test_more_than_can_be_at_hand_is_in_the_store() -> None:
+async def test_more_than_can_be_at_hand_is_in_the_store_and_what_was_put_last_is_at_hand() -> None:
     store = Counting()
     vault = Vault(store, KEY, ManualClock(), exclusive=True)
-    for number in range(10_001):
+    for number in (*range(10_000), 0):
         await vault.put("families", str(number), {"number": number}, lifetime=60)
+    assert await vault.get("families", "1") == {"number": 1}
+    await vault.put("families", "10000", {"number": 10_000}, lifetime=60)
     assert await vault.get("families", "10000") == {"number": 10_000}
-    assert store.reads == 0
     assert await vault.get("families", "0") == {"number": 0}
+    assert store.reads == 0
+    assert await vault.get("families", "1") == {"number": 1}
     assert store.reads == 1
 
 

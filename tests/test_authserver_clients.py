@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -208,6 +209,20 @@ async def test_a_body_that_is_no_json_object_is_refused(world: World, body: byte
 async def test_only_json_is_taken(world: World) -> None:
     response = await world.http.post("/register", data={"redirect_uris": CALLBACK})
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("label", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"])
+async def test_json_is_known_however_its_label_is_written(world: World, label: str) -> None:
+    body = json.dumps({"redirect_uris": [CALLBACK]})
+    response = await world.http.post("/register", content=body, headers={"Content-Type": label})
+    assert response.status_code == 201
+    assert response.headers["pragma"] == "no-cache"
+
+
+async def test_a_registration_without_a_label_is_refused_and_not_kept_by_anybody_between(world: World) -> None:
+    response = await world.http.post("/register", content=json.dumps({"redirect_uris": [CALLBACK]}))
+    assert (response.status_code, response.json()["error"]) == (400, "invalid_client_metadata")
+    assert (response.headers["cache-control"], response.headers["pragma"]) == ("no-store", "no-cache")
 
 
 async def test_a_huge_registration_is_not_read(world: World) -> None:

@@ -10,9 +10,11 @@ import anyio
 import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_URL, RESOURCE, World
+from key_value.aio.stores.memory import MemoryStore
 from mcp.server.auth.provider import TokenError
 
 from mcp_oauth_nb.authserver import Rates
+from mcp_oauth_nb.errors import StoreUnavailable
 from mcp_oauth_nb.redaction import scrub
 
 pytestmark = pytest.mark.anyio
@@ -29,8 +31,10 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
 
 def is_refusal(response: httpx.Response, status: int, error: str) -> bool:
     assert response.headers["cache-control"] == "no-store"
+    assert response.headers["pragma"] == "no-cache"
     assert response.headers["content-type"] == "application/json"
-    assert ("www-authenticate" in response.headers) == (status == 401)
+    # RFC 6749 section 5.2: the way to authenticate is named.
+    assert response.headers.get("www-authenticate") == ('Basic realm="client"' if status == 401 else None)
     assert (response.status_code, response.json()["error"]) == (status, error), response.text
     return set(response.json()) <= {"error", "error_description"}
 
@@ -436,6 +440,12 @@ async def test_what_arrives_at_the_token_endpoint_as_a_secret_is_masked_even_if_
     assert secret not in scrub(f"somebody printed {secret}")
 
 
+async def test_what_somebody_wants_to_revoke_is_masked_even_if_nobody_knows_it(world: World) -> None:
+    token = "sent-to-the-revocation-endpoint"
+    assert (await world.http.post("/revoke", data={"token": token, "client_id": "desk"})).status_code == 200
+    assert token not in scrub(f"somebody printed {token}")
+
+
 @pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "!"])
 async def test_a_verifier_that_is_none_is_refused_even_if_it_fits_the_challenge(world: World, verifier: str) -> None:
     # RFC 7636 section 4.1: a short one could be guessed.
@@ -525,6 +535,18 @@ async def test_too_many_token_requests_are_asked_to_wait() -> None:
         response = await world.http.post(path, data={})
         assert is_refusal(response, 429, "temporarily_unavailable")
         assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
+async def test_a_client_whose_store_is_away_is_told_that_nothing_was_changed() -> None:
+    class Away(MemoryStore):
+        async def get(self, *args: Any, **options: Any) -> None:
+            raise StoreUnavailable("The store of a test does not answer.")
+
+    world = World(kv=Away())
+    for path, fields in (("/token", world.refreshing("x" * 43)), ("/revoke", {"token": "x", "client_id": "desk"})):
+        response = await world.http.post(path, data=fields)
+        assert is_refusal(response, 503, "temporarily_unavailable")
+        assert response.headers["retry-after"] == "5"
 
 
 async def test_a_browser_client_may_ask_from_any_page(world: World) -> None:

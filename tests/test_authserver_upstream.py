@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from typing import Any
 
 import anyio
 import httpx
 import pytest
-from authserver_world import World
+from authserver_world import World, answer
 from mcp.server.auth.provider import AccessToken, AuthorizationParams, TokenError
 from pydantic import AnyUrl
+from test_authserver_consent import OneStep
 
 from mcp_oauth_nb.authserver.grants import Grants
 from mcp_oauth_nb.authserver.vault import Vault
 from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ConfigurationError, RateLimited, ReauthorizeError, TransientError
+from mcp_oauth_nb.errors import ConfigurationError, RateLimited, ReauthorizeError, StoreUnavailable, TransientError
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +156,77 @@ async def test_a_github_that_asks_for_patience_is_not_asked_for_another_person(w
     world.clock.advance(60)
     for access in people:
         assert await world.is_good_at_github(await world.server.upstream_token(access))
+
+
+async def test_a_token_that_the_store_did_not_take_is_neither_lost_nor_asked_for_again() -> None:
+    world = World(token_lifetime=24 * 3600, kv=(store := OneStep()))
+    world.github.knobs.refresh_reuse_revokes = True
+    access = await signed_in(world)
+    first = await world.server.upstream_token(access)
+    world.clock.advance(hours=8)
+    store.full = "mcp_oauth_upstream"
+    # GitHub has used the old one up: what it gave for it is all there is.
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await world.server.upstream_token(access)
+    store.full = ""
+    token = await world.server.upstream_token(access)
+    assert token != first
+    assert await world.is_good_at_github(token)
+    with anyio.fail_after(5):
+        assert await world.worker().upstream_token(access) == token
+
+
+async def test_a_turn_that_the_store_did_not_take_back_is_given_back_when_it_does() -> None:
+    world = World(token_lifetime=24 * 3600, kv=(store := OneStep()))
+    access = await signed_in(world)
+    world.clock.advance(hours=8)
+    store.full = "mcp_oauth_upstream"
+    with pytest.raises(StoreUnavailable):
+        await world.server.upstream_token(access)
+    # As if the store had not taken the turn either.
+    for key in await store.keys(collection="mcp_oauth_turns"):
+        await store.delete(key, collection="mcp_oauth_turns")
+    store.full = ""
+    await world.server.upstream_token(access)
+    world.clock.advance(hours=8)
+    # Another worker need not wait until this one counts as dead.
+    with anyio.fail_after(5):
+        assert await world.is_good_at_github(await world.worker().upstream_token(access))
+
+
+async def come_back(world: World, **at_github: Any) -> dict[str, str]:
+    """Sign in, with something of GitHub's own on the way; return what the client hears."""
+    response = await world.browser.press(await world.browser.consent_page(world.request(scope="read:user repo")))
+    back = await world.browser.autopilot.authorize(response.headers["location"], **at_github)
+    return answer((await world.browser.get(back)).headers["location"])
+
+
+@pytest.mark.parametrize("given", [[], ["gist"]])
+async def test_a_person_who_gives_nothing_of_what_was_asked_for_has_denied_it_and_no_token_stays(
+    world: World, given: list[str]
+) -> None:
+    before = world.github.issued_secrets()
+    assert (await come_back(world, scopes=given))["error"] == "access_denied"
+    issued = [one for one in world.github.issued_secrets() - before if one.startswith(("gho_", "ghu_"))]
+    assert [await world.is_good_at_github(token) for token in issued] == [False]
+
+
+async def test_a_token_that_cannot_be_ended_at_github_is_told_in_the_log_only(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.github.faults.next_api(status=503, times=9)
+    with caplog.at_level(logging.WARNING):
+        assert (await come_back(world))["error"] == "temporarily_unavailable"
+    assert "The upstream token could not be revoked: " in caplog.text
+
+
+async def test_a_person_is_known_by_their_login_and_gets_the_scopes_in_the_order_asked_for(world: World) -> None:
+    code = (await come_back(world))["code"]
+    tokens = (await world.http.post("/token", data=world.exchange(code))).json()
+    access = await world.server.verify_token(tokens["access_token"])
+    assert access is not None
+    assert (access.subject, access.scopes) == ("octocat", ["read:user", "repo"])
 
 
 async def test_an_access_token_of_nobody_has_no_token_behind_it(world: World) -> None:

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 CONSENT_LIFETIME_SECONDS = 8 * 3600.0
 
 _ORIGINS = {"pre-registered": "known to this server", "dynamic": "registered itself under this name, unverified"}
-_FROM_UPSTREAM: tuple[AuthorizationErrorCode, ...] = ("server_error", "temporarily_unavailable")
 _STALE = "This request is no longer waiting, or belongs to another browser. Start again from your application."
 
 
@@ -170,9 +169,9 @@ def _kind(error: McpOAuthError, url: str) -> AuthorizationErrorCode:
     said = forms.read(url.partition("?")[2]).get("error")
     if isinstance(error, AccessDenied):
         return "access_denied"
-    if not isinstance(error, TransientError):
+    if said == "server_error" or not isinstance(error, TransientError):
         return "server_error"
-    return next((code for code in _FROM_UPSTREAM if code == said), "temporarily_unavailable")
+    return "temporarily_unavailable"
 
 
 def _consent_name(flow: dict[str, Any], params: AuthorizationParams) -> str:
