@@ -21,7 +21,7 @@ import anyio
 import httpx
 import httpx2
 from mcp import MCPError
-from mcp.client.streamable_http import streamable_http_client
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp_types import INTERNAL_ERROR, JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_message_adapter
 from pydantic import ValidationError
 
@@ -214,7 +214,7 @@ class _Client(httpx2.AsyncClient):
         self._saw(request, response)
         try:
             return await self._of_a_server(request, response)
-        except ProtocolError as error:
+        except (ProtocolError, SessionFailed) as error:
             await response.aclose()
             if (answer := self._answer_for(request, error)) is None:
                 raise
@@ -225,8 +225,16 @@ class _Client(httpx2.AsyncClient):
 
         Raises:
             ProtocolError: the SDK would wait for another answer for ever, or fail with no type.
+            SessionFailed: the server has this session no more.
         """
         place = place_of(request.url)
+        if response.status_code == 404 and request.method == "POST" and MCP_SESSION_ID in request.headers:
+            raise SessionFailed(
+                f"{place} answered 404 to a request of this session: the server has ended the session, or lost it in a "
+                "restart.",
+                hint="Open it again: `session = await Session.open(url)`. Who has signed in stays signed in.",
+                reference="MCP 2025-11-25, Transports, Session Management",
+            )
         if not _SESSION_ID.fullmatch(response.headers.get("mcp-session-id", "none")):
             raise ProtocolError(
                 f"{place} opens a session by an id that cannot be sent back.",

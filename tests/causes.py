@@ -359,6 +359,13 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "MCP 2025-11-25, Transports, Session Management",
     ),
     (
+        "http_transport._of_a_server",
+        "SessionFailed",
+        "{...} answered 404 to a request of this session: the server…",
+        "Open it again: `session = await Session.open(url)`. Who has…",
+        "MCP 2025-11-25, Transports, Session Management",
+    ),
+    (
         "http_transport.refusal",
         "SessionFailed",
         "The MCP connection failed: {...} answered {...} {...} to {.…",

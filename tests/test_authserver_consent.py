@@ -37,7 +37,7 @@ async def test_the_page_shows_client_host_scopes_and_a_warning(world: World) -> 
         assert text in page.text
     policy = page.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
-    assert "form-action 'self' http://127.0.0.1:5000 https://github.com;" in policy
+    assert "form-action" not in policy
     assert page.headers["x-frame-options"] == "DENY"
     assert page.headers["cache-control"] == "no-store"
 

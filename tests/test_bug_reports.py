@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from authserver_world import World as Server
 from authserver_world import answer
-from http_world import ASM, MCP, PRM, P, Person, Seen, World
+from http_world import ASM, MCP, PRM, P, Person, Seen, World, client_of, served
 from starlette.responses import JSONResponse, Response
 from test_authserver_documents import URL, Web
 
@@ -367,6 +367,34 @@ async def test_a_403_that_is_not_about_scopes_is_not_asked_again(world: World) -
     assert len(person.urls) == 1
 
 
+# -- sessions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loses", ["the server was restarted", "a front knows no such session"])
+async def test_a_session_that_the_server_has_lost_says_so_at_every_call_and_that_it_has_to_be_opened_again(
+    loses: str,
+) -> None:
+    """modelcontextprotocol/rust-sdk#733, MikkoParkkola/mcp-gateway#247: 404 for ever, and no word of the way out."""
+    async with served(streams=True) as world:
+        url, auth = f"{world.origin}/mcp", client_of(world)
+        async with Session.open(url, auth=auth, mode="legacy") as session:
+            await session.call_tool("whoami")
+            if loses == "the server was restarted":
+                world.server.session_manager._server_instances.clear()
+            else:
+                world.instead["/mcp"] = lambda seen: (
+                    Response(status_code=404) if "mcp-session-id" in seen.headers else None
+                )
+            for _ in range(2):
+                with pytest.raises(SessionFailed, match="answered 404 to a request of this session") as caught:
+                    await session.call_tool("whoami")
+                assert "Session.open(url)" in caught.value.hint
+        world.instead.clear()
+        async with Session.open(url, auth=auth, mode="legacy") as session:
+            assert not (await session.call_tool("whoami")).is_error
+        assert world.count("/authorize") == 1
+
+
 # -- our server ------------------------------------------------------------------------------------------------------
 
 
@@ -400,6 +428,22 @@ async def test_a_refresh_for_another_resource_costs_nobody_the_refresh_token() -
     refused = await server.http.post("/token", data=server.refreshing(held, resource="https://elsewhere.example/mcp"))
     assert refused.json()["error"] == "invalid_target"
     assert (await server.http.post("/token", data=server.refreshing(held))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "redirect_uri", ["https://claude.ai/api/mcp/auth_callback", "cursor://anysphere.cursor-mcp/oauth/callback"]
+)
+async def test_the_consent_page_stops_no_redirect_that_comes_after_its_answer(redirect_uri: str) -> None:
+    """PrefectHQ/fastmcp#3369: Chromium holds every hop after a form to `form-action`, an app's own scheme too."""
+    server = Server()
+    known = await server.http.post("/register", json={"redirect_uris": [redirect_uri]})
+    request = server.request(client_id=known.json()["client_id"], redirect_uri=redirect_uri)
+    policy = (await server.browser.consent_page(request)).headers["content-security-policy"]
+    assert "form-action" not in policy
+    assert "default-src 'none'" in policy
+    assert "base-uri 'none'" in policy
+    stale = await server.browser.get("/consent?flow=none")
+    assert "form-action 'self';" in stale.headers["content-security-policy"]
 
 
 async def test_a_consent_page_that_was_loaded_twice_takes_the_answer_of_either() -> None:

@@ -69,9 +69,8 @@ class ConsentEndpoint:
             resource=params.resource or "",
             allowed_before=allowed_before,
         )
-        leads_to = [redirect_uri, self._upstream.settings.oauth_authorization_url]
         fields = {"flow": flow_id, "form_token": flow["form_token"]}
-        return pages.consent_page(question, fields=fields, leads_to=leads_to)
+        return pages.consent_page(question, fields=fields)
 
     async def decide(self, request: Request) -> Response:
         """POST /consent: the person has pressed a button."""

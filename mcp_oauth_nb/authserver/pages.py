@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from html import escape
-from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse
 
@@ -110,12 +109,11 @@ class Question:
         return bool(self.allowed_before) and not self.allowed_before >= set(self.scopes)
 
 
-def consent_page(question: Question, *, fields: Mapping[str, str], leads_to: Sequence[str]) -> HTMLResponse:
+def consent_page(question: Question, *, fields: Mapping[str, str]) -> HTMLResponse:
     """Ask whether this client may act for the person, and say where the answer goes.
 
     Args:
         fields: what the form carries on.
-        leads_to: URLs where the form may lead to in the end. Browsers apply `form-action` to redirects too.
     """
     lead = "It asks for more than you have allowed it so far." if question.asks_for_more else _LEAD
     scopes = "".join(_scope(scope, question) for scope in question.scopes)
@@ -139,7 +137,7 @@ def consent_page(question: Question, *, fields: Mapping[str, str], leads_to: Seq
     )
     initial = next((letter for letter in question.client_name if letter.isalnum()), "?").upper()
     tiles = f'<span class="tile">{escape(initial)}</span>{_icon("link")}<span class="tile">{_icon("server")}</span>'
-    return _page(f"Authorize {question.client_name}", body, tiles=tiles, leads_to=leads_to)
+    return _page(f"Authorize {question.client_name}", body, tiles=tiles, leads_on=True)
 
 
 def error_page(title: str, explanation: str, *, status: int, headers: Mapping[str, str] | None = None) -> HTMLResponse:
@@ -165,7 +163,7 @@ def _icon(name: str) -> str:
     return f'<svg viewBox="0 0 24 24" aria-hidden="true">{_ICONS[name]}</svg>'
 
 
-def _page(title: str, body: str, *, tiles: str, status: int = 200, leads_to: Sequence[str] = ()) -> HTMLResponse:
+def _page(title: str, body: str, *, tiles: str, status: int = 200, leads_on: bool = False) -> HTMLResponse:
     html = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -173,14 +171,16 @@ def _page(title: str, body: str, *, tiles: str, status: int = 200, leads_to: Seq
         f'<body><main><div class="who" aria-hidden="true">{tiles}</div><h1>{escape(title)}</h1>\n'
         f"{body}\n</main></body></html>\n"
     )
-    return HTMLResponse(html, status, headers=_headers(leads_to))
+    return HTMLResponse(html, status, headers=_headers(leads_on))
 
 
-def _headers(leads_to: Sequence[str]) -> dict[str, str]:
-    targets = " ".join(["'self'", *dict.fromkeys(_source(url) for url in leads_to)])
+def _headers(leads_on: bool) -> dict[str, str]:
+    # Chromium applies `form-action` to every redirect that follows. After the answer to this page those are of others:
+    # upstream may lead on to a company's sign-in, and a client's https address to its app, by a scheme of its own.
+    targets = "" if leads_on else "form-action 'self'; "
     return {
         # RFC 9700 section 4.16: nobody may put the consent page into a frame and guide the click.
-        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action {targets}; "
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; {targets}"
         "base-uri 'none'; frame-ancestors 'none'",
         "X-Frame-Options": "DENY",
         "X-Content-Type-Options": "nosniff",
@@ -189,11 +189,3 @@ def _headers(leads_to: Sequence[str]) -> dict[str, str]:
         "Referrer-Policy": "same-origin",
         "Cache-Control": "no-store",
     }
-
-
-def _source(url: str) -> str:
-    parts = urlsplit(url)
-    # An app's own scheme has no host that could be named, and an address of IPv6 cannot be: browsers ignore a source
-    # with brackets (Content Security Policy Level 3 section 2.3.1, `host-part`), and would stop the answer on its way.
-    named = parts.scheme in ("http", "https") and "[" not in parts.netloc
-    return f"{parts.scheme}://{parts.netloc}" if named else f"{parts.scheme}:"
