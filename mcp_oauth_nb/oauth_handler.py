@@ -397,7 +397,8 @@ class OAuthHandler:
         """Revoke the token at the provider and forget it.
 
         Returns:
-            Whether the provider confirmed it. One without a known revocation endpoint keeps the token until it expires.
+            Whether the provider confirmed it. One without a known revocation endpoint, or whose endpoint does not end
+            tokens of this kind (`unsupported_token_type`), keeps the token until it expires.
         """
         token = self.token
         confirmed = token is not None and await revoke(

@@ -36,11 +36,10 @@ async def revoke(
     """End a token at the provider: at its RFC 7009 endpoint if one is given, else GitHub's way.
 
     Returns:
-        Whether the provider confirmed it; False where no way to tell it is known.
+        Whether the provider confirmed it; False where no way to tell it is known, or a part of it goes on.
     """
     if revocation_url is not None:
-        await token_endpoint.revoke(settings, client, revocation_url, token, now=clock.now())
-        return True
+        return await token_endpoint.revoke(settings, client, revocation_url, token, now=clock.now())
     if not is_github(settings):
         return False
     client_id, client_secret = settings.credentials()

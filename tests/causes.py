@@ -510,7 +510,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 6749 section 6",
     ),
     (
-        "token_endpoint.revoke",
+        "token_endpoint._has_ended",
         "ProtocolError",
         "{...} answered {...}.",
         "The token may still be valid. Try again, or end it on the p…",

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import httpx
 import pytest
 from scripted_server import Script
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb.config import IsolatedSettings, Settings
 from mcp_oauth_nb.errors import (
@@ -424,6 +424,31 @@ async def test_any_other_answer_than_200_is_an_error(status: int, expected: type
         await revoked(Script(Response(status_code=status)), Token("an-access-token"))
     assert type(caught.value) is expected
     assert "an-access-token" not in str(caught.value)
+
+
+UNSUPPORTED = {"error": "unsupported_token_type"}
+
+
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
+async def test_a_token_of_a_kind_that_the_server_never_revokes_is_no_error_and_costs_the_other_nothing(
+    kind: str,
+) -> None:
+    """cloudflare/cloudflare-os#41, better-auth/better-auth#9970: one kind is refused, and the other stayed good."""
+    answers = [Response(), Response()]
+    answers[kind == "access_token"] = JSONResponse(UNSUPPORTED, 400)
+    server = Script(*answers)
+    token = Token("an-access-token", refresh_token="a-refresh-token")
+    assert not await revoke(configured(), server.client, REVOKE_URL, token, now=NOW)
+    asked = [dict(parse_qsl(request.body.decode()))["token_type_hint"] for request in server.seen]
+    assert asked == ["refresh_token", "access_token"]
+
+
+async def test_a_refresh_token_that_is_not_revoked_is_told_after_the_access_token_was() -> None:
+    server = Script(Response(status_code=400), Response())
+    with pytest.raises(ProtocolError, match="400"):
+        await revoked(server, Token("an-access-token", refresh_token="a-refresh-token"))
+    assert len(server.seen) == 2
+    assert await revoke(configured(), Script(Response()).client, REVOKE_URL, Token("an-access-token"), now=NOW)
 
 
 async def test_a_revocation_does_not_follow_redirects() -> None:
