@@ -44,7 +44,7 @@ from .http_auth_context import Context, Stop, stopping
 from .http_auth_front import FrontChannel, with_one_query
 from .http_auth_grants import GrantProvider, Unreached
 from .http_auth_redirect import Redirect
-from .http_auth_registration import read_registration, registration_request
+from .http_auth_registration import read_registration, redirects_elsewhere, registration_request
 from .http_auth_sdk_storage import GrantStorage
 from .http_auth_stepup import StepUps, challenged_scopes, is_challenge
 from .http_auth_wire import Wire, is_registration, is_token_request
@@ -262,6 +262,8 @@ class AuthProvider(GrantProvider):
                     self._doubted, self._registered_now = None, True
                     registration = yield registration_request(self.context)
                     response = await read_registration(self.context, registration, self.context.clock.now())
+                    if finding := await redirects_elsewhere(registration):
+                        self._wire.discovery.note(finding)
                 elif outgoing is not request:
                     response = yield outgoing
                     if outgoing.method == "GET":

@@ -59,6 +59,10 @@ class Discovery:
         """What was not as it should be, and was passed over, since the last authorization began."""
         return tuple(self._notes)
 
+    def note(self, finding: str) -> None:
+        """Keep a finding for the error that may come of it."""
+        self._notes |= dict.fromkeys([finding])
+
     # -- the challenge ---------------------------------------------------------------------------------------------
 
     def challenged(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:

@@ -17,6 +17,7 @@ from .authorization import describe
 from .errors import ConfigurationError, McpOAuthError, OAuthErrorResponse, ProtocolError
 from .http import Answer
 from .http_auth_checks import answer_of
+from .http_faults import place_of
 from .redaction import printable, remember_heard
 from .token_endpoint import check_available
 
@@ -158,6 +159,20 @@ async def read_registration(context: OAuthContext, response: httpx2.Response, no
     known = client.model_dump(mode="json", exclude_none=True, exclude={"issuer"})
     sent = json.loads(response.request.content)
     return httpx2.Response(201, json={**known, "redirect_uris": sent["redirect_uris"]}, request=response.request)
+
+
+async def redirects_elsewhere(response: httpx2.Response) -> str:
+    """Say that a registration was answered with other redirect URIs than those that were sent; empty if it was not."""
+    registered = (await answer_of(response)).json_object().get("redirect_uris")
+    (sent,) = json.loads(response.request.content)["redirect_uris"]
+    if not isinstance(registered, list) or not registered or sent in registered:
+        return ""
+    shown = printable(", ".join(map(str, registered[:_SHOWN_METHODS])))
+    place = printable(place_of(response.request.url))
+    return (
+        f"{place} registered the redirect URI {shown}, not {sent}, which is used all the same: the "
+        "server may refuse to lead the person back there (RFC 7591 section 3.2.1)."
+    )
 
 
 def _text(answer: Answer, body: dict[str, Any], name: str) -> str | None:

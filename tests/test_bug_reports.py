@@ -336,6 +336,21 @@ async def test_a_registration_that_only_the_authorization_page_knows_to_be_gone_
     assert world.count("/register") == 2
 
 
+async def test_a_server_that_registers_another_redirect_uri_is_named_when_nobody_comes_back(world: World) -> None:
+    """anthropics/claude-code#10439: the registration was answered with another redirect URI than was sent."""
+    world.patch["/register"] = {"redirect_uris": ["https://server.example/oauth2callback"]}
+    with pytest.raises(ReauthorizeError, match="No callback") as caught:
+        await whoami(world, Person(world, comes_back=False), timeout=0.1)
+    (note,) = caught.value.__notes__
+    assert "registered the redirect URI https://server.example/oauth2callback, not http://127.0.0.1:" in note
+    assert "RFC 7591 section 3.2.1" in note
+    assert await whoami(world) == "octocat"
+    del world.patch["/register"]
+    with pytest.raises(ReauthorizeError, match="No callback") as caught:
+        await whoami(world, Person(world, comes_back=False), timeout=0.1)
+    assert not hasattr(caught.value, "__notes__")
+
+
 async def test_scopes_that_a_server_asks_for_one_at_a_time_add_up_and_nobody_goes_in_circles(world: World) -> None:
     def one_at_a_time(seen: Seen) -> Response | None:
         token = world.authority.access.get(seen.headers.get("authorization", "").removeprefix("Bearer "))
