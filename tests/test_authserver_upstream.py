@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 from authserver_world import World, answer
+from key_value.aio.stores.memory import MemoryStore
 from mcp.server.auth.provider import AccessToken, AuthorizationParams, TokenError
 from pydantic import AnyUrl
 from test_authserver_consent import OneStep
@@ -131,6 +132,23 @@ async def test_a_caller_who_goes_away_while_the_token_is_refreshed_loses_nobody_
             group.cancel_scope.cancel()
             go_on.set()
     assert await world.is_good_at_github(await world.server.upstream_token(access))
+
+
+async def test_a_token_that_is_replaced_while_github_says_who_it_was_is_not_the_one_that_is_kept() -> None:
+    asked: list[str] = []
+
+    class Forgetful(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/user":
+                asked.append(request.headers["authorization"])
+                if len(asked) == 1:
+                    return httpx.Response(401, json={"message": "Bad credentials"})
+            return await world.github.transport().handle_async_request(request)
+
+    world = World(client=lambda: httpx.AsyncClient(transport=Forgetful()))
+    token = await world.server.upstream_token(await signed_in(world))
+    assert asked[1:] == [f"Bearer {token}"] != asked[:1]
+    assert await world.is_good_at_github(token)
 
 
 async def test_github_out_of_reach_loses_nothing(world: World) -> None:
@@ -367,6 +385,23 @@ async def test_a_turn_that_is_never_given_back_is_taken_in_the_end(world: World)
     with anyio.fail_after(5):
         async with vault.turn("x", lifetime=60, patience=0.05):
             pass
+        async with vault.turn("x", lifetime=60, patience=60):
+            pass
+
+
+async def test_a_turn_that_is_interrupted_is_given_back(world: World) -> None:
+    class Slow(MemoryStore):
+        async def put(self, *args: Any, **options: Any) -> None:
+            await anyio.lowlevel.checkpoint()
+            await super().put(*args, **options)
+
+    vault = Vault(Slow(), world.key, world.clock)
+    await vault.give_turn("x", lifetime=60)
+    with anyio.CancelScope() as interrupted:
+        async with vault.turn("x", lifetime=60, patience=60):
+            interrupted.cancel()
+            await anyio.lowlevel.checkpoint()
+    with anyio.fail_after(5):
         async with vault.turn("x", lifetime=60, patience=60):
             pass
 

@@ -168,6 +168,39 @@ async def test_login_by_pasting_stores_the_token_and_shows_no_secret(
     assert served(home, "mcp_oauth_nb", "logout").stdout == "There is no stored token.\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such terminals")
+async def test_an_address_that_is_pasted_at_a_terminal_is_not_shown_there(
+    home: Path, program: MockProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in program.settings.items():
+        monkeypatch.setenv(name, value)
+    here, terminal = os.openpty()
+
+    async def read_until(pattern: str, text: str = "") -> str:
+        with anyio.fail_after(60):
+            while not re.search(pattern, text):
+                text += (await anyio.to_thread.run_sync(os.read, here, 4096, abandon_on_cancel=True)).decode()
+        return text
+
+    command = [sys.executable, "-u", "-m", "mcp_oauth_nb", "login", "--paste"]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    try:
+        shown = await read_until(r"Its address[^:]*: ")
+        url = re.search(r"http\S+", shown)
+        assert url is not None
+        async with httpx.AsyncHTTPTransport() as transport:
+            callback = await Autopilot(transport).authorize(url[0])
+        os.write(here, f"{callback}\n".encode())
+        shown = await read_until(r"Stored in|Error", shown)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(here)
+        os.close(terminal)
+    assert "Signed in: Token(gho_****" in shown
+    assert httpx.URL(callback).params["code"] not in shown
+
+
 FOLDER_KEYRING = """
 from keyrings import FolderKeyring
 
