@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -183,7 +184,10 @@ async def test_an_address_that_is_pasted_at_a_terminal_is_not_shown_there(
         return text
 
     command = [sys.executable, "-u", "-m", "mcp_oauth_nb", "login", "--paste"]
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    # Without a terminal of its own to ask at, it asks at this one.
+    process = await anyio.open_process(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    )
     try:
         shown = await read_until(r"Its address[^:]*: ")
         url = re.search(r"http\S+", shown)
@@ -193,8 +197,9 @@ async def test_an_address_that_is_pasted_at_a_terminal_is_not_shown_there(
         os.write(here, f"{callback}\n".encode())
         shown = await read_until(r"Stored in|Error", shown)
     finally:
-        process.kill()
-        process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
         os.close(here)
         os.close(terminal)
     assert "Signed in: Token(gho_****" in shown
