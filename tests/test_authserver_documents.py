@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -18,8 +18,8 @@ from authserver_world import CALLBACK, World, answer
 
 from mcp_oauth_nb.addresses import is_public, resolve
 from mcp_oauth_nb.authserver import DocumentFetcher
-from mcp_oauth_nb.authserver.documents import check_url
-from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, SecurityError, Unreachable
+from mcp_oauth_nb.authserver.documents import check_url, direct_client
+from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, SecurityError, ServerUnavailable, Unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -336,3 +336,116 @@ def test_no_proxy_of_the_environment_stands_between_us_and_a_document() -> None:
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
+
+
+def kept_by_web(web: Web, world: World) -> Callable[[], Awaitable[bool]]:
+    """Return what says whether the client gets to the consent page while its web server is out of order."""
+
+    async def known() -> bool:
+        web.status = 503
+        response = await world.http.get("/authorize", params=world.request(client_id=URL))
+        web.status = 200
+        return response.status_code == 302
+
+    return known
+
+
+async def test_a_client_that_nobody_has_signed_in_with_does_not_outlive_its_web_server(web: Web) -> None:
+    world = World(document_client=web.fetcher())
+    known = kept_by_web(web, world)
+    await world.http.get("/authorize", params=world.request(client_id=URL))
+    world.clock.advance(299)
+    assert await known()
+    world.clock.advance(1)
+    assert not await known()
+
+
+async def test_a_client_in_use_outlives_its_web_server_by_a_week_after_each_document(web: Web) -> None:
+    world = World(document_client=web.fetcher())
+    known = kept_by_web(web, world)
+    assert await world.code(client_id=URL)
+    tokens = await world.http.post("/token", data=world.exchange(await world.code(client_id=URL), client_id=URL))
+    assert tokens.status_code == 200
+    world.clock.advance(days=7, seconds=299)
+    assert await known()
+    # The server is back: from its answer on, a week is counted again.
+    assert (await world.http.get("/authorize", params=world.request(client_id=URL))).status_code == 302
+    world.clock.advance(days=7, seconds=299)
+    assert await known()
+    world.clock.advance(1)
+    assert not await known()
+
+
+async def test_what_one_address_has_fetched_displaces_no_more_than_its_own_oldest() -> None:
+    fetched: list[str] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        url = f"https://client.example{request.url.path}"
+        fetched.append(request.url.path)
+        return httpx.Response(200, json={"client_id": url, "redirect_uris": [CALLBACK]})
+
+    fetcher = DocumentFetcher(lambda: httpx.AsyncClient(transport=httpx.MockTransport(respond)), Web().resolve)
+    world = World(document_client=fetcher)
+    for number in (*range(20), 0, 20, 1, 0):
+        request = world.request(client_id=f"https://client.example/{number}")
+        assert (await world.http.get("/authorize", params=request)).status_code == 302
+    assert fetched == [f"/{number}" for number in (*range(21), 0)]
+
+
+@pytest.mark.parametrize(
+    ("control", "seconds"),
+    [("no-cache", 60), ("Max-Age=7200", 7200), ("s-maxage=7200", 300), ("max-age=x", 300), ("max-age=60", 60)],
+)
+async def test_what_a_server_says_of_keeping_is_read_as_it_is_meant(web: Web, control: str, seconds: int) -> None:
+    web.headers = {"Cache-Control": control}
+    assert (await web.fetcher().fetch(URL))[1] == seconds
+
+
+async def test_json_is_asked_for_and_may_be_of_a_kind(web: Web) -> None:
+    web.headers = {"Content-Type": "application/client-metadata+json"}
+    assert (await web.fetcher().fetch(URL))[0] == web.document
+    assert web.requests[0].headers["accept"] == "application/json"
+
+
+async def test_a_document_has_at_most_64_kib(web: Web) -> None:
+    shorter = json.dumps(web.document).encode()
+    web.content = shorter + b" " * (64 * 1024 - len(shorter))
+    assert (await web.fetcher().fetch(URL))[0] == web.document
+    web.content += b" "
+    with pytest.raises(ProtocolError, match="65536"):
+        await web.fetcher().fetch(URL)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_web_server_out_of_order_may_be_asked_again(web: Web, status: int) -> None:
+    web.status = status
+    with pytest.raises(ServerUnavailable):
+        await web.fetcher().fetch(URL)
+
+
+async def test_a_name_with_no_addresses_at_all_leads_nowhere() -> None:
+    async def none(host: str) -> Sequence[str]:
+        return []
+
+    with pytest.raises(SecurityError):
+        await DocumentFetcher(direct_client, none).fetch(URL)
+
+
+@pytest.mark.parametrize("url", ["https://client.example:443/app.json", "https://client.example/" + "x" * 977])
+def test_the_usual_port_and_a_thousand_characters_are_allowed(url: str) -> None:
+    assert check_url(url) == "client.example"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://client.example/" + "x" * 978, "https://client.example/./a", "https://client.example/a\x7f"]
+)
+def test_a_character_more_and_a_segment_that_is_a_dot_are_not(url: str) -> None:
+    with pytest.raises(SecurityError):
+        check_url(url)
+
+
+@pytest.mark.parametrize("client_id", ["HTTPS://127.0.0.1/app.json", "HTTP://client.example/app.json"])
+async def test_a_url_in_capitals_is_a_url_and_held_to_the_rules(web: Web, client_id: str) -> None:
+    world = World(document_client=web.fetcher())
+    response = await world.http.get("/authorize", params=world.request(client_id=client_id))
+    assert (response.status_code, "is not fetched" in response.text) == (400, True)
