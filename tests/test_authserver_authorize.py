@@ -10,6 +10,8 @@ import httpx
 import pytest
 from authserver_world import CALLBACK, PUBLIC_CLIENT, PUBLIC_URL, RESOURCE, World, answer, query
 from key_value.aio.stores.memory import MemoryStore
+from limits.aio.storage import MemoryStorage
+from limits.errors import StorageError
 from pydantic import AnyUrl
 from starlette.requests import Request
 
@@ -303,6 +305,32 @@ async def test_too_many_requests_are_asked_to_wait() -> None:
     assert (await world.http.get("/oauth/callback")).status_code == 429
     assert (await world.http.get("/consent")).status_code == 429
     assert (await world.http.post("/consent")).status_code == 429
+
+
+async def test_whoever_cannot_be_counted_is_asked_to_try_again(caplog: pytest.LogCaptureFixture) -> None:
+    class Away(MemoryStorage):
+        async def incr(self, *args: Any, **options: Any) -> int:
+            raise StorageError(OSError("gone"))
+
+    world = World(rates=Rates(), rate_storage=Away())
+    response = await world.http.get("/authorize", params=world.request())
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert await world.stored() == 0
+    assert "The store that counts requests does not answer." in caplog.text
+
+
+async def test_each_endpoint_has_a_count_of_its_own_and_one_without_a_limit_is_not_counted() -> None:
+    throttle = Throttle(Rates(authorize="1/minute", token="2/minute;3/day", register=None))
+    request = Request({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
+    waits = {
+        endpoint: [await throttle.wait_for(endpoint, request) for _ in range(3)]
+        for endpoint in ("authorize", "token", "register")
+    }
+    assert [[wait is not None for wait in each] for each in waits.values()] == [
+        [False, True, True],
+        [False, False, True],
+        [False, False, False],
+    ]
 
 
 async def test_even_a_store_out_of_order_is_told_with_iss() -> None:
