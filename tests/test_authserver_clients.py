@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from authserver_world import CALLBACK, PUBLIC_CLIENT, WEB_CLIENT, World, answer
+from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthClientInformationFull
 from pydantic import AnyUrl
 
 from mcp_oauth_nb.authserver import Rates
 from mcp_oauth_nb.authserver.clients import Client
 from mcp_oauth_nb.authserver.redirects import answer_url, matches, problem_with
-from mcp_oauth_nb.errors import ConfigurationError
+from mcp_oauth_nb.errors import ConfigurationError, StoreUnavailable
 from mcp_oauth_nb.redaction import mask, scrub
 
 pytestmark = pytest.mark.anyio
@@ -325,13 +326,13 @@ async def test_a_client_that_nobody_has_signed_in_with_is_forgotten_after_a_day_
     # The one that is in use takes up no place of those that strangers can fill.
     assert await world.stored("newcomers", "clients") == 2
     assert await world.stored("newcomers") == 1
-    world.clock.advance(hours=23, minutes=59)
+    world.clock.advance(hours=23, minutes=59, seconds=59)
     assert await is_known(world, unused)
-    world.clock.advance(minutes=1)
+    world.clock.advance(seconds=1)
     assert not await is_known(world, unused)
-    world.clock.advance(days=88, hours=23, minutes=59)
+    world.clock.advance(days=88, hours=23, minutes=59, seconds=59)
     assert await is_known(world, used)
-    world.clock.advance(minutes=1)
+    world.clock.advance(seconds=1)
     assert not await is_known(world, used)
 
 
@@ -371,6 +372,22 @@ async def test_a_link_is_a_web_address_of_at_most_two_thousand_characters(world:
     for bad in ("javascript:alert(1)", "ftp://app.example/", start + "x" * (2001 - len(start))):
         response = await world.http.post("/register", json={"redirect_uris": [CALLBACK], field: bad})
         assert (response.status_code, response.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def test_a_client_of_no_known_type_is_told_the_types_that_there_are(world: World) -> None:
+    response = await world.http.post("/register", json={"redirect_uris": [CALLBACK], "application_type": "service"})
+    assert response.json()["error_description"] == "application_type must be 'native' or 'web'."
+
+
+async def test_a_client_that_nobody_can_look_up_now_is_not_told_that_it_is_unknown() -> None:
+    class Away(MemoryStore):
+        async def get(self, *args: Any, **options: Any) -> None:
+            raise StoreUnavailable("The store of a test does not answer.")
+
+    # Else it would register again, and lose what it has.
+    world = World(kv=Away())
+    response = await world.http.post("/token", data=world.refreshing("x" * 43, client_id="registered-earlier"))
+    assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
 
 
 async def test_a_name_may_have_a_hundred_characters(world: World) -> None:
@@ -480,8 +497,10 @@ def test_the_sdks_handlers_get_the_strict_answers_too() -> None:
     assert client.validate_scope(" repo  repo ") == ["repo"]
     assert client.validate_scope(None) is None
     assert client.validate_redirect_uri(AnyUrl("http://127.0.0.1:9/cb")) is not None
-    with pytest.raises(InvalidScopeError):
+    with pytest.raises(InvalidScopeError, match=r"are: repo\.$"):
         client.validate_scope("repo admin")
+    with pytest.raises(InvalidScopeError, match=r"are: none\.$"):
+        client.model_copy(update={"may_ask": ()}).validate_scope("repo")
     for uri in (None, AnyUrl("https://evil.example/")):
         with pytest.raises(InvalidRedirectUriError):
             client.validate_redirect_uri(uri)
