@@ -11,6 +11,7 @@ from IPython.lib.pretty import pretty
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.checks import Check
 from mcp_oauth_nb.debugger import Cause, FlowRun, GuidedFlow, Step
+from mcp_oauth_nb.debugger.gate import Gate, Held
 from mcp_oauth_nb.errors import ConfigurationError, InvalidAuthorizationCode, SessionError
 
 pytestmark = pytest.mark.anyio
@@ -231,3 +232,18 @@ async def test_the_report_of_a_run_is_the_same_on_every_run() -> None:
             return repr(run) + "".join(map(repr, run.steps))
 
     assert await report() == await report()
+
+
+async def test_what_is_cancelled_while_it_is_held_is_not_released_in_the_place_of_what_comes_next() -> None:
+    gate = Gate()
+    first = asyncio.ensure_future(gate.hold(Held("call", "the first")))
+    await asyncio.wait([first], timeout=0)
+    first.cancel()
+    await asyncio.wait([first])
+    assert gate.pending is None
+    second = asyncio.ensure_future(gate.hold(Held("call", "the second")))
+    await asyncio.wait([second], timeout=0)
+    assert gate.pending is not None
+    assert gate.pending.summary == "the second"
+    gate.release()
+    assert (await second).summary == "the second"
