@@ -43,7 +43,7 @@ def error_of(message: httpx2.Request | httpx2.Response) -> McpOAuthError | None:
 
 def unsent(url: str, error: McpOAuthError) -> httpx2.Request:
     """Make what stands for a refresh that cannot be asked for."""
-    return httpx2.Request("POST", url, data={"grant_type": "refresh_token"}, extensions={_ERROR: error})
+    return httpx2.Request("POST", url, extensions={_ERROR: error})
 
 
 def no_answer(error: McpOAuthError, request: httpx2.Request | None = None) -> httpx2.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.errors import ProtocolError, SessionFailed, Unreachable
 from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, error_of
+from mcp_oauth_nb.http_bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS
 from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
@@ -119,19 +121,20 @@ async def test_an_answer_that_never_ends_is_given_up_at_the_deadline() -> None:
         error = error_of(await transport.handle_async_request(marked(3)))
     assert error is not None
     assert "no complete answer within 0.05 seconds" in error.message
+    assert isinstance(error.__cause__, TimeoutError)
     assert body.closed
 
 
 async def test_all_attempts_have_one_deadline() -> None:
     deadlines: list[float] = []
 
-    class Noting(Line):
+    class Deadlines(Line):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             deadlines.append(anyio.current_effective_deadline())
             return await super().handle_async_request(request)
 
     silent = Body(iter([]), hangs=True)
-    transport = PatientTransport(Noting(BROKEN, silent), pause=lambda failed: 0.0, deadline=0.05)
+    transport = PatientTransport(Deadlines(BROKEN, silent), pause=lambda failed: 0.0, deadline=0.05)
     error = error_of(await transport.handle_async_request(marked(3)))
     assert error is not None
     assert "0.05 seconds" in error.message
@@ -145,6 +148,73 @@ async def test_a_body_without_end_is_not_read_to_the_end() -> None:
     assert len(await answer.aread()) > MAX_BODY_BYTES
     assert body.given <= MAX_BODY_BYTES + 65536
     assert body.closed
+
+
+async def test_each_pause_is_told_how_many_attempts_failed() -> None:
+    failures: list[int] = []
+
+    def pause(failed: int) -> float:
+        failures.append(failed)
+        return 0.0
+
+    await PatientTransport(Line(*[BROKEN] * 3), pause=pause).handle_async_request(marked(3))
+    assert failures == [1, 2]
+
+
+class Noting(Line):
+    """A network that notes when a request came, and how many seconds it may take; every answer is short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[float] = []
+        self.may_take: list[float] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.came.append(anyio.current_time())
+        self.may_take.append(anyio.current_effective_deadline() - anyio.current_time())
+        return httpx2.Response(202)
+
+
+async def test_event_streams_are_opened_with_a_pause_between_them_and_nothing_else_waits() -> None:
+    line = Noting()
+    transport = PatientTransport(line)
+    stream = {"Accept": "application/json, text/event-stream"}
+    with anyio.fail_after(4):
+        for _ in range(50):
+            await transport.handle_async_request(httpx2.Request("POST", MCP, headers=stream))
+            await transport.handle_async_request(httpx2.Request("GET", MCP))
+        line.came.clear()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(transport.handle_async_request, httpx2.Request("GET", MCP, headers=stream))
+        await transport.handle_async_request(httpx2.Request("GET", MCP, headers=stream))
+    gaps = [later - earlier for earlier, later in pairwise(line.came)]
+    assert len(gaps) == 3
+    assert sum(gaps) >= 3 * STREAM_PACE_SECONDS * 0.9
+
+
+async def test_a_farewell_has_ten_seconds_and_a_message_as_long_as_its_answer_takes() -> None:
+    line = Noting()
+    transport = PatientTransport(line)
+    for method in ("DELETE", "POST"):
+        await transport.handle_async_request(httpx2.Request(method, MCP))
+    farewell, message = line.may_take
+    assert FAREWELL_SECONDS - 5 < farewell <= FAREWELL_SECONDS
+    assert message == float("inf")
+
+
+async def test_a_farewell_that_is_not_answered_in_time_is_a_typed_error() -> None:
+    transport, _ = patient(TimeoutError())
+    with pytest.raises(Unreachable, match=f"^{MCP} gave no complete answer within {FAREWELL_SECONDS:g} seconds"):
+        await transport.handle_async_request(httpx2.Request("DELETE", MCP))
+
+
+async def test_what_is_not_marked_is_bounded_too() -> None:
+    body = Body(iter(lambda: b"x" * 65536, b""))
+    transport, line = patient(body)
+    line.media = "text/html"
+    answer = await transport.handle_async_request(httpx2.Request("POST", MCP))
+    assert (await answer.aread(), body.given, body.closed) == (b"", 65536, True)
 
 
 async def test_the_pause_grows_and_varies() -> None:
