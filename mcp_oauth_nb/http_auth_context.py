@@ -36,7 +36,7 @@ def stopping() -> Iterator[None]:
 
 def free_lock() -> anyio.Lock:
     """Make a lock that one task may take and another release: a debugger steps a flow from cell to cell."""
-    return cast(anyio.Lock, anyio.Semaphore(1))
+    return cast(anyio.Lock, anyio.Semaphore(1, max_value=1))
 
 
 @dataclass(repr=False)

@@ -111,7 +111,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "http_auth_grants.py": ("http_auth_tokens", "http_auth_grants"),
     "http_auth_provider.py": ("http_auth_tokens", "http_auth_stepping", "http_auth_reading", "http_auth_grants"),
     "http_auth_stepup.py": ("http_auth_tokens", "http_auth_reading"),
-    "http_auth_wire.py": ("http_auth_places", "http_auth_stepping", "http_auth_tokens", "http_auth_reading"),
+    "http_auth_wire.py": ("http_auth_wire", "http_auth_places", "http_auth_tokens", "http_auth_carrier"),
     "http_transport.py": ("http_auth_grants", "http_bounds", "http_answers", "http_auth_faults"),
     "http_auth_checks.py": ("http_auth_checks", "http_auth_places", "http_auth_faults"),
 }

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from mcp.shared.auth import OAuthClientInformationFull
@@ -26,6 +27,7 @@ from mcp_oauth_nb.errors import (
     TokenRejected,
     TransientError,
 )
+from mcp_oauth_nb.http_auth_grants import TURN_SECONDS
 from mcp_oauth_nb.http_auth_provider import AuthProvider
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
 
@@ -215,16 +217,64 @@ async def test_a_sign_out_while_a_refresh_is_under_way_holds() -> None:
     assert "authorization" not in server.requests[-1].headers
 
 
+async def test_a_new_sign_in_while_a_refresh_is_under_way_is_later_and_is_used() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    known = server.grant
+    assert known.token is not None
+    newer = replace(known.token, access_token="newer", expires_at=server.clock.now() + 3600)
+
+    def meanwhile(form: dict[str, str]) -> httpx2.Response:
+        server.store.save(known.key, replace(known, token=newer))
+        server.good = {"newer"}
+        return httpx2.Response(200, json={"access_token": "older", "token_type": "Bearer", "expires_in": 3600})
+
+    server.refuse = meanwhile
+    assert await server.call(provider) == 200
+    assert (server.grant.token, len(server.sent_to)) == (newer, 1)
+
+
+async def test_who_takes_over_a_token_of_another_session_takes_over_its_registration() -> None:
+    server = Issuing()
+    one, two = server.new(), server.new()
+    await server.call(one)
+    await server.call(two)
+    server.clock.advance(3600)
+    server.refuse = lambda form: (
+        httpx2.Response(401, json={"error": "invalid_client"}) if form["client_id"] == "client-1" else None
+    )
+    await server.call(two)
+    assert await server.call(one) == 200
+    assert (server.urls, server.clients) == ([f"POST {SERVER}"], 2)
+    server.good, server.refuse = set(), refresh_gets(400, error="invalid_grant")
+    assert await server.call(one) == 200
+    assert httpx2.URL(server.sent_to[-1]).params["client_id"] == "client-2"
+    assert server.clients == 2
+
+
+async def test_a_client_that_names_no_issuer_belongs_to_the_one_that_gave_it_a_token() -> None:
+    server = Issuing()
+    await server.call(server.new(client=mine(issuer=None)))
+    assert (server.grant.issuer, server.grant.client.issuer) == (ISSUER, ISSUER)
+
+
 class Busy(MemoryGrantStore):
     """A store at which somebody else is refreshing, and does not come to an end."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
     @asynccontextmanager
     async def alone(self, seconds: float) -> AsyncIterator[bool]:
+        self.waited.append(seconds)
         yield False
 
 
 async def test_while_somebody_else_refreshes_a_token_that_is_good_is_used_and_otherwise_it_is_said() -> None:
-    server = Issuing(Busy())
+    server = Issuing(store := Busy())
     provider = server.new()
     await server.call(provider)
     server.clock.advance(3550)
@@ -234,6 +284,9 @@ async def test_while_somebody_else_refreshes_a_token_that_is_good_is_used_and_ot
     with pytest.raises(TransientError):
         await server.call(provider)
     assert (server.urls, len(server.sent_to)) == ([], 1)
+    # As long as the other may take.
+    assert len(store.waited) == 2
+    assert all(TURN_SECONDS - 5 < seconds <= TURN_SECONDS for seconds in store.waited)
 
 
 # -- a refresh that fails ----------------------------------------------------------------------------------------
@@ -298,6 +351,21 @@ async def test_a_refresh_that_fails_early_disturbs_nobody_until_the_token_ends(
     assert server.refreshed == ["refresh-2"]
 
 
+async def test_a_token_that_was_not_refreshed_early_and_is_rejected_then_is_refreshed_before_anybody_is_asked() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3550)
+    server.good, server.refuse = set(), refresh_gets(503)
+    with pytest.raises(TransientError):
+        await server.call(provider)
+    assert (server.refreshed, len(server.sent_to)) == (["refresh-1", "refresh-1"], 1)
+    server.refuse = refresh_gets(404)
+    again = server.new()
+    assert await server.call(again) == 200
+    assert (server.refreshed, len(server.sent_to)) == (["refresh-1", "refresh-1"], 2)
+
+
 async def test_a_token_that_ended_and_cannot_be_refreshed_now_is_said_and_kept() -> None:
     server = Issuing()
     provider = server.new()
@@ -320,6 +388,50 @@ async def test_a_token_that_is_rejected_and_cannot_be_refreshed_now_is_no_reason
     with pytest.raises(TransientError):
         await server.call(provider)
     assert len(server.sent_to) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lifetime", "refreshed", "asked"),
+    [
+        (3600, 3600, ["refresh-1", "refresh-late"], 1),
+        (3599, 3600, ["refresh-1"], 2),
+        (3600, None, ["refresh-1"], 2),
+    ],
+)
+async def test_a_new_token_that_may_have_ended_on_its_way_is_refreshed_and_any_other_that_is_rejected_is_not(
+    seconds: int, lifetime: int | None, refreshed: list[str], asked: int
+) -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    late = {"access_token": "late", "refresh_token": "refresh-late", "token_type": "Bearer"}
+
+    def slow(form: dict[str, str]) -> httpx2.Response | None:
+        if form.get("refresh_token") != "refresh-1":
+            return None
+        server.clock.advance(seconds)
+        return httpx2.Response(200, json=late | ({"expires_in": lifetime} if lifetime is not None else {}))
+
+    server.refuse = slow
+    assert await server.call(provider) == 200
+    assert (server.refreshed, len(server.sent_to)) == (refreshed, asked)
+
+
+async def test_a_token_that_ends_too_early_again_and_again_is_not_refreshed_for_ever() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+
+    def slow(form: dict[str, str]) -> httpx2.Response | None:
+        server.clock.advance(3600)
+        late = {"access_token": f"late-{len(server.requests)}", "refresh_token": "late", "token_type": "Bearer"}
+        return httpx2.Response(200, json={**late, "expires_in": 3600}) if "refresh_token" in form else None
+
+    server.refuse = slow
+    assert await server.call(provider) == 200
+    assert (len(server.refreshed), len(server.sent_to)) == (3, 2)
 
 
 async def test_a_client_that_the_server_knows_no_more_is_registered_again() -> None:
@@ -413,6 +525,25 @@ async def test_a_fresh_registration_that_the_token_endpoint_does_not_know_is_for
     server.refuse = lambda form: None
     assert await server.call(provider) == 200
     assert (server.clients, server.grant.client.client_id) == (2, "client-2")
+
+
+async def never(url: str) -> str:
+    """The person, whom the server shows that it does not know the client."""
+    await anyio.sleep_forever()
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize(("client", "day", "kept"), [(None, "this", 1), (None, "another", 0), (mine(), "another", 1)])
+async def test_where_nobody_comes_back_a_registration_of_another_day_is_dropped_and_no_other(
+    client: OAuthClientInformationFull | None, day: str, kept: int
+) -> None:
+    server = Issuing()
+    if day == "another":
+        await server.call(server.new(client=client))
+        server.store.save(server.grant.key, replace(server.grant, token=None))
+    with pytest.raises(ReauthorizeError):
+        await server.call(server.new(client=client, paste=never, timeout=0.05))
+    assert len(server.store.entries()) == kept
 
 
 async def test_a_code_of_a_client_that_was_passed_is_refused_with_the_servers_own_error() -> None:
