@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.errors import ProtocolError, SessionFailed, Unreachable
-from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, error_of
+from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, error_of, unsent
 from mcp_oauth_nb.http_bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS
 from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
 
@@ -201,6 +201,19 @@ async def test_a_farewell_has_ten_seconds_and_a_message_as_long_as_its_answer_ta
     farewell, message = line.may_take
     assert FAREWELL_SECONDS - 5 < farewell <= FAREWELL_SECONDS
     assert message == float("inf")
+
+
+async def test_a_request_of_an_authorization_has_thirty_seconds() -> None:
+    line = Noting()
+    await PatientTransport(line).handle_async_request(marked(1))
+    (seconds,) = line.may_take
+    assert 29.0 < seconds <= 30.0
+
+
+def test_what_stands_for_a_refresh_that_cannot_be_asked_for_says_why() -> None:
+    error = ProtocolError("The client cannot authenticate.")
+    request = unsent("https://auth.example/token", error)
+    assert (request.method, error_of(request)) == ("POST", error)
 
 
 async def test_a_farewell_that_is_not_answered_in_time_is_a_typed_error() -> None:
