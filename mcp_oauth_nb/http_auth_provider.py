@@ -216,24 +216,14 @@ class AuthProvider(GrantProvider):
                 break
         if early is not None and not is_challenge(early):
             return
-        flow = self._authorization(request, early) if doubted is None else self._looking_again(request, doubted)
         try:
-            outgoing = await flow.__anext__()
-            while True:
-                outgoing = await flow.asend((yield outgoing))
-        except StopAsyncIteration:
-            return
-        finally:
-            await flow.aclose()
-
-    async def _looking_again(self, request: httpx2.Request, doubted: Unreached) -> _Flow:
-        """Ask the MCP server where its authorization server is by now, and authorize there if it has moved."""
-        try:
-            asking = httpx2.Request("GET", self.context.server_url)
-            challenge = self._wire.discovery.challenged(asking, (yield asking))
-            if challenge.status_code != 401:
-                raise doubted.error
-            flow = self._authorization(request, challenge)
+            if doubted is not None:
+                # Where is its authorization server by now? If it has moved, that is where to authorize.
+                asking = httpx2.Request("GET", self.context.server_url)
+                early = self._wire.discovery.challenged(asking, (yield asking))
+                if early.status_code != 401:
+                    raise doubted.error
+            flow = self._authorization(request, early)
             try:
                 outgoing = await flow.__anext__()
                 while True:
