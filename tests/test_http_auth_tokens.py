@@ -30,6 +30,7 @@ from mcp_oauth_nb.errors import (
 from mcp_oauth_nb.http_auth_grants import TURN_SECONDS
 from mcp_oauth_nb.http_auth_provider import AuthProvider
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
+from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
 
@@ -217,14 +218,19 @@ async def test_a_sign_out_while_a_refresh_is_under_way_holds() -> None:
     assert "authorization" not in server.requests[-1].headers
 
 
-async def test_a_new_sign_in_while_a_refresh_is_under_way_is_later_and_is_used() -> None:
-    server = Issuing()
+async def signed_in_an_hour_ago(server: Issuing) -> tuple[AuthProvider, Grant, Token]:
+    """A session whose token is due, its grant, and the token that a newer sign-in would bring."""
     provider = server.new()
     await server.call(provider)
     server.clock.advance(3600)
-    known = server.grant
-    assert known.token is not None
-    newer = replace(known.token, access_token="newer", expires_at=server.clock.now() + 3600)
+    assert server.grant.token is not None
+    newer = replace(server.grant.token, access_token="newer", expires_at=server.clock.now() + 3600)
+    return provider, server.grant, newer
+
+
+async def test_a_new_sign_in_while_a_refresh_is_under_way_is_later_and_is_used() -> None:
+    server = Issuing()
+    provider, known, newer = await signed_in_an_hour_ago(server)
 
     def meanwhile(form: dict[str, str]) -> httpx2.Response:
         server.store.save(known.key, replace(known, token=newer))
@@ -477,12 +483,7 @@ async def test_a_client_that_was_passed_and_is_refused_is_named_and_kept(
 
 async def test_a_refused_refresh_of_who_was_slower_does_not_touch_what_the_quicker_one_stored() -> None:
     server = Issuing()
-    provider = server.new()
-    await server.call(provider)
-    server.clock.advance(3600)
-    known = server.grant
-    assert known.token is not None
-    newer = replace(known.token, access_token="newer", expires_at=server.clock.now() + 3600)
+    provider, known, newer = await signed_in_an_hour_ago(server)
 
     def overtaken(form: dict[str, str]) -> httpx2.Response:
         server.store.save(known.key, replace(known, token=newer))
