@@ -55,7 +55,7 @@ class ProtectedResource(Report):
         return f"Protected resource {self.server_url}"
 
     def _rows(self) -> Mapping[str, Any]:
-        return self.metadata.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        return self.metadata.model_dump(exclude_unset=True, exclude_none=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +71,7 @@ class AuthorizationServer(Report):
         return f"Authorization server {self.issuer}"
 
     def _rows(self) -> Mapping[str, Any]:
-        return self.metadata.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        return self.metadata.model_dump(exclude_unset=True, exclude_none=True)
 
 
 @dataclass(frozen=True, repr=False)

@@ -42,8 +42,8 @@ class Report(ABC):
 
     def _lines(self) -> Iterator[str]:
         rows = _shown(self._rows())
-        wide = max(map(len, rows), default=0)
-        place = max((len(probe.url) for probe in self.probes), default=0)
+        wide = _longest(rows)
+        place = _longest(probe.url for probe in self.probes)
         yield from (f"  {probe.status}  {probe.url:<{place}}  {probe.outcome}" for probe in self.probes)
         yield ""
         yield from (f"  {name:<{wide}}  {value}" for name, value in rows.items())
@@ -56,6 +56,10 @@ class Report(ABC):
             f"<p><b>{escape(printable(self._title()))}</b></p>{_table(probes)}{_table(_shown(self._rows()).items())}"
             + (f"<ul>{findings}</ul>" if findings else "")
         )
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return len(max(texts, key=len, default=""))
 
 
 def _shown(rows: Mapping[str, Any]) -> dict[str, str]:

@@ -266,6 +266,50 @@ async def test_discover_takes_an_issuer_as_well() -> None:
     assert len(found.probes) == 4
 
 
+def own_server(issuer: str = "https://mcp.example") -> dict[str, Any]:
+    """An MCP server of 2025-03-26, whose authorization server is at its own origin."""
+    return server(
+        issuer=issuer,
+        authorization_endpoint="https://mcp.example/authorize",
+        token_endpoint="https://mcp.example/token",
+    )
+
+
+AT_ORIGIN = "https://mcp.example/.well-known/oauth-authorization-server"
+
+
+@pytest.mark.parametrize("issuer", ["https://mcp.example", "https://mcp.example/"])
+@pytest.mark.parametrize("url", ["https://mcp.example", "https://mcp.example/", SERVER])
+async def test_a_guarded_server_without_resource_metadata_has_its_authorization_server_at_its_origin(
+    url: str, issuer: str
+) -> None:
+    guard = Response(status_code=401)
+    site = Site({SERVER: guard, "https://mcp.example/": guard, AT_ORIGIN: own_server(issuer)})
+    found = await discover(url, client=site.client)
+    assert found.server.issuer == issuer
+    assert found.resource is None
+
+
+async def test_what_a_guarded_server_has_at_its_own_path_comes_before_its_origin() -> None:
+    at_path = f"{AT_ORIGIN}/mcp"
+    site = Site({SERVER: Response(status_code=401), at_path: own_server(SERVER), AT_ORIGIN: own_server()})
+    assert (await discover(SERVER, client=site.client)).server.issuer == SERVER
+
+
+async def test_nobody_is_guessed_for_a_url_that_asks_for_no_token() -> None:
+    site = Site({AT_ORIGIN: own_server()})
+    with pytest.raises(NotFound):
+        await discover(SERVER, client=site.client)
+    assert AT_ORIGIN not in site.urls
+
+
+async def test_nobody_is_guessed_in_place_of_resource_metadata_that_cannot_be_used() -> None:
+    site = Site({SERVER: Response(status_code=401), AT_PATH: resource(resource=1), AT_ORIGIN: own_server()})
+    with pytest.raises(ProtocolError, match="`resource` is wrong"):
+        await discover(SERVER, client=site.client)
+    assert AT_ORIGIN not in site.urls
+
+
 async def test_the_issuer_is_compared_as_the_resource_wrote_it() -> None:
     site = Site({AT_PATH: resource(authorization_servers=["https://AS.example/tenant"]), INSERTED: server()})
     with pytest.raises(IssuerMismatch):
@@ -319,6 +363,16 @@ async def test_the_reports_of_all_three_show_their_probes_fields_and_findings() 
     ]
     assert repr(found.resource).splitlines()[0] == "Protected resource https://mcp.example/mcp"
     assert repr(found.server).splitlines()[0] == "Authorization server https://as.example/tenant"
+
+
+async def test_a_report_shows_what_the_document_says_and_no_defaults_or_nulls() -> None:
+    site = Site({AT_PATH: resource(scopes_supported=["read"], resource_name=None)})
+    found = await discover_resource(SERVER, client=site.client)
+    assert repr(found).split("\n\n")[1].splitlines() == [
+        "  resource               https://mcp.example/mcp",
+        "  authorization_servers  https://as.example/tenant",
+        "  scopes_supported       read",
+    ]
 
 
 async def test_githubs_metadata_is_where_github_puts_it() -> None:

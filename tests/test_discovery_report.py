@@ -25,18 +25,18 @@ class Example(Report):
 
 def test_columns_are_aligned_and_lists_are_joined() -> None:
     report = Example(
-        probes=(Probe("https://a/", 404, "not here"), Probe("https://longer/", 200, "document")),
-        rows=(("scopes", ["repo", "user"]), ("s", True)),
+        probes=(Probe("https://b/", 404, "not here"), Probe("https://a.longer/", 200, "document")),
+        rows=(("scopes", ["repo", "user"]), ("x", True)),
         findings=("Something to know.",),
     )
     assert repr(report) == str(report)
     assert repr(report) == (
         "An example\n"
-        "  404  https://a/       not here\n"
-        "  200  https://longer/  document\n"
+        "  404  https://b/         not here\n"
+        "  200  https://a.longer/  document\n"
         "\n"
         "  scopes  repo, user\n"
-        "  s       True\n"
+        "  x       True\n"
         "\n"
         "  ! Something to know."
     )
