@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from fastmcp import FastMCP
@@ -38,7 +38,7 @@ from mcp_oauth_nb.loopback import listen
 from mcp_oauth_nb.mock_github import MockGitHub
 from mcp_oauth_nb.mock_github.model import OAuthApp
 from mcp_oauth_nb.resource import PublicAddress, build_http_app, build_http_server, upstream_by
-from mcp_oauth_nb.tools import BASE_SCOPES, add_tools
+from mcp_oauth_nb.tools import BASE_SCOPES, tools
 
 LOG_LEVEL: Final = "WARNING"
 PROTECTED_TOOL: Final = "get_github_user_info"
@@ -75,23 +75,6 @@ class FixedToken:
     async def access_token_for_request(self, *, rejected: str | None = None) -> str:
         """Return the token."""
         return self._token
-
-
-class Collector(MCPServer):
-    """The SDK's server, which notes the tools that `add_tools` registers: FastMCP gets the very same functions."""
-
-    def __init__(self) -> None:
-        super().__init__("collector", log_level=LOG_LEVEL)
-        self.tools: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
-
-    def tool(self, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # type: ignore[override]
-        """Keep a tool."""
-
-        def keep(function: Callable[..., Any]) -> Callable[..., Any]:
-            self.tools[function.__name__] = (function, options)
-            return function
-
-        return keep
 
 
 def echo(text: str) -> str:
@@ -166,8 +149,9 @@ def bare_app(url: str, github: GitHubClient, *, json_response: bool) -> Served:
         required_scopes=[*BASE_SCOPES],
         validate_token_resource=True,
     )
-    server = MCPServer("bare", auth=auth, token_verifier=StaticVerifier(url), log_level=LOG_LEVEL)
-    add_tools(server, github, challenge(url))
+    server = MCPServer(
+        "bare", tools=tools(github, challenge(url)), auth=auth, token_verifier=StaticVerifier(url), log_level=LOG_LEVEL
+    )
     server.tool()(echo)
     return Served(server.streamable_http_app(json_response=json_response), STATIC_TOKEN)
 
@@ -183,11 +167,10 @@ def fastmcp_server(url: str) -> FastMCP:
     server = FastMCP(
         "fastmcp", dereference_schemas=False, auth=StaticTokenVerifier(tokens, required_scopes=[*BASE_SCOPES])
     )
-    collector = Collector()
     github = mock_github()
-    add_tools(collector, tools_client(github, without_socket(github)), challenge(url))
-    function, options = collector.tools[PROTECTED_TOOL]
-    server.tool(function, **options)
+    # FastMCP gets the very same function.
+    user_info = tools(tools_client(github, without_socket(github)), challenge(url))[0]
+    server.tool(user_info.fn, title=user_info.title, annotations=user_info.annotations)
     server.tool(echo)
     return server
 

@@ -31,7 +31,7 @@ from trace_view import rendering
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.github import GitHubClient
 from mcp_oauth_nb.server import root_logger_untouched
-from mcp_oauth_nb.tools import add_tools
+from mcp_oauth_nb.tools import tools
 
 ARGUMENTS = {"repo_limit": 5}
 INTRODUCTION = """# Measured ratios
@@ -70,9 +70,7 @@ def bare_server(lab: Lab, client_party: str = "MCP server") -> MCPServer:
         client=lab.http_client(client_party),
     )
     with root_logger_untouched():
-        server = MCPServer("bare", version="0", log_level="ERROR")
-    add_tools(server, github, lab.oauth.challenge())
-    return server
+        return MCPServer("bare", tools=tools(github, lab.oauth.challenge()), version="0", log_level="ERROR")
 
 
 async def seconds_per_call(call: Callable[[], Awaitable[object]], number: int) -> float:

@@ -13,7 +13,7 @@ from .github import GitHubClient
 from .http import ClientFactory, default_client
 from .oauth_handler import OAuthHandler
 from .protection import ProtectTools, TokenCheck
-from .tools import add_tools
+from .tools import SUMMARY, tools
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,12 @@ def build_server(
                 "get_github_user_info needs authorization: without it the call fails with error -32001, "
                 "whose data says where to authorize. analyze_code_with_llm needs none."
             ),
+            tools=tools(github, oauth.challenge()),
             extensions=[protection],
             middleware=[protection.advertise],
             log_level=oauth.settings.log_level,
         )
-    add_tools(server, github, oauth.challenge())
+    server.add_prompt(SUMMARY)
     return server
 
 

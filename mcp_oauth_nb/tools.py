@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import MethodType
 from typing import Annotated, Any, Literal
 
 from mcp import CreateMessageResult, MCPError, SamplingMessage
-from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.resolve import Resolve, Sample
+from mcp.server.mcpserver.tools import Tool
 from mcp_types import TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
@@ -77,20 +78,26 @@ def required_scopes(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     return BASE_SCOPES if arguments.get("include_private", False) is False else BASE_SCOPES + PRIVATE_SCOPES
 
 
-def add_tools(server: MCPServer, github: GitHubClient, challenge: AuthChallenge) -> None:
-    """Register the tools and the prompt.
+def tools(github: GitHubClient, challenge: AuthChallenge) -> list[Tool]:
+    """Return the tools for one server.
 
     Args:
-        server: where they go.
         github: calls the API with the user's token.
         challenge: what the client is told when GitHub no longer accepts the token in the middle of a call.
     """
+    user_info = _WithGitHub(github, challenge).get_github_user_info
+    return [_USER_INFO.model_copy(update={"fn": user_info}), _ANALYSIS.model_copy()]
 
-    @server.tool(
-        title="GitHub user information",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
-    )
+
+@dataclass(frozen=True)
+class _WithGitHub:
+    """The tool that needs a token, with what it needs from its server."""
+
+    github: GitHubClient
+    challenge: AuthChallenge
+
     async def get_github_user_info(
+        self,
         include_repos: Annotated[bool, Field(description="Include repository data")] = True,
         repo_limit: Annotated[int, Field(ge=1, le=100, description="The most repositories to return")] = 10,
         include_private: Annotated[
@@ -99,32 +106,30 @@ def add_tools(server: MCPServer, github: GitHubClient, challenge: AuthChallenge)
     ) -> GitHubUserInfo:
         """Fetch the authenticated GitHub user and their repositories. Needs authorization."""
         try:
-            user = await github.user()
+            user = await self.github.user()
             repositories = (
-                await github.repositories(repo_limit, include_private=include_private) if include_repos else []
+                await self.github.repositories(repo_limit, include_private=include_private) if include_repos else []
             )
         except InsufficientScope as error:
-            raise authentication_required(challenge, also=error.required) from error
+            raise authentication_required(self.challenge, also=error.required) from error
         except ReauthorizeError as error:
-            raise authentication_required(challenge) from error
+            raise authentication_required(self.challenge) from error
         except McpOAuthError as error:
             # The model reads this one, and can tell the user or try again.
             raise ToolError(str(error)) from error
         return GitHubUserInfo(user=user, repositories=repositories)
 
-    @server.tool(title="Analyse code", annotations=ToolAnnotations(read_only_hint=True))
-    def analyze_code_with_llm(
-        code: Code,
-        answer: Annotated[CreateMessageResult, Resolve(ask_the_model)],
-        analysis_type: AnalysisType = "explain",
-        max_tokens: MaxTokens = 500,
-    ) -> CodeAnalysis:
-        """Analyse code with the client's own model, by MCP sampling. Needs no authorization."""
-        if not isinstance(answer.content, TextContent):
-            raise ToolError(f"The client's model answered with {answer.content.type}, not with text.")
-        return CodeAnalysis(analysis_type=analysis_type, analysis=answer.content.text, model=answer.model)
 
-    server.add_prompt(_SUMMARY)
+def analyze_code_with_llm(
+    code: Code,
+    answer: Annotated[CreateMessageResult, Resolve(ask_the_model)],
+    analysis_type: AnalysisType = "explain",
+    max_tokens: MaxTokens = 500,
+) -> CodeAnalysis:
+    """Analyse code with the client's own model, by MCP sampling. Needs no authorization."""
+    if not isinstance(answer.content, TextContent):
+        raise ToolError(f"The client's model answered with {answer.content.type}, not with text.")
+    return CodeAnalysis(analysis_type=analysis_type, analysis=answer.content.text, model=answer.model)
 
 
 def github_user_summary(focus: str = "what they work on") -> str:
@@ -135,8 +140,18 @@ def github_user_summary(focus: str = "what they work on") -> str:
     )
 
 
-# Made once: what pydantic makes of a function keeps, from Python 3.13 on, the frames of all who were calling then.
-_SUMMARY = Prompt.from_function(github_user_summary, title="Summarise a GitHub user")
+# Made once for all servers: reading a signature is most of the work of making a server, and what pydantic makes of one
+# keeps, from Python 3.13 on, the frames of all who were calling then.
+_USER_INFO = Tool.from_function(
+    MethodType(_WithGitHub.get_github_user_info, object()),
+    title="GitHub user information",
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
+)
+_ANALYSIS = Tool.from_function(
+    analyze_code_with_llm, title="Analyse code", annotations=ToolAnnotations(read_only_hint=True)
+)
+#: Asks a model to sum a user up.
+SUMMARY = Prompt.from_function(github_user_summary, title="Summarise a GitHub user")
 
 
 def authentication_required(challenge: AuthChallenge, *, also: tuple[str, ...] = ()) -> MCPError:

@@ -20,7 +20,7 @@ from ..http_lab import PUBLIC_URL, HttpLab
 from ..resource import PublicAddress, build_http_app, build_http_server, upstream_by
 from ..resource.server import CallersToken, UpstreamToken
 from ..server import root_logger_untouched
-from ..tools import BASE_SCOPES, add_tools
+from ..tools import BASE_SCOPES, tools
 from ..wire import CLIENT, SERVER
 from .by_hand import HEADERS, ByHand, refused, whose_data
 from .fronts import Front, SessionsAsLogins
@@ -94,15 +94,15 @@ def _tools(lab: HttpLab, upstream_token: UpstreamToken) -> MCPServer:
 def _by_default(lab: HttpLab, login: _OneLogin) -> Starlette:
     """Build the same with the SDK's own guard, which in 2.x does not look at the audience unless it is told to."""
     auth = {"issuer_url": _LOGIN, "resource_server_url": lab.url, "validate_token_resource": False}
+    source = CallersToken(upstream_by(login.upstream_token))
+    github = GitHubClient(source, base_url=lab.settings.api_base_url, timeout=5, client=lab.http_client(SERVER))
     with root_logger_untouched():
         server = MCPServer(
             lab.settings.server_name,
+            tools=tools(github, PublicAddress(PUBLIC_URL).challenge(BASE_SCOPES)),
             auth=AuthSettings.model_validate({**auth, "required_scopes": list(BASE_SCOPES)}),
             token_verifier=login,
         )
-    source = CallersToken(upstream_by(login.upstream_token))
-    github = GitHubClient(source, base_url=lab.settings.api_base_url, timeout=5, client=lab.http_client(SERVER))
-    add_tools(server, github, PublicAddress(PUBLIC_URL).challenge(BASE_SCOPES))
     any_host = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return server.streamable_http_app(json_response=True, stateless_http=True, transport_security=any_host)
 

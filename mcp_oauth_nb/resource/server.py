@@ -19,7 +19,7 @@ from ..github import GitHubClient, TokenSource
 from ..http import ClientFactory, default_client
 from ..protection import AdvertiseAuthorization
 from ..server import root_logger_untouched
-from ..tools import BASE_SCOPES, PRIVATE_SCOPES, add_tools, authentication_required, required_scopes
+from ..tools import BASE_SCOPES, PRIVATE_SCOPES, SUMMARY, authentication_required, required_scopes, tools
 from .metadata import PublicAddress
 from .protection import RequiredScopes
 
@@ -140,9 +140,10 @@ def build_http_server(
                 "get_github_user_info needs authorization: without it the call fails with HTTP status 401, "
                 "which says where to authorize. analyze_code_with_llm needs none."
             ),
+            tools=tools(github, challenge),
             extensions=[protection],
             middleware=[protection.advertise],
             log_level=settings.log_level,
         )
-    add_tools(server, github, challenge)
+    server.add_prompt(SUMMARY)
     return server
