@@ -9,6 +9,8 @@ E2E_VENV := .venv-e2e
 MUTATION_VENV := .venv-mutation
 BIN := bin
 TEST := $(TEST_VENV)/$(BIN)
+# Images set it. The tests start some hundred processes, each of which would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help lab demo test e2e check smoke bounds notebooks bench chaos conformance coverage mutation security clean
