@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,8 +27,8 @@ No mutants are made of texts of several words, of the hints and references of er
 documentation, and of annotations. All others count: those that no test could tell from the original, too. Of all
 mutants together {least:.0%} must be killed; a module below that is marked, and its survivors are worth a look.
 
-A score is kept (`mutation/scores`) until the module, its tests, their helpers or the kinds of mistakes change; of a
-change elsewhere in the package it knows nothing. `make mutation ALL=1` tries all of them again.
+A score is kept (`mutation/scores`) until the code of the module, that of its tests or the kinds of mistakes change; of
+a change elsewhere it knows nothing. `make mutation ALL=1` tries all of them again.
 """
 
 
@@ -58,6 +59,8 @@ class Score:
     survivors: list[Survivor] = field(default_factory=list)
     #: Of what was tried; see `plan.fingerprint`.
     fingerprint: str = ""
+    #: The mutants that each test killed, by their numbers: next time these tests come first.
+    killers: dict[str, list[int]] = field(default_factory=dict)
 
     def count(self, trial: Trial) -> None:
         """Take a trial into account."""
@@ -65,9 +68,15 @@ class Score:
         self.killed += trial.outcome == "killed"
         self.timeouts += trial.outcome == "timeout"
         self.seconds += trial.seconds
+        if trial.killer:
+            self.killers.setdefault(trial.killer, []).append(trial.number)
         if trial.outcome == "survived":
             mutant = trial.mutant
             self.survivors.append(Survivor(self.module, mutant.where, mutant.change, mutant.line))
+
+    def killer(self, number: int) -> str:
+        """Return the test that killed a mutant."""
+        return next((test for test, numbers in self.killers.items() if number in numbers), "")
 
     @property
     def share(self) -> float:
@@ -138,7 +147,10 @@ def printed(scores: list[Score], known: Mapping[Key, str]) -> str:
 def keep(directory: Path, score: Score) -> None:
     """Write a module's score down, in place of an earlier one."""
     directory.mkdir(exist_ok=True)
-    text = json.dumps(asdict(score), indent=1, ensure_ascii=False)
+    rows = {**asdict(score), "killers": {test: sorted(numbers) for test, numbers in sorted(score.killers.items())}}
+    text = json.dumps(rows, indent=1, ensure_ascii=False)
+    # The numbers of one test in one line.
+    text = re.sub(r"(?<=\d),\n *(?=\d)", ", ", text)
     _file(directory, score.module).write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -27,6 +27,7 @@ import trials
 from mutants import mutants_of
 from plan import EACH, PLAN, fingerprint, tests_of
 from report import LEAST, Key, Score, keep, kept, low, printed, reasons, results, snippet
+from trials import Trial
 
 HERE = Path(__file__).parent
 SCORES = HERE / "scores"
@@ -71,7 +72,7 @@ def _tried(modules: list[str], options: argparse.Namespace, before: Mapping[str,
     with trials.places(options.workers) as at:
         trials.warm(sorted({test for module in modules for test in tests_of(module)}), at[0])
         for module in modules:
-            yield _score(module, at, options.only, before.get(module) if options.again else None)
+            yield _score(module, at, options.only, before.get(module), again=options.again)
 
 
 def _verdict(scores: list[Score], known: Mapping[Key, str], minutes: float) -> int:
@@ -86,19 +87,21 @@ def _verdict(scores: list[Score], known: Mapping[Key, str], minutes: float) -> i
     return 1 if unexplained or total.share < LEAST else 0
 
 
-def _score(module: str, at: list[trials.Place], only: str, before: Score | None) -> Score:
+def _score(module: str, at: list[trials.Place], only: str, before: Score | None, *, again: bool) -> Score:
     tests = trials.measured(module, tests_of(module), at[0], each=module in EACH)
     source = (trials.ROOT / trials.PACKAGE / module).read_text(encoding="utf-8")
-    mutants = [mutant for mutant in mutants_of(source) if only in f"{mutant.where} {mutant.change}"]
+    found = [Trial(mutant, number) for number, mutant in enumerate(mutants_of(source))]
+    found = [trial for trial in found if only in f"{trial.mutant.where} {trial.mutant.change}"]
     score = Score(module)
-    if before is not None and before.mutants == len(mutants):
+    if again and before is not None and before.mutants == len(found):
         survived = {(survivor.where, survivor.change) for survivor in before.survivors}
-        again = [mutant for mutant in mutants if (mutant.where, mutant.change) in survived]
-        score = replace(before, mutants=before.mutants - len(again), survivors=[])
+        found = [trial for trial in found if (trial.mutant.where, trial.mutant.change) in survived]
+        score = replace(before, mutants=before.mutants - len(found), survivors=[])
         score.killed = score.mutants - before.timeouts
-        mutants = again
+    elif before is not None:
+        found = [replace(trial, killer=before.killer(trial.number)) for trial in found]
     score.fingerprint = fingerprint(module)
-    for trial in trials.run(module, tests, iter(mutants), at):
+    for trial in trials.run(module, tests, iter(found), at):
         score.count(trial)
         print("." if trial.outcome != "survived" else "S", end="", file=sys.stderr, flush=True)
     print(f" {module} ({tests.seconds:.0f} s of tests)", file=sys.stderr)

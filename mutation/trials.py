@@ -10,6 +10,7 @@ import compileall
 import contextlib
 import gc
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -36,13 +37,21 @@ _MEASURING = [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report="]
 # Twice as long as all tests of the module, and some seconds for a machine that has other things to do.
 _LONGER, _GRACE_SECONDS = 2.0, 10.0
 _LOOK_SECONDS = 0.02
+# So many tests that killed a neighbour come before all others.
+_LIKELY = 3
 
 
 @dataclass
 class Trial:
-    """A mutant that is being tested, or was."""
+    """A mutant that is being tested, or was.
+
+    Attributes:
+        number: its place among those of its module.
+        killer: the test that noticed it; before the trial, the one that did so last time.
+    """
 
     mutant: Mutant
+    number: int = 0
     outcome: str = ""
     killer: str = ""
     started: float = 0.0
@@ -66,46 +75,52 @@ class Tests:
         files: where they are.
         seconds: how long they take without a mistake.
         of_line: the tests that run each line of the module; empty if all tests are run on each mutant.
+        lasting: how many seconds each test takes.
         killers: the tests that killed mutants, by the function that these were in.
     """
 
     files: Sequence[str]
     seconds: float = 0.0
     of_line: dict[int, set[str]] = field(default_factory=dict)
+    lasting: dict[str, float] = field(default_factory=dict)
     killers: dict[str, list[str]] = field(default_factory=dict)
 
-    def chosen(self, mutant: Mutant) -> Selection:
-        """Return what to run on a mutant: those that killed its neighbours first."""
+    def chosen(self, mutant: Mutant, last: str = "") -> Iterator[Selection]:
+        """Give what to run on a mutant: what killed it last time and its neighbours now, then all, the quick first."""
         found = [self.of_line.get(line, set()) for line in mutant.lines]
-        return Selection(set().union(*found), self.killers.get(mutant.where, []))
+        chosen = set().union(*found) or set(self.lasting)
+        likely = [name for name in [last, *reversed(self.killers.get(mutant.where, []))] if name in chosen]
+        if likely:
+            yield Selection(likely[:_LIKELY])
+        yield Selection(sorted(chosen, key=lambda name: self.lasting.get(name, 0.0)))
 
 
 class Selection:
-    """A pytest plugin that runs some tests, in an order, and notes the one that failed.
+    """A pytest plugin that runs some tests, in their order, and notes the one that failed and how long each took.
 
     Args:
         chosen: the tests that are run; all if there is none.
-        first: those that come first.
     """
 
-    def __init__(self, chosen: set[str] | None = None, first: Sequence[str] = ()):
-        self._chosen = chosen
-        self._first = {name: -number for number, name in enumerate(first, 1)}
+    def __init__(self, chosen: Sequence[str] = ()):
+        self._place = {name: number for number, name in enumerate(chosen)}
         self.failed = ""
+        self.lasting: dict[str, float] = {}
 
     @property
     def files(self) -> list[str]:
         """Where the chosen tests are: collecting others would take longer than to run these."""
-        return sorted({name.partition("::")[0] for name in self._chosen or ()})
+        return sorted({name.partition("::")[0] for name in self._place})
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Choose and sort."""
-        if self._chosen:
-            items[:] = [item for item in items if item.nodeid in self._chosen]
-        items.sort(key=lambda item: self._first.get(item.nodeid, 0))
+        if self._place:
+            items[:] = [item for item in items if item.nodeid in self._place]
+            items.sort(key=lambda item: self._place[item.nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the failure."""
+        """Note the failure, and the time."""
+        self.lasting[report.nodeid] = self.lasting.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             self.failed = report.nodeid
 
@@ -162,12 +177,13 @@ def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> 
         SystemExit: they fail.
     """
     started = time.monotonic()
-    place.pid = _fork(place, [*_MEASURING, *files], Selection())
+    place.pid = _fork(place, [([*_MEASURING, *files], Selection())])
     _, status = os.waitpid(place.pid, 0)
     place.pid = 0
     if os.waitstatus_to_exitcode(status):
         sys.exit(f"The tests fail without a mutant:\n{(place.path / 'output').read_text()[-3000:]}")
     tests = Tests(files, time.monotonic() - started)
+    tests.lasting = json.loads((place.path / "lasting").read_text(encoding="utf-8"))
     if not each:
         data = CoverageData(str(place.path / ".coverage"))
         data.read()
@@ -177,13 +193,13 @@ def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> 
     return tests
 
 
-def run(module: str, tests: Tests, mutants: Iterator[Mutant], at: list[Place]) -> Iterator[Trial]:
+def run(module: str, tests: Tests, trials: Iterator[Trial], at: list[Place]) -> Iterator[Trial]:
     """Test each mutant of a module, several at once; yield each trial when it has ended.
 
     Args:
         module: its path in the package.
         tests: its tests.
-        mutants: its mutants.
+        trials: its mutants.
         at: where.
     """
     allowed = tests.seconds * _LONGER + _GRACE_SECONDS
@@ -193,19 +209,19 @@ def run(module: str, tests: Tests, mutants: Iterator[Mutant], at: list[Place]) -
             compiled.unlink()
     while True:
         for place in at:
-            if place.trial is None and (mutant := next(mutants, None)) is not None:
-                (place.path / PACKAGE / module).write_text(mutant.source, encoding="utf-8")
-                place.trial = Trial(mutant, started=time.monotonic())
-                selection = tests.chosen(mutant)
-                place.pid = _fork(place, selection.files or tests.files, selection)
+            if place.trial is None and (trial := next(trials, None)) is not None:
+                (place.path / PACKAGE / module).write_text(trial.mutant.source, encoding="utf-8")
+                place.trial, trial.started = trial, time.monotonic()
+                chosen = tests.chosen(trial.mutant, trial.killer)
+                place.pid = _fork(place, [(selection.files, selection) for selection in chosen])
         if not any(place.trial for place in at):
             break
         time.sleep(_LOOK_SECONDS)
-        for trial in filter(None, [_ended(place, allowed) for place in at]):
-            if trial.killer:
-                killers = tests.killers.setdefault(trial.mutant.where, [])
-                killers[:] = [*(one for one in killers if one != trial.killer), trial.killer]
-            yield trial
+        for ended in filter(None, [_ended(place, allowed) for place in at]):
+            if ended.killer:
+                killers = tests.killers.setdefault(ended.mutant.where, [])
+                killers[:] = [*(one for one in killers if one != ended.killer), ended.killer]
+            yield ended
     for place in at:
         (place.path / PACKAGE / module).write_text(original, encoding="utf-8")
 
@@ -221,7 +237,7 @@ def _ended(place: Place, allowed: float) -> Trial | None:
         trial.outcome = "survived" if code == 0 else "killed"
         trial.killer = (place.path / "killer").read_text(encoding="utf-8") if code else ""
     elif trial.seconds > allowed:
-        trial.outcome = "timeout"
+        trial.outcome, trial.killer = "timeout", ""
     else:
         return None
     _stop(place)
@@ -238,7 +254,8 @@ def _stop(place: Place) -> None:
     place.pid, place.trial = 0, None
 
 
-def _fork(place: Place, arguments: Sequence[str], selection: Selection) -> int:
+def _fork(place: Place, runs: Sequence[tuple[Sequence[str], Selection]]) -> int:
+    """Run pytest with some arguments, and if nothing fails with the next ones; return the process."""
     (place.path / "killer").write_text("")
     pid = os.fork()
     if pid:
@@ -257,8 +274,12 @@ def _fork(place: Place, arguments: Sequence[str], selection: Selection) -> int:
         # That a mutant is killed is enough; by what shortest example does not matter.
         phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
         hypothesis.settings.register_profile("first", derandomize=True, phases=phases)
-        code = pytest.main([*_OPTIONS, "--hypothesis-profile=first", *arguments], plugins=[selection])
-        (place.path / "killer").write_text(selection.failed, encoding="utf-8")
+        for arguments, selection in runs:
+            code = pytest.main([*_OPTIONS, "--hypothesis-profile=first", *arguments], plugins=[selection])
+            (place.path / "killer").write_text(selection.failed, encoding="utf-8")
+            (place.path / "lasting").write_text(json.dumps(selection.lasting), encoding="utf-8")
+            if code:
+                break
         sys.stdout.flush()
     finally:
         os._exit(code)
