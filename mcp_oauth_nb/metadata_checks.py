@@ -108,11 +108,19 @@ def endpoint(value: Any, _: Context) -> Verdict:
 
 def link(value: Any, _: Context) -> Verdict:
     """A page for people."""
-    parts = urlsplit(value) if isinstance(value, str) and value.isprintable() else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.netloc:
-        # A front end that opens `javascript:` from here would run it.
-        return Verdict("failed", f"{quoted(value)} is not the URL of a web page.", "an https URL")
-    return Verdict("passed")
+    # A front end that opens `javascript:` from here would run it.
+    if isinstance(value, str) and value.isprintable() and is_web_address(value):
+        return Verdict("passed")
+    return Verdict("failed", f"{quoted(value)} is not the URL of a web page.", "an https URL")
+
+
+def is_web_address(url: str) -> bool:
+    """Say whether a text is an absolute URL of http or https, whatever else may be wrong with it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def issuer(value: Any, context: Context) -> Verdict:

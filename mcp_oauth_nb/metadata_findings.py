@@ -22,6 +22,8 @@ _REFERENCES: dict[Kind, str] = {
     "authorization server": "RFC 8414 section 2",
     "protected resource": "RFC 9728 section 2",
 }
+#: Of how many unknown fields it is guessed what was meant; a guess looks at every field that is known.
+_MOST_GUESSES = 100
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,22 @@ def check_document(document: Mapping[str, Any], kind: Kind | None = None, *, exp
     kind = kind or kind_of(document)
     context = Context(document, expected)
     known = {field.name for field in FIELDS[kind]}
-    fields = [*FIELDS[kind], *(_unknown(name, kind) for name in document if name not in known)]
-    return tuple(_judge(field, context) for field in fields)
+    unknown = [name for name in document if name not in known]
+    fields = [_unknown(name, kind, _near(name, kind)) for name in unknown[:_MOST_GUESSES]]
+    fields += [_unknown(name, kind) for name in unknown[_MOST_GUESSES:]]
+    return tuple(_judge(field, context) for field in (*FIELDS[kind], *fields))
+
+
+def check_field(document: Mapping[str, Any], kind: Kind, name: str) -> Check:
+    """Judge one field that is known; what else is in the document costs nothing.
+
+    Args:
+        document: as `json.loads` returned it.
+        kind: which of the two.
+        name: the field's.
+    """
+    field = next(field for field in FIELDS[kind] if field.name == name)
+    return _judge(field, Context(document)).check
 
 
 def _judge(field: Field, context: Context) -> Finding:
@@ -71,14 +87,18 @@ def _judge(field: Field, context: Context) -> Finding:
     return Finding(field, present, value, check)
 
 
-def _unknown(name: str, kind: Kind) -> Field:
-    base = next((field for field in FIELDS[kind] if name.startswith(f"{field.name}#")), None)
+def _near(name: str, kind: Kind) -> str:
+    """Return the known field whose name is most like this one, or nothing if none is."""
+    return next(iter(difflib.get_close_matches(name, [field.name for field in FIELDS[kind]], cutoff=0.85)), "")
+
+
+def _unknown(name: str, kind: Kind, near: str = "") -> Field:
+    plain, marked, language = name.partition("#")
+    base = next((field for field in FIELDS[kind] if marked and field.name == plain), None)
     if base is not None:
-        language = printable(name.partition("#")[2], 20)
-        return Field(name, f"{base.meaning} In the language {language}.", base.reference, base.test)
-    near = difflib.get_close_matches(name, [field.name for field in FIELDS[kind]], 1, 0.85)
+        return Field(name, f"{base.meaning} In the language {printable(language, 20)}.", base.reference, base.test)
     if near:
-        verdict = Verdict("warning", f"No section defines {quoted(name)}: nobody will read it.", near[0])
-        return Field(name, f"Perhaps `{near[0]}` is meant.", _REFERENCES[kind], lambda *_: verdict)
+        verdict = Verdict("warning", f"No section defines {quoted(name)}: nobody will read it.", near)
+        return Field(name, f"Perhaps `{near}` is meant.", _REFERENCES[kind], lambda *_: verdict)
     meaning = "Not a field that is known here. Whoever does not understand it leaves it aside."
     return Field(name, meaning, _REFERENCES[kind], anything)

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 from mcp.shared.auth_utils import check_resource_allowed
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AnyHttpUrl, BaseModel, TypeAdapter, ValidationError
 
 from .errors import IssuerMismatch, McpOAuthError, ProtocolError, RedirectRefused, SecurityError, TransientError
 from .http import Answer
-from .metadata_checks import quoted
+from .metadata_checks import is_web_address, quoted
 from .metadata_fields import Kind
-from .metadata_findings import check_document
+from .metadata_findings import check_field
 from .redaction import printable
 from .token_endpoint import check_available
 from .url_difference import difference
@@ -41,7 +41,7 @@ _MODELS: dict[Kind, type[BaseModel]] = {
     "authorization server": OAuthMetadata,
 }
 _SHAPE: dict[Kind, str] = {"protected resource": "RFC 9728 section 3.2", "authorization server": "RFC 8414 section 3.2"}
-_URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
+_URL = TypeAdapter(AnyHttpUrl)
 #: What some editors put before a text in UTF-8; RFC 8259 section 8.1 lets a reader ignore it.
 BOM = b"\xef\xbb\xbf"
 
@@ -214,7 +214,7 @@ def _bad_fields(model: type[BaseModel], document: Mapping[str, Any]) -> list[str
     try:
         model.model_validate(document)
     except ValidationError as error:
-        return list(dict.fromkeys(str(one["loc"][0]) for one in error.errors(include_input=False, include_url=False)))
+        return list(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
     return []
 
 
@@ -222,12 +222,12 @@ def _with_good_issuers(answer: Answer, begun: Reading) -> Reading:
     """Leave out the authorization servers that are none, as long as one is left."""
     document = begun.document or {}
     named = document["authorization_servers"]
-    good = [one for one in named if isinstance(one, str) and _is_absolute(one)]
+    good = [one for one in named if _is_issuer(one)]
     if not good:
         return begun
     flaws = list(begun.flaws)
     if len(good) < len(named):
-        bad = next(one for one in named if one not in good)
+        bad = next(one for one in named if not _is_issuer(one))
         text = f"{answer.url}: `authorization_servers` has {quoted(bad)}, which is no issuer (RFC 9728 section 2)."
         flaws.append(Flaw("authorization_servers", text))
     if len(good) > 1:
@@ -236,16 +236,12 @@ def _with_good_issuers(answer: Answer, begun: Reading) -> Reading:
     return replace(begun, document={**document, "authorization_servers": good}, flaws=tuple(flaws))
 
 
+def _is_issuer(named: Any) -> bool:
+    return isinstance(named, str) and is_web_address(named)
+
+
 def _with_flaw(reading: Reading, field: str, text: str) -> Reading:
     return replace(reading, flaws=(*reading.flaws, Flaw(field, text)))
-
-
-def _is_absolute(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _same_resource(named: str, server_url: str) -> bool:
@@ -273,7 +269,7 @@ def _covers(named: str, server_url: str) -> bool:
 
 def _judged(kind: Kind, field: str, document: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return what is wrong with a field, what it should be, and the section, as the table of fields has them."""
-    check = next(found.check for found in check_document(document, kind) if found.field.name == field)
+    check = check_field(document, kind, field)
     value = document.get(field)
     if check.outcome == "failed" or value is None:
         return check.message, check.should, check.reference

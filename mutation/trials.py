@@ -87,7 +87,9 @@ class Tests:
 
     def chosen(self, mutant: Mutant, last: str = "") -> Iterator[Selection]:
         """Give what to run on a mutant: what killed it last time and its neighbours now, then all, the quick first."""
-        found = [self.of_line.get(line, set()) for line in mutant.lines]
+        # What a module does when it is imported concerns all tests; of its lines, some run only the lambdas in them.
+        lines = mutant.lines if mutant.where != "module" else ()
+        found = [self.of_line.get(line, set()) for line in lines]
         chosen = set().union(*found) or set(self.lasting)
         likely = [name for name in [last, *reversed(self.killers.get(mutant.where, []))] if name in chosen]
         if likely:

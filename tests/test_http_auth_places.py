@@ -9,7 +9,9 @@ import pytest
 from odd_places import INSIDE, ODD, OUTSIDE, WAYS, naming
 from stepping import ISSUER, SERVER, Steps
 
+from mcp_oauth_nb.addresses import resolve
 from mcp_oauth_nb.errors import ProtocolError, SecurityError
+from mcp_oauth_nb.places import Places
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +150,16 @@ async def test_an_address_in_the_challenge_that_is_no_url_counts_as_absent(place
 async def test_an_address_that_only_some_readers_understand_is_refused() -> None:
     with pytest.raises(SecurityError, match="malformed"):
         await Steps(resource_metadata="https://0177.0.0.1").walk()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [("https:///x", "names no host"), ("https://as.example/\ud800", "is malformed"), ("https://x:y", "is malformed")],
+)
+def test_an_address_that_is_none_is_refused_for_that_and_shown_in_printable_characters(url: str, why: str) -> None:
+    with pytest.raises(SecurityError, match=why) as caught:
+        Places(SERVER, resolve).check(url, credentials=True)
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize("where", WAYS[2:])

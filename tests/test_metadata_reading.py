@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -49,25 +50,35 @@ def test_what_nobody_reads_is_not_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "absent"),
+    ("body", "status", "media", "absent"),
     [
-        (resource(b"", 404), "not here"),
-        (resource(b"", 204), "not here"),
-        (resource(b"", 304), "not here"),
-        (resource(RESOURCE, media="text/html"), "a web page"),
-        (resource(b"hello", media="text/plain"), "no JSON"),
-        (resource({"status": "ok"}), "another document"),
-        (resource(AUTHORITY), "another document"),
-        (server(RESOURCE), "another document"),
+        (b"", 404, "", "not here"),
+        (b"", 204, "", "not here"),
+        (b"", 304, "", "not here"),
+        (RESOURCE, 200, "text/html", "a web page"),
+        (b"hello", 200, "text/plain", "no JSON"),
+        ({"status": "ok"}, 200, "application/json", "another document"),
+        (AUTHORITY, 200, "application/json", "another document"),
     ],
 )
-def test_where_no_document_is_the_next_place_is_tried(given: Reading, absent: str) -> None:
-    assert given == Reading(absent=absent)
-    assert not given.unusable
+def test_where_no_document_is_the_next_place_is_tried(body: Any, status: int, media: str, absent: str) -> None:
+    reading = resource(body, status, media)
+    assert reading == Reading(absent=absent)
+    assert not reading.unusable
 
 
-def test_a_redirect_elsewhere_is_no_document_and_told_if_there_is_none() -> None:
-    reading = resource(b"", 302, Location="https://login.example")
+def test_a_resources_document_is_another_one_where_an_authorization_server_is_looked_for() -> None:
+    assert server(RESOURCE) == Reading(absent="another document")
+
+
+def test_only_a_redirect_leads_elsewhere() -> None:
+    assert resource(b"", 400, Location="/b") == Reading(absent="not here")
+    assert resource(RESOURCE, Location="/b") == Reading(RESOURCE)
+
+
+@pytest.mark.parametrize("status", [300, 302, 308])
+def test_a_redirect_elsewhere_is_no_document_and_told_if_there_is_none(status: int) -> None:
+    reading = resource(b"", status, Location="https://login.example")
     assert (reading.document, reading.absent, reading.unusable) == (None, "redirects elsewhere", False)
     assert isinstance(reading.error, RedirectRefused)
     assert "mcp.example" in reading.error.hint
@@ -126,6 +137,7 @@ def test_a_resource_is_this_server_or_what_it_stands_under(named: str, finding: 
     reading = resource({**RESOURCE, "resource": named})
     assert reading.document is not None
     assert [finding in one for one in reading.findings] == [True] * bool(finding)
+    assert [flaw.field for flaw in reading.flaws] == ["resource"] * bool(finding)
 
 
 @pytest.mark.parametrize("named", ["https://mcp.example/mcp/v2", "https://mcp.example/?x", "http://mcp.example/mcp"])
@@ -135,6 +147,19 @@ def test_another_resource_ends_the_search(named: str) -> None:
     assert isinstance(reading.error, SecurityError)
     assert reading.error.reference == "RFC 9728 section 3.3"
     assert "differ" in reading.error.message
+
+
+def test_a_resource_that_only_some_take_for_a_url_is_another() -> None:
+    reading = resource({**RESOURCE, "resource": "https://u\u2100@mcp.example/"})
+    assert isinstance(reading.error, SecurityError)
+    assert (reading.document, reading.stops) == (None, True)
+
+
+def test_a_server_whose_url_no_document_could_name_has_no_document() -> None:
+    # The HTTP library takes it for a host name, and the SDK's model for an address with a number too many.
+    reading = read_resource_metadata(answer(RESOURCE), "https://1.2.3.4.5/mcp", now=NOW)
+    assert isinstance(reading.error, SecurityError)
+    assert (reading.document, reading.stops) == (None, True)
 
 
 def test_good_authorization_servers_are_used_without_the_bad_and_the_choice_is_told() -> None:
@@ -154,12 +179,15 @@ def test_a_document_of_another_issuer_ends_the_search_and_one_of_nobody_does_not
 
 def test_a_server_of_2025_03_26_may_write_its_origin_either_way() -> None:
     assert server({**AUTHORITY, "issuer": f"{ISSUER}/"}, ISSUER, f"{ISSUER}/").document is not None
+    other = server({**AUTHORITY, "issuer": "https://x"}, ISSUER, "https://mcp.example").error
+    assert f"{ISSUER} was asked for" in str(other)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "left_out"),
     [
         ("op_tos_uri", "", True),
+        ("op_tos_uri", "https://[", True),
         ("scopes_supported", "a b", True),
         ("registration_endpoint", "/register", True),
         ("jwks_uri", 7, False),
@@ -173,6 +201,7 @@ def test_what_is_wrong_and_not_needed_is_left_out_and_told(field: str, value: An
     assert [flaw.field for flaw in reading.flaws] == [field] * left_out
     if left_out:
         assert field not in reading.document
+        assert ".(" not in reading.findings[0].replace(" ", "")
         assert "RFC 8414" in reading.findings[0] or "RFC 7591" in reading.findings[0]
 
 
@@ -187,3 +216,30 @@ def test_what_is_needed_and_wrong_is_named_with_document_value_and_section(field
     assert "null" in reading.error.message or json.dumps(value) in reading.error.message
     assert "mcp.example" in reading.error.hint
     assert reading.error.reference.startswith("RFC 8414 section 2")
+
+
+def test_what_the_client_cannot_read_is_named_although_no_section_forbids_it() -> None:
+    error = server({**AUTHORITY, "token_endpoint": "https://1.2.3.4.5/token"}).error
+    assert '"https://1.2.3.4.5/token" is not what it may be.' in str(error)
+
+
+# -- how long it takes -----------------------------------------------------------------------------------------------
+
+
+def test_a_document_with_many_fields_that_nobody_knows_costs_little_time() -> None:
+    unknown = {f"scopes_supporte{number}": number for number in range(20_000)}
+    wrong = {"op_tos_uri": 7, "scopes_supported": 7, "registration_endpoint": 7}
+    began = time.process_time()
+    reading = server({**AUTHORITY, **unknown, **wrong})
+    # What looks at all of them for each wrong field takes ten times as long.
+    assert time.process_time() - began < 3
+    assert len(reading.flaws) == 3
+
+
+def test_a_document_with_many_authorization_servers_costs_little_time() -> None:
+    good = [f"https://{number:x}" for number in range(20_000)]
+    began = time.process_time()
+    reading = resource({**RESOURCE, "authorization_servers": [*good, ""]})
+    # What compares each with each takes ten times as long.
+    assert time.process_time() - began < 3
+    assert len(reading.flaws) == 2

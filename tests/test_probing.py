@@ -73,16 +73,40 @@ async def test_a_web_page_in_place_of_a_document_means_the_next_url() -> None:
     assert [probe.outcome for probe in asking.probes] == ["a web page", "document"]
 
 
+async def test_each_request_says_what_it_can_read_and_only_the_first_is_no_get() -> None:
+    site = Site({f"{START}/a": redirect("/b"), f"{START}/b": DOCUMENT})
+    asking = prober(site.client)
+    await asking.challenge(START)
+    await look(asking, "/a")
+    assert [(request.method, request.headers["accept"]) for request in site.seen] == [
+        ("POST", "application/json, text/event-stream"),
+        ("GET", "application/json"),
+        ("GET", "application/json"),
+    ]
+
+
+async def test_a_place_without_the_document_is_no_finding_and_one_that_cannot_be_used_is() -> None:
+    malformed = Response(b"{", media_type="application/json")
+    pages = {f"{START}/a": redirect("https://login.example"), f"{START}/b": malformed}
+    search = await look(prober(Site({**pages, f"{START}/c": DOCUMENT}).client), "/a", "/b", "/c")
+    assert [f"{START}/b" in finding for finding in search.findings] == [True]
+    with pytest.raises(ProtocolError, match=f"{START}/b"):
+        await first(Site(pages).client, "/a", "/b")
+
+
 async def test_no_document_anywhere_is_not_found() -> None:
-    with pytest.raises(NotFound, match="none of the 2 well-known URLs"):
+    with pytest.raises(NotFound, match=f"none of the 2 well-known URLs has it, {START}/a first"):
         await first(Site({}).client, "/a", "/b")
 
 
 async def test_an_error_of_the_server_is_the_searchs_if_no_other_place_has_the_document() -> None:
     failing = Response(status_code=500)
     assert await first(Site({f"{START}/a": failing, f"{START}/b": DOCUMENT}).client, "/a", "/b") == f"{START}/b"
-    with pytest.raises(ServerUnavailable, match=f"{START}/a answered 500"):
-        await first(Site({f"{START}/a": failing}).client, "/a", "/b")
+    asking = prober(Site({f"{START}/a": failing}).client)
+    error = (await look(asking, "/a", "/b")).error()
+    assert isinstance(error, ServerUnavailable)
+    assert f"{START}/a answered 500" in str(error)
+    assert [probe.outcome for probe in asking.probes] == ["fails", "not here"]
 
 
 @pytest.mark.parametrize(("status", "error"), [(500, ServerUnavailable), (503, ServerUnavailable), (429, RateLimited)])
@@ -105,6 +129,13 @@ async def test_a_redirect_that_stays_on_the_host_is_followed_and_reported() -> N
     search = await look(asking)
     assert (search.url, search.found.document) == (f"{START}/a", DOCUMENT)
     assert [str(probe) for probe in asking.probes] == [f"302  {START}/a  redirects", f"200  {START}/b  document"]
+
+
+@pytest.mark.parametrize(("status", "follows"), [(300, True), (301, True), (308, True), (400, False)])
+async def test_only_a_redirect_is_followed_whatever_else_names_another_place(status: int, follows: bool) -> None:
+    elsewhere = Response(status_code=status, headers={"Location": "/b"})
+    site = Site({f"{START}/a": elsewhere, f"{START}/b": DOCUMENT})
+    assert ((await look(prober(site.client))).found.document == DOCUMENT) is follows
 
 
 @pytest.mark.parametrize(
@@ -140,6 +171,11 @@ async def test_a_redirect_to_no_url_is_a_protocol_error() -> None:
 async def test_a_redirect_to_the_same_host_with_user_information_is_refused() -> None:
     with pytest.raises(SecurityError, match="user name"):
         await first(Site({f"{START}/a": redirect("https://user:secret@as.example/b")}).client)
+
+
+async def test_a_redirect_with_a_fragment_is_refused_for_that() -> None:
+    with pytest.raises(SecurityError, match="has a fragment"):
+        await first(Site({f"{START}/a": redirect("/b#x"), f"{START}/b": DOCUMENT}).client)
 
 
 # -- places --------------------------------------------------------------------------------------------------------
@@ -186,9 +222,35 @@ async def test_who_starts_on_this_machine_may_be_led_to_this_machine(start: str)
     await prober(Site({}).client, start).check_place("http://127.0.0.1:9000/.well-known/x")
 
 
-async def test_a_start_that_is_no_url_is_a_protocol_error() -> None:
+@pytest.mark.parametrize("start", ["https://as.example:port", "https://xn--a.example"])
+async def test_a_start_that_is_no_url_is_a_protocol_error(start: str) -> None:
     with pytest.raises(ProtocolError):
-        prober(Site({}).client, "https://as.example:port")
+        prober(Site({}).client, start)
+
+
+# -- the challenge -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "scopes", "outcome"),
+    [
+        (["Bearer ="], None, "a challenge that is malformed"),
+        (['Bearer scope="a"', "Bearer ="], ("a",), "challenge, does not name its metadata"),
+        (["Bearer =", f'Bearer scope="a", resource_metadata="{START}/m"'], ("a",), "challenge, names its metadata"),
+        (['Bearer scope="a", resource_metadata="/m"'], ("a",), "challenge, does not name its metadata"),
+    ],
+)
+async def test_what_is_wrong_beside_a_good_challenge_does_not_hide_it(
+    lines: list[str], scopes: tuple[str, ...] | None, outcome: str
+) -> None:
+    guard = Response(status_code=401)
+    for line in lines:
+        guard.headers.append("WWW-Authenticate", line)
+    asking = prober(Site({f"{START}/": guard}).client)
+    challenge = await asking.challenge(START)
+    assert (challenge.scopes if challenge is not None else None) == scopes
+    assert [probe.outcome for probe in asking.probes] == [outcome]
+    assert len(asking.findings) == 1
 
 
 # -- deadline and retry --------------------------------------------------------------------------------------------
@@ -245,3 +307,8 @@ async def test_the_deadline_holds_for_all_probes_together() -> None:
     with anyio.fail_after(5), pytest.raises(Unreachable, match="within"):
         await look(prober(silent.client, deadline=0.05), "/a", "/b")
     assert next(silent.requests) == 2, "one request used up the deadline, so there is no second one"
+
+
+async def test_who_comes_after_the_deadline_is_told_of_no_time_at_all() -> None:
+    with anyio.fail_after(5), pytest.raises(Unreachable, match="within 0 seconds"):
+        await look(prober(Silent().client, deadline=-1))
