@@ -254,7 +254,17 @@ def test_the_command_that_is_shown_makes_a_key(monkeypatch: pytest.MonkeyPatch) 
     assert made.strip() not in scrub(f"somebody logs {made}")
 
 
-@pytest.mark.parametrize("text", ["short", "aa" * 31, "ä" * 64, "not base64 !" * 10, secrets.token_urlsafe(31)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "short",
+        "aa" * 31,
+        "ä" * 64,
+        "not base64 !" * 10,
+        base64.urlsafe_b64encode(bytes(range(31))).decode().rstrip("="),
+    ],
+    ids=["a word", "hex, one byte short", "no ASCII", "no base64", "base64, one byte short"],
+)
 def test_another_key_is_an_error_that_does_not_quote_it(text: str) -> None:
     with pytest.raises(ConfigurationError, match="STORE_ENCRYPTION_KEY is not 32 bytes") as caught:
         encryption_key(text)
