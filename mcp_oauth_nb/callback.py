@@ -189,11 +189,10 @@ class CallbackListener(Generic[T]):
         await asyncio.to_thread(self._thread.join)
 
     def _listener_ended(self, error: BaseException | None) -> None:
-        assert self._server is not None, "it ended, so it was there"
-        if self._server.should_exit and error is None:
-            return
-        why = f" ({type(error).__name__})" if error is not None else ""
-        ended = ReauthorizeError(f"The listener for the browser's answer ended by itself{why}.", hint=_LISTENER_ENDED)
+        if error is None:
+            return  # It was told to.
+        text = f"The listener for the browser's answer ended by itself ({type(error).__name__})."
+        ended = ReauthorizeError(text, hint=_LISTENER_ENDED)
         ended.__cause__ = error
         # Unless there is an answer already, or nobody waits any more.
         with contextlib.suppress(concurrent.futures.InvalidStateError):
@@ -207,6 +206,10 @@ class CallbackListener(Generic[T]):
         except ValueError:
             return False
 
+    def _refuse(self, error: McpOAuthError) -> None:
+        number, _ = self._refused or (0, None)
+        self._refused = (number + 1, error)
+
     async def _callback(self, request: Request) -> Response:
         if not self._is_for_us(request):
             error = ProtocolError(
@@ -214,7 +217,7 @@ class CallbackListener(Generic[T]):
                 hint="Paste the address that the browser ended at, or use a redirect URI on 127.0.0.1.",
                 reference="RFC 8252 section 8.3",
             )
-            self._refused = (1 + (self._refused[0] if self._refused else 0), error)
+            self._refuse(error)
             return _page(400, "Not the expected address", "Were you signing in? Copy this page's address and paste it.")
         if self._result.cancelled():
             return _page(410, "Too late", "The program does not wait for this sign-in any more. Start it again there.")
@@ -225,7 +228,7 @@ class CallbackListener(Generic[T]):
             value = self._read(f"{self.redirect_uri}?{request.scope['query_string'].decode('latin-1')}")
         except McpOAuthError as error:
             if isinstance(error, SecurityError | ProtocolError) and not isinstance(error, OAuthErrorResponse):
-                self._refused = (1 + (self._refused[0] if self._refused else 0), error)
+                self._refuse(error)
                 return _page(400, "Not the expected answer", "This does not belong to the sign-in that is under way.")
             # The genuine answer, and it is no.
             self._result.set_exception(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import re
 import socket
 import subprocess
@@ -116,6 +117,20 @@ async def test_other_scopes_can_be_asked_for(lab: Lab) -> None:
     assert token.scopes == ("gist",)
 
 
+async def test_of_two_that_sign_in_at_once_each_is_waited_for_at_a_port_of_its_own() -> None:
+    uri = "http://127.0.0.1/callback"
+    async with CallbackListener(uri, str) as one, CallbackListener(uri, str) as two:
+        assert one.redirect_uri != two.redirect_uri
+
+
+async def test_no_log_has_the_code(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with CallbackListener("http://127.0.0.1/callback", str) as listener, httpx.AsyncClient() as browser:
+        await browser.get(f"{listener.redirect_uri}?code=the-code")
+    # The browser of this test has a log of its own.
+    assert "the-code" not in "".join(record.getMessage() for record in caplog.records if record.name != "httpx")
+
+
 async def test_the_path_of_the_redirect_uri_is_the_one_that_is_served() -> None:
     async with CallbackListener("http://localhost/elsewhere", lambda url: url) as listener, httpx.AsyncClient() as user:
         assert (await user.get(listener.redirect_uri.replace("/elsewhere", "/callback"))).status_code == 404
@@ -188,7 +203,7 @@ async def test_a_person_who_declines_gets_a_page_and_the_program_the_reason(lab:
     with pytest.raises(AccessDenied):
         await sign_in(lab, person)
     (page,) = await person.done()
-    assert "Not signed in" in page.text
+    assert (page.status_code, "Not signed in" in page.text) == (200, True)
     assert not lab.oauth.is_authenticated()
 
 
@@ -314,7 +329,9 @@ async def test_a_callback_that_comes_by_a_strange_name_is_not_read_so_that_the_g
 
     async with CallbackListener("http://127.0.0.1/callback", once) as listener, httpx.AsyncClient() as browser:
         address = f"{listener.redirect_uri}?code=good"
-        assert (await browser.get(address, headers={"Host": "evil.example"})).status_code == 400
+        for number in ("One came and was", "2 came and were"):
+            assert (await browser.get(address, headers={"Host": "evil.example"})).status_code == 400
+            assert number in listener.in_vain(1.0).message
         assert read == []
         await browser.get(address)
         assert "code=good" in await listener.wait(5)

@@ -14,10 +14,11 @@ import pytest
 from http_world import ASM, MCP, PRM, P, Person, World, served
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from starlette.responses import Response
+from stepping import SERVER, Steps
 
-from mcp_oauth_nb import Session, Trace
+from mcp_oauth_nb import ManualClock, Session, Trace
 from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUnavailable
-from mcp_oauth_nb.http_auth import McpAuth
+from mcp_oauth_nb.http_auth import McpAuth, default_auth
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
 from mcp_oauth_nb.redaction import scrub
@@ -255,6 +256,41 @@ def test_stores_show_no_content(tmp_path: Path) -> None:
     assert repr(FileGrantStore(tmp_path / "g.json")).startswith("FileGrantStore(")
 
 
+async def test_a_client_registers_by_the_name_that_it_is_given(world: World) -> None:
+    await call(world, world.auth(client_name="My notebook"))
+    (client,) = world.authority.clients.values()
+    assert client.client_name == "My notebook"
+
+
+async def test_randomness_and_addresses_come_from_where_the_caller_says() -> None:
+    steps = Steps(peer=("93.184.215.14", 443))
+    for _ in range(2):
+        await steps.walk(steps.auth(token_bytes=bytes).provider(SERVER))
+    # State and challenge included.
+    assert len(steps.sent_to) == 2
+    assert len(set(steps.sent_to)) == 1
+    assert set(steps.resolved) == {"auth.example"}
+
+
+def test_without_a_listener_somebody_has_to_paste() -> None:
+    with pytest.raises(ConfigurationError, match="Nobody would wait"):
+        McpAuth(listen=False)
+
+
+def test_a_cell_that_is_run_again_authorizes_with_what_it_had_the_first_time() -> None:
+    assert default_auth() is default_auth()
+    assert default_auth().timeout == 300
+
+
+def test_two_clients_of_the_same_settings_are_equal_and_show_neither_registration_nor_what_is_remembered() -> None:
+    client = OAuthClientInformationFull(client_id="an-id", redirect_uris=["http://127.0.0.1/cb"])
+    store, clock = MemoryGrantStore(), ManualClock(1.0)
+    one, other = (McpAuth(store=store, clock=clock, client=client) for _ in range(2))
+    assert one == other
+    assert "an-id" not in repr(one)
+    assert "Patience" not in repr(one)
+
+
 def test_a_client_metadata_url_must_be_https() -> None:
     with pytest.raises(ConfigurationError, match="client metadata URL"):
         McpAuth(client_metadata_url="http://client.example/metadata.json")
@@ -267,5 +303,5 @@ def test_the_secret_of_a_client_is_masked_from_then_on_even_if_the_client_is_ref
         client_id="an-id", client_secret=secret, issuer=issuer, redirect_uris=["http://127.0.0.1/cb"]
     )
     with nullcontext() if issuer else pytest.raises(ConfigurationError):
-        McpAuth(client=client)
+        assert secret not in repr(McpAuth(client=client).client)
     assert secret not in scrub(repr(client))

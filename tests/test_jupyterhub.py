@@ -245,6 +245,22 @@ async def test_where_nobody_says_the_hubs_address_the_person_is_told_what_to_do_
 
 
 @pytest.mark.parametrize(
+    ("uri", "hub", "here"),
+    [
+        ("http://127.0.0.1/callback", None, True),
+        ("http://127.0.0.1/callback", SILENT, False),
+        (f"{SERVER}proxy/0/callback", None, False),
+        (f"{SERVER}proxy/0/callback", HUB, False),
+    ],
+)
+def test_only_where_there_is_no_hub_the_browser_has_to_be_on_this_machine(
+    uri: str, hub: JupyterHub | None, here: bool
+) -> None:
+    invited = CallbackListener(uri, str, hub).invitation("https://as.example/authorize")
+    assert ("browser on this machine:" in invited) is here
+
+
+@pytest.mark.parametrize(
     ("hub", "hint"), [(HUB, "pip install jupyter-server-proxy"), (SILENT, "https://YOUR-HUB/user/ada/proxy/")]
 )
 async def test_who_is_waited_for_in_vain_is_told_what_a_hub_needs(world: World, hub: JupyterHub, hint: str) -> None:
