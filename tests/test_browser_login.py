@@ -337,6 +337,19 @@ async def test_a_callback_that_comes_by_a_strange_name_is_not_read_so_that_the_g
         assert "code=good" in await listener.wait(5)
 
 
+async def test_who_waited_in_vain_hears_that_a_callback_came_by_a_strange_name() -> None:
+    async with CallbackListener("http://127.0.0.1/callback", _stranger) as listener, httpx.AsyncClient() as browser:
+        for _ in range(2):
+            await browser.get(f"{listener.redirect_uri}?code=good-secret", headers={"Host": "evil.example"})
+        assert listener.has_refused
+        said = listener.in_vain(1.0)
+    assert "2 came and were refused, the last because: It came by a name that is not this listener's." in said.message
+    assert "use a redirect URI on 127.0.0.1" in said.hint
+    assert said.reference == "RFC 8252 section 8.3"
+    assert "good-secret" not in str(said)
+    assert "evil.example" not in str(said)
+
+
 # -- where it listens ------------------------------------------------------------
 
 

@@ -261,6 +261,15 @@ def test_login_opens_the_browser_and_stores_what_comes_back(home: Path, program:
     assert (home / "data" / "mcp-oauth-nb" / "tokens.json").exists()
 
 
+def test_login_waits_for_the_browser_as_long_as_it_is_told_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id-of-a-test")
+    monkeypatch.setenv("OAUTH_CLIENT_SECRET", "secret-of-a-test-run")
+    monkeypatch.setenv("BROWSER", "true")
+    result = call("login", "--timeout", "0.01")
+    assert result.exit_code == 1
+    assert "No callback arrived within 0.01 seconds." in result.output
+
+
 def test_login_without_credentials_says_what_to_set(home: Path) -> None:
     result = call("login")
     assert result.exit_code == 1

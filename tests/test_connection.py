@@ -20,6 +20,7 @@ from small_server import METADATA, Knobs, build
 
 from mcp_oauth_nb.connection import _first_file
 from mcp_oauth_nb.errors import AuthenticationRequired, ConfigurationError, SessionFailed
+from mcp_oauth_nb.redaction import mask, remember
 from mcp_oauth_nb.session import Session
 from mcp_oauth_nb.trace import Trace
 
@@ -48,9 +49,10 @@ async def session(server: MCPServer) -> AsyncIterator[Session]:
 class Breaking:
     """A transport that fails in the background, as one does whose network is gone: in a group of groups."""
 
-    def __init__(self, server: MCPServer, *, at_once: bool = False):
+    def __init__(self, server: MCPServer, *, at_once: bool = False, says: str = "the network is gone"):
         self._inner = memory_transport(server)
         self._at_once = at_once
+        self._says = says
         self._break = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -61,7 +63,7 @@ class Breaking:
     async def _fail(self) -> None:
         if not self._at_once:
             await self._break.wait()
-        raise ConnectionResetError("the network is gone")
+        raise ConnectionResetError(self._says)
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[tuple[Any, Any]]:
@@ -118,6 +120,21 @@ async def test_a_connection_that_cannot_be_made_fails_with_the_first_cause(serve
         await Session.open(Breaking(server, at_once=True))
     assert isinstance(caught.value.__cause__, ConnectionResetError)
     assert caught.value.__context__ is None
+
+
+async def test_what_a_broken_connection_says_can_neither_disturb_a_terminal_nor_show_a_secret(
+    server: MCPServer,
+) -> None:
+    secret = "a-secret-that-the-network-repeats"
+    remember(secret)
+    transport = Breaking(server, at_once=True, says=f"\x1b[2J\u202e{secret}\x07 {'long ' * 100}\nsecond line")
+    with pytest.raises(SessionFailed) as caught:
+        await Session.open(transport)
+    said = caught.value.message
+    assert said.startswith(f"The MCP connection failed: ConnectionResetError (\\x1b[2J\\u202e{mask(secret)}\\x07 long ")
+    assert "second line" not in said
+    assert said.isprintable()
+    assert len(said) < 300
 
 
 async def test_a_server_that_fails_on_the_way_out_says_so_once(server: MCPServer, knobs: Knobs) -> None:

@@ -310,6 +310,14 @@ async def test_nobody_is_guessed_in_place_of_resource_metadata_that_cannot_be_us
     assert AT_ORIGIN not in site.urls
 
 
+async def test_what_is_wrong_with_a_challenge_is_told_where_there_is_no_resource_metadata_too() -> None:
+    site = Site({SERVER: challenge('scope="read" scope="admin"'), AT_ORIGIN: own_server()})
+    found = await discover(SERVER, client=site.client)
+    assert found.resource is None
+    assert "The WWW-Authenticate header is malformed, and counts as absent" in found.findings[0]
+    assert found.findings[0] in repr(found)
+
+
 async def test_the_issuer_is_compared_as_the_resource_wrote_it() -> None:
     site = Site({AT_PATH: resource(authorization_servers=["https://AS.example/tenant"]), INSERTED: server()})
     with pytest.raises(IssuerMismatch):

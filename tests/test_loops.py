@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -210,6 +212,23 @@ async def test_on_hands_the_very_error_back(thread: LoopThread) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         await on(thread.loop, fail())
     assert caught.value is error
+
+
+class Result:
+    """Something that can be looked for."""
+
+
+async def test_what_is_done_is_not_kept_however_many_calls_a_kernel_makes(thread: LoopThread) -> None:
+    async def make() -> Result:
+        return Result()
+
+    left = [weakref.ref(await on(thread.loop, make())) for _ in range(10)]
+    left += [weakref.ref(await asyncio.to_thread(run, make())) for _ in range(10)]
+    # The loops have their turn: each call is dropped by a task of the thread.
+    await on(thread.loop, thread_name())
+    await asyncio.to_thread(run, thread_name())
+    gc.collect()
+    assert [one() for one in left] == [None] * 20
 
 
 async def test_cancelling_the_wait_cancels_the_work(thread: LoopThread) -> None:

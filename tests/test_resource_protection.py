@@ -328,6 +328,23 @@ async def test_of_a_repeated_name_the_last_one_counts_here_and_in_the_sdk(world:
         assert (await world.post(hidden.encode(), era=era)).status_code == 401
 
 
+@pytest.mark.parametrize("arguments", [7, True, "include_private", [], [["include_private", True]]])
+@pytest.mark.parametrize("era", [MODERN, LEGACY])
+async def test_a_call_whose_arguments_are_no_object_reaches_no_tool_and_breaks_nothing(
+    world: World, era: str, arguments: Any
+) -> None:
+    message = call(era=era)
+    message["params"]["arguments"] = arguments
+    # To a stranger it is a call like any other.
+    assert (await world.post(message, era=era)).status_code == 401
+    stateful = era == LEGACY and not world.server.session_manager.stateless
+    session = [("Mcp-Session-Id", await world.open_session(token_of("octocat")))] if stateful else []
+    answer = await world.post(message, era=era, token=token_of("octocat"), headers=session)
+    assert "error" in answer.json()
+    assert answer.status_code < 500
+    assert world.upstream.served == []
+
+
 @pytest.mark.parametrize("id", [None, True, {}, [1], 1.5])
 async def test_only_an_id_that_json_rpc_allows_is_repeated(world: World, id: Any) -> None:
     answer = await world.post(call(id=id))

@@ -354,6 +354,52 @@ async def test_one_address_has_so_many_bodies_on_their_way_and_others_are_served
             assert await again() == 200
 
 
+async def test_a_body_that_has_arrived_counts_no_more_however_long_its_answer_takes() -> None:
+    read, answered = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> PlainTextResponse:
+        await request.body()
+        read.set()
+        await answered.wait()
+        return PlainTextResponse("at last")
+
+    routes = [Route("/slow", slow, methods=["POST"]), *ROUTES]
+    async with World(authorization_server_routes=routes).running() as world:
+        door = front(world, most_bodies=1)
+        first, second = Sender(door, "/slow"), Sender(door, "/echo")
+        for one in (first, second):
+            one.pieces.put_nowait(None)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(first())
+            await read.wait()
+            assert await second() == 200
+            answered.set()
+        assert await running == 200
+
+
+async def test_whoever_has_sent_a_body_may_listen_to_the_answer_for_as_long_as_it_takes() -> None:
+    heard: list[str] = []
+
+    async def until_the_client_leaves(request: Request) -> PlainTextResponse:
+        await request.body()
+        heard.append("the body")
+        heard.append((await request.receive())["type"])
+        return PlainTextResponse("at last")
+
+    route = Route("/listen", until_the_client_leaves, methods=["POST"])
+    async with World(authorization_server_routes=[route]).running() as world:
+        listener = Sender(front(world, body_seconds=0.0), "/listen")
+        listener.pieces.put_nowait(None)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(listener())
+            # A deadline that is over already would be noticed in one of the loop's next turns.
+            for _ in range(3):
+                await anyio.wait_all_tasks_blocked()
+            assert (heard, listener.status) == (["the body"], 0)
+            listener.pieces.put_nowait(None)
+        assert await running == 200
+
+
 async def test_whoever_is_to_come_back_is_told_when_by_whatever_route() -> None:
     async with World(authorization_server_routes=ROUTES).running() as world:
         assert (await world.send("GET", "/busy")).headers["retry-after"] == "5"

@@ -118,6 +118,16 @@ def test_what_comes_again_is_new_again(note: Callable[[str], None]) -> None:
     assert scrub(OURS) == mask(OURS)
 
 
+@pytest.mark.parametrize("note", [remember_made, remember_heard, Secret])
+def test_what_comes_again_and_again_counts_once(note: Callable[[str], object]) -> None:
+    before = "known-before-the-other-one"
+    remember_made(before)
+    remember_heard(OURS)
+    for _ in range(2 * (MOST_CHARACTERS // 100_000) + 2):
+        note("again" * 20_000)
+    assert scrub(f"{before} {OURS}") == f"{mask(before)} {mask(OURS)}"
+
+
 def test_what_is_held_stays_until_the_last_holder_lets_go() -> None:
     memory = Memory()
     memory.hear([OURS])

@@ -18,7 +18,7 @@ from sessions import happens, nothing_left, text  # noqa: F401
 from small_server import CHALLENGE, METADATA, Knobs, build
 
 from mcp_oauth_nb import loops
-from mcp_oauth_nb.challenge import AuthChallenge
+from mcp_oauth_nb.challenge import AUTHENTICATION_REQUIRED, AuthChallenge
 from mcp_oauth_nb.errors import AuthenticationRequired, SessionClosed, SessionError, SessionFailed
 from mcp_oauth_nb.loops import run
 from mcp_oauth_nb.redaction import mask, remember
@@ -319,6 +319,19 @@ async def test_the_sessions_timeout_holds_for_every_request(server: MCPServer) -
     async with Session.open(server, timeout=0.05) as session:
         with pytest.raises(MCPError):
             await session.call_tool("wait")
+
+
+async def test_the_timeout_of_a_call_holds_for_its_repetition_too(server: MCPServer, knobs: Knobs) -> None:
+    @server.tool()
+    async def protected_and_slow() -> None:
+        if not knobs.signed_in:
+            raise MCPError(AUTHENTICATION_REQUIRED, "Authentication required", CHALLENGE.to_data())
+        await asyncio.Event().wait()
+
+    async with Session.open(server) as session, asyncio.timeout(5):
+        with pytest.raises(MCPError) as caught:
+            await session.call_tool("protected_and_slow", authorize=Authorizer(knobs), timeout=0.05)
+    assert caught.value.code == -32001
 
 
 async def test_other_errors_of_the_server_pass_unchanged(session: Session) -> None:

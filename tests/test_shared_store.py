@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from key_value.aio.errors import DeserializationError
+from key_value.aio.errors import DeserializationError, SerializationError, StoreConnectionError
 from key_value.aio.stores.memory import MemoryStore
 
 from mcp_oauth_nb.authserver.vault import Vault
@@ -311,9 +311,20 @@ class Failing(MemoryStore):
     error: Exception | None = None
 
     async def get(self, *args: Any, **options: Any) -> Any:
+        self._fail()
+        return await super().get(*args, **options)
+
+    async def put(self, *args: Any, **options: Any) -> None:
+        self._fail()
+        await super().put(*args, **options)
+
+    async def delete(self, *args: Any, **options: Any) -> bool:
+        self._fail()
+        return await super().delete(*args, **options)
+
+    def _fail(self) -> None:
         if self.error is not None:
             raise self.error
-        return await super().get(*args, **options)
 
 
 async def test_every_failure_of_a_store_is_the_same_error_and_goes_when_the_store_is_back() -> None:
@@ -336,3 +347,19 @@ async def test_every_failure_of_a_store_is_the_same_error_and_goes_when_the_stor
         await store.get("a")
     below.error = None
     assert await store.get("a") == {"b": 1}
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), StoreConnectionError("gone"), SerializationError("damaged")])
+async def test_whatever_is_asked_of_a_store_that_fails_the_librarys_own_way_too_the_error_is_the_same(
+    error: Exception,
+) -> None:
+    async def no_keys(prefix: str) -> list[str]:
+        raise error
+
+    below = Failing()
+    below.error = error
+    store = TypedErrors(below, "redis://x:1", (OSError,), no_keys)
+    for asked in (store.get("a"), store.put("a", {}), store.delete("a"), store.keys("a")):
+        with pytest.raises(StoreUnavailable, match="The store redis://x:1 does not answer") as caught:
+            await asked
+        assert caught.value.__cause__ is error
