@@ -117,6 +117,12 @@ async def test_other_scopes_can_be_asked_for(lab: Lab) -> None:
     assert token.scopes == ("gist",)
 
 
+async def test_a_redirect_uri_without_a_path_is_served_at_the_root() -> None:
+    async with CallbackListener("http://127.0.0.1", str) as listener, httpx.AsyncClient() as browser:
+        await browser.get(f"{listener.redirect_uri}?code=1")
+        assert urlsplit(await listener.wait(5)).path == "/"
+
+
 async def test_of_two_that_sign_in_at_once_each_is_waited_for_at_a_port_of_its_own() -> None:
     uri = "http://127.0.0.1/callback"
     async with CallbackListener(uri, str) as one, CallbackListener(uri, str) as two:
