@@ -52,7 +52,13 @@ async def login(
 
 
 def open_url(url: str, opener: Opener) -> bool:
-    """Hand a URL to the browser, if it is one for a browser.
+    """Hand a URL to the browser, if it is one for a browser; see `check_for_browser`."""
+    check_for_browser(url)
+    return opener(url)
+
+
+def check_for_browser(url: str) -> None:
+    """Check a URL before it is opened, or shown to anybody.
 
     Raises:
         SecurityError: any scheme but http(s) could start a program (CVE-2025-6514).
@@ -63,7 +69,6 @@ def open_url(url: str, opener: Opener) -> bool:
             hint="Check OAUTH_AUTHORIZATION_URL; a server that sends such a URL is not to be trusted.",
             reference="RFC 6749 section 3.1",
         )
-    return opener(url)
 
 
 def open_in_browser(url: str) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from mcp.shared.auth import AuthorizationCodeResult
 
 from .authorization import callback_error, callback_parameters
-from .browser_login import Opener, open_in_browser, open_url
+from .browser_login import Opener, check_for_browser, open_in_browser
 from .callback import CallbackListener
 from .errors import (
     ConfigurationError,
@@ -65,8 +65,8 @@ class Redirect:
         show: Callable[[str], None],
         open_browser: Opener | None,
         timeout: float,
-        listen: bool = True,
-        hub: JupyterHub | None = None,
+        listen: bool,
+        hub: JupyterHub | None,
     ):
         self._redirect_uri = redirect_uri
         self._paste = paste
@@ -123,10 +123,10 @@ class Redirect:
         """
         self._url, self._check_issuer, self.answered = SecretUrl(url), check_issuer, False
         remember_made(self._state)
-        open_url(url, lambda address: True)  # checked before it is shown to anybody
+        check_for_browser(url)
         invited = self._listener.invitation(url) if self._listener else f"Open this address in a browser:\n\n  {url}\n"
         self._show(invited)
-        open_url(url, self._open_browser)
+        self._open_browser(url)
 
     async def answer(self) -> AuthorizationCodeResult:
         """Return the answer that arrives first; the SDK then compares its `state` and `iss` once more.

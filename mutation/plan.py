@@ -55,7 +55,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "http_auth_metadata.py": ("http_auth_reading", "http_auth_checks"),
     "http_auth.py": ("http_auth", "http_auth_registration", "http_auth_faults", "jupyterhub"),
     "http_auth_registration.py": ("http_auth_registration", "http_auth_stepping"),
-    "http_auth_redirect.py": ("http_auth_faults", "jupyterhub"),
+    "http_auth_redirect.py": ("http_auth_faults", "jupyterhub", "http_auth_tokens"),
     "http_auth_front.py": ("http_auth_stepping", "http_auth_faults"),
     "http_auth_sdk_storage.py": ("http_auth_tokens", "http_auth_grants"),
     "http_auth_storage.py": ("http_auth", "store_restart", "http_auth_sharing"),

@@ -256,10 +256,10 @@ def test_stores_show_no_content(tmp_path: Path) -> None:
     assert repr(FileGrantStore(tmp_path / "g.json")).startswith("FileGrantStore(")
 
 
-async def test_a_client_registers_by_the_name_that_it_is_given(world: World) -> None:
+async def test_a_client_registers_by_the_name_that_it_is_given_or_that_of_the_package(world: World) -> None:
     await call(world, world.auth(client_name="My notebook"))
-    (client,) = world.authority.clients.values()
-    assert client.client_name == "My notebook"
+    await call(world, world.auth())
+    assert [client.client_name for client in world.authority.clients.values()] == ["My notebook", "mcp-oauth-nb"]
 
 
 async def test_randomness_and_addresses_come_from_where_the_caller_says() -> None:

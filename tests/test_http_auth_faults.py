@@ -37,6 +37,7 @@ from mcp_oauth_nb.errors import (
     Unreachable,
 )
 from mcp_oauth_nb.http_auth import McpAuth
+from mcp_oauth_nb.http_auth_redirect import Redirect
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
 from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.store import TokenKey
@@ -638,11 +639,27 @@ async def test_a_dangerous_authorization_url_is_not_opened(world: World) -> None
     assert person.urls == []
 
 
+async def test_an_address_that_could_start_a_program_is_neither_shown_nor_opened() -> None:
+    seen: list[str] = []
+    redirect = Redirect(
+        "http://127.0.0.1/callback",
+        paste=None,
+        show=seen.append,
+        open_browser=lambda url: bool(seen.append(url)),
+        timeout=1,
+        listen=False,
+        hub=None,
+    )
+    with pytest.raises(SecurityError, match="is not opened"):
+        await redirect.send("vscode://open?state=x", lambda iss: None)
+    assert seen == []
+
+
 async def test_a_query_of_the_authorization_endpoint_is_kept(world: World) -> None:
-    world.patch[ASM] = {"authorization_endpoint": f"{P}/authorize?tenant=blue"}
+    world.patch[ASM] = {"authorization_endpoint": f"{P}/authorize?tenant=blue&state=theirs"}
     person = Person(world)
-    await call(world.auth(person))
-    assert person.urls[0].startswith(f"{P}/authorize?tenant=blue&response_type=code")
+    assert await call(world.auth(person)) == "octocat"
+    assert person.urls[0].startswith(f"{P}/authorize?tenant=blue&state=theirs&response_type=code")
 
 
 async def test_a_port_that_was_registered_and_is_taken_now_leads_to_a_new_registration(world: World) -> None:
