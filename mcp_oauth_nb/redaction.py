@@ -353,6 +353,6 @@ def _masked_header(name: str, value: str, shown: Callable[[str], str]) -> str:
     if name in ("authorization", "proxy-authorization"):
         scheme, space, credentials = value.partition(" ")
         return f"{scheme} {mask(credentials)}" if space else mask(value)
-    if name in ("location", "referer"):
+    if name in ("location", "content-location", "referer"):
         return mask_url(value)
     return mask(value) if name in SECRET_NAMES else shown(value)

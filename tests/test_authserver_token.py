@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -430,20 +431,52 @@ async def test_a_client_that_is_not_known_is_told_so_before_anything_else(
     assert (known.status_code, known.json()["error"] != "invalid_client") == (400, True)
 
 
-@pytest.mark.parametrize("name", ["refresh_token", "code", "client_secret"])
-async def test_what_arrives_at_the_token_endpoint_as_a_secret_is_masked_even_if_it_gets_no_further(
+BROUGHT: dict[str, Callable[[World, str], Awaitable[httpx.Response]]] = {
+    **{
+        name: lambda world, secret, name=name: world.http.post("/token", data={"client_id": "nobody", name: secret})  # type: ignore[misc]
+        for name in ("refresh_token", "code", "code_verifier", "client_secret", "client_assertion", "assertion")
+    },
+    "a secret in the header": lambda world, secret: world.http.post("/token", headers=basic("nobody", secret)),
+    "a quoted secret in the header": lambda world, secret: world.http.post(
+        "/token", headers=basic("nobody", secret.replace("-", "%2D"))
+    ),
+    "a header that is no Base64": lambda world, secret: world.http.post(
+        "/token", headers={"Authorization": f"Basic {secret}"}
+    ),
+    "a code that comes twice": lambda world, secret: world.http.post(
+        "/token", content=f"code={secret}&code=x", headers={"Content-Type": "application/x-www-form-urlencoded"}
+    ),
+    "a code in the address": lambda world, secret: world.http.post("/token", params={"code": secret}),
+    "a token to revoke": lambda world, secret: world.http.post("/revoke", data={"client_id": "desk", "token": secret}),
+    "a token to revoke of nobody": lambda world, secret: world.http.post(
+        "/revoke", data={"client_id": "nobody", "token": secret}
+    ),
+    "a state": lambda world, secret: world.http.get("/authorize", params=world.request(state=secret)),
+    "a state of nobody": lambda world, secret: world.http.get("/authorize", params={"state": secret}),
+    "a state in a form": lambda world, secret: world.http.post("/authorize", data={"state": secret}),
+    "a cookie of another worker": lambda world, secret: world.http.get(
+        "/authorize", params=world.request(), headers={"Cookie": f"mcp_consent={secret}"}
+    ),
+    "a code of the upstream": lambda world, secret: world.http.get("/oauth/callback", params={"code": secret}),
+    "a state of the upstream": lambda world, secret: world.http.get("/oauth/callback", params={"state": secret}),
+}
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+async def test_what_a_request_brings_as_a_secret_is_masked_from_then_on_whatever_becomes_of_it(
     world: World, name: str
 ) -> None:
-    secret = f"sent-to-the-token-endpoint-as-{name}"
-    fields = {"grant_type": "password", "client_id": "nobody", name: secret}
-    assert is_refusal(await world.http.post("/token", data=fields), 401, "invalid_client")
+    # As long as a cookie of this server.
+    secret = "brought-by-somebody-who-is-not-known-here-4"
+    await BROUGHT[name](world, secret)
     assert secret not in scrub(f"somebody printed {secret}")
 
 
-async def test_what_somebody_wants_to_revoke_is_masked_even_if_nobody_knows_it(world: World) -> None:
-    token = "sent-to-the-revocation-endpoint"
-    assert (await world.http.post("/revoke", data={"token": token, "client_id": "desk"})).status_code == 200
-    assert token not in scrub(f"somebody printed {token}")
+async def test_what_is_no_secret_in_a_request_stays_readable(world: World) -> None:
+    told = "a-scope-that-nobody-has-heard-of"
+    await world.http.post("/token", data={"client_id": told, "scope": told, "resource": told, "grant_type": told})
+    await world.http.post("/token", headers=basic(told, "x" * 20))
+    assert scrub(f"somebody printed {told}") == f"somebody printed {told}"
 
 
 @pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "!"])

@@ -18,6 +18,7 @@ from stepping import ISSUER, SERVER, Steps
 from mcp_oauth_nb import McpAuth
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.errors import (
+    AccessDenied,
     ConfigurationError,
     InsufficientScope,
     McpOAuthError,
@@ -613,6 +614,30 @@ async def test_a_step_up_after_a_restart_asks_for_what_is_there_and_what_is_miss
     assert await server.call(server.new()) == 200
     assert httpx2.URL(server.sent_to[-1]).params["scope"] == "read:user repo"
     assert f"POST {ISSUER}/moved/token" in server.urls
+
+
+async def test_a_step_up_that_the_person_declines_costs_no_token_even_if_the_client_registered_anew_for_it() -> None:
+    server = Issuing()
+
+    def registered_for_less(request: httpx2.Request) -> httpx2.Response:
+        server.clients += 1
+        told = {"client_id": f"client-{server.clients}", "scope": json.loads(request.content).get("scope")}
+        return httpx2.Response(201, json={**told, "redirect_uris": ["http://127.0.0.1/callback"]})
+
+    async def decline(url: str) -> str:
+        asked = httpx2.URL(url).params
+        return str(httpx2.URL(asked["redirect_uri"], params={"error": "access_denied", "state": asked["state"]}))
+
+    server.instead[f"{ISSUER}/register"] = registered_for_less
+    await server.call(server.new())
+    before, server.needs = server.grant, "repo"
+    with pytest.raises(AccessDenied):
+        await server.call(server.new(paste=decline))
+    assert server.clients == 2
+    assert server.grant == before
+    server.needs = ""
+    assert await server.call(server.new()) == 200
+    assert server.urls == [f"POST {SERVER}"]
 
 
 async def test_a_step_up_that_did_not_help_is_not_asked_for_twice() -> None:

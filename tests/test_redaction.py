@@ -406,6 +406,18 @@ def test_a_header_is_masked_by_what_it_holds(name: str, value: str, shown: str |
     assert shown is None or masked == shown
 
 
+# Secret by its name or its place alone, short, and known to nobody.
+UNKNOWN = "k7WpQz93"
+
+
+@pytest.mark.parametrize("name", ["Location", "Content-Location", "Referer"])
+def test_a_header_that_is_a_url_is_masked_as_a_url_where_no_secret_in_it_is_known(name: str) -> None:
+    value = f"https://ada:{UNKNOWN}@h.example/cb?state={UNKNOWN}&device_code={UNKNOWN}&page=2#id_token={UNKNOWN}"
+    assert mask_header(name, value) == mask_url(value)
+    assert UNKNOWN not in mask_headers({name: value})[name.lower()]
+    assert "page=2" in mask_headers({name: value})[name.lower()]
+
+
 @pytest.mark.parametrize(
     "challenge",
     [

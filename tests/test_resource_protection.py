@@ -659,6 +659,25 @@ async def test_a_session_is_forgotten_when_it_was_ended_and_not_before(method: s
     assert len(sessions) == kept
 
 
+WAYS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "bearer": lambda secret: {"token": secret},
+    "in the address": lambda secret: {"path": f"/mcp?access_token={secret}"},
+    "twice": lambda secret: {"headers": [("Authorization", f"Bearer {secret}"), ("Authorization", "Bearer other")]},
+    "malformed": lambda secret: {"headers": [("Authorization", f"Bearer: {secret}")]},
+    "with quotes": lambda secret: {"headers": [("Authorization", f'Bearer "{secret}"')]},
+    "without a scheme": lambda secret: {"headers": [("Authorization", secret)]},
+    "another scheme": lambda secret: {"headers": [("Authorization", f"Basic {secret}")]},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_token_is_masked_from_then_on_however_it_is_brought_and_refused(world: World, way: str) -> None:
+    secret = "brought-by-somebody-who-is-not-known-here"
+    answer = await world.post(call(), **WAYS[way](secret))
+    assert answer.status_code in (400, 401)
+    assert secret not in scrub(f"somebody printed {secret}")
+
+
 async def test_a_client_that_goes_away_before_its_body_has_arrived_is_not_served() -> None:
     app = Application()
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..pkce import random_token
-from ..redaction import remember_made
+from ..redaction import remember_heard, remember_made
 
 _VALUE = re.compile(r"[A-Za-z0-9\-_]{43}")
 
@@ -32,6 +32,8 @@ class Browsers:
     def of(self, request: Request) -> str | None:
         """Return a request's cookie, or None if it has none that could be ours."""
         value = request.cookies.get(self.cookie, "")
+        # Another worker may have made it.
+        remember_heard(value)
         return value if _VALUE.fullmatch(value) else None
 
     def new(self) -> str:

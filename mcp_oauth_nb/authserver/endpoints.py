@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, Response
 from ..errors import InvalidCodeVerifier
 from ..pkce import check_verifier
 from ..rate_limits import RETRY_SECONDS
-from ..redaction import remember_heard
 from . import clients, forms
 from .authorize import same_resource
 from .forms import Malformed, Parameters
@@ -124,7 +123,6 @@ class BackChannel:
             return refused.response()
         if "token" not in form:
             return _error("invalid_request", "token is missing.")
-        remember_heard(form["token"])
         if form.get("token_type_hint") not in _HINTS:
             form.pop("token_type_hint", None)  # RFC 7009 section 2.1: a hint, and this one helps nobody.
         # The SDK's model wants the field of a public client too.
@@ -155,20 +153,19 @@ async def _credentials(request: Request) -> Parameters:
     Raises:
         Refused: the form cannot be read, or authenticates in two ways.
     """
-    if request.scope["query_string"]:
-        raise Refused("invalid_request", "Parameters belong into the body, where no log keeps them.")
+    in_header = forms.basic_client_id(request)
     try:
+        forms.read_query(request)
+        if request.scope["query_string"]:
+            raise Refused("invalid_request", "Parameters belong into the body, where no log keeps them.")
         form = await forms.read_form(request)
     except Malformed as error:
         raise Refused("invalid_request", str(error)) from None
     if form.repeated:
         raise Refused("invalid_request", "A parameter is repeated.")
-    for name in ("client_secret", "code", "refresh_token"):
-        remember_heard(form.get(name))
     # RFC 6749 section 2.3: one way to authenticate, not two.
     if "authorization" in request.headers and "client_secret" in form:
         raise Refused("invalid_request", "The client authenticates in two ways.")
-    in_header = forms.basic_client_id(request)
     if "client_id" not in form and in_header is not None:
         form["client_id"] = in_header
     return form

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from starlette.requests import Request
 from starlette.types import Message
 
+from ..redaction import is_secret_name, remember_heard
+
 FORM = "application/x-www-form-urlencoded"
 #: More than any request here needs, in bytes.
 MAX_BODY_BYTES = 64 * 1024
@@ -30,7 +32,7 @@ class Parameters(dict[str, str]):
 
 
 def read(text: str) -> Parameters:
-    """Parse a query string or form body, whose length is bounded already.
+    """Parse a query string or form body, whose length is bounded already. What is secret in it is masked from then on.
 
     Raises:
         Malformed: there are too many, or they are not UTF-8.
@@ -39,6 +41,8 @@ def read(text: str) -> Parameters:
         pairs = parse_qsl(text, max_num_fields=_MAX_FIELDS, errors="strict", keep_blank_values=True)
     except ValueError:
         raise Malformed("The parameters are too many, or not UTF-8.") from None
+    # Before anybody judges them: what is refused may be logged, too.
+    remember_heard(*(value for name, value in pairs if is_secret_name(name)))
     found = Parameters({name: value for name, value in pairs if value})
     # A second one counts even if empty: which of the two somebody else reads is unknown.
     found.repeated = frozenset(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -75,14 +79,20 @@ async def read_form(request: Request) -> Parameters:
 
 
 def basic_client_id(request: Request) -> str | None:
-    """Return the client id in an `Authorization: Basic` header (RFC 6749 section 2.3.1), or None."""
+    """Return the client id in an `Authorization: Basic` header (RFC 6749 section 2.3.1), or None.
+
+    The secret beside it is masked from then on.
+    """
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    remember_heard(credentials)
     if scheme.lower() != "basic":
         return None
     try:
-        return unquote(base64.b64decode(credentials, validate=True).decode().partition(":")[0]) or None
+        client_id, _, secret = base64.b64decode(credentials, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
         return None
+    remember_heard(unquote(secret))
+    return unquote(client_id) or None
 
 
 def as_query(request: Request, parameters: Mapping[str, str]) -> Request:

@@ -19,7 +19,7 @@ from starlette.background import BackgroundTasks
 from ..clock import Clock
 from ..errors import StoreUnavailable
 from ..pkce import random_token
-from ..redaction import remember_heard, remember_made
+from ..redaction import remember_made
 from .clients import ClientDirectory
 from .grants import Code, Grants, Refresh
 from .waiting import Waiting
@@ -98,7 +98,6 @@ class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
             raise AuthorizeError("invalid_target", "The resource is not this server's.")  # RFC 8707 section 2.1
         flow = random_token(self._token_bytes)
         remember_made(flow)
-        remember_heard(params.state)
         params.scopes = params.scopes or self._default_scopes
         record = {
             "client_id": client.client_id,

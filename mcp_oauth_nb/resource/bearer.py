@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -56,10 +56,13 @@ def presents_credentials(scope: Mapping[str, Any]) -> bool:
 def bearer_token(scope: Mapping[str, Any]) -> str | None:
     """Return the bearer token of an ASGI request; None if it has no credentials.
 
+    What it brings as credentials is masked from then on, however it is refused.
+
     Raises:
         RefusedRequest: the token is in the query string, there are several, or the header is malformed (400); or
             the credentials are of another scheme than Bearer (401).
     """
+    remember_heard(*_brought(scope))
     if _has_token_in_query(scope):
         # MCP Authorization, "Access Token Usage": tokens must not be in the URI. RFC 9700 section 4.3.2.
         raise malformed("token_in_query", "A token in the query string is not accepted; use the Authorization header")
@@ -70,9 +73,7 @@ def bearer_token(scope: Mapping[str, Any]) -> str | None:
         # RFC 9110 section 5.3: the field is no list. To choose one would be a guess.
         raise malformed("several_headers", "There is more than one Authorization header")
     if match := _BEARER.fullmatch(headers[0]):
-        token = match[1].decode("ascii")
-        remember_heard(token)
-        return token
+        return match[1].decode("ascii")
     if _OTHER_SCHEME.fullmatch(headers[0]):
         # RFC 6750 section 3.1: no error code for a method that this resource does not support.
         raise RefusedRequest(401, "unsupported_scheme", "Use a bearer token")
@@ -80,7 +81,19 @@ def bearer_token(scope: Mapping[str, Any]) -> str | None:
 
 
 def _has_token_in_query(scope: Mapping[str, Any]) -> bool:
+    return any(True for _ in _tokens_in_query(scope))
+
+
+def _tokens_in_query(scope: Mapping[str, Any]) -> Iterator[str]:
     query: bytes = scope.get("query_string", b"")
-    return bool(query) and any(
-        name == "access_token" for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    )
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else []
+    return (value for name, value in pairs if name == "access_token")
+
+
+def _brought(scope: Mapping[str, Any]) -> Iterator[str]:
+    """Give all that stands where credentials do, well written or not."""
+    yield from _tokens_in_query(scope)
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, credentials = value.decode("latin-1").partition(" ")
+            yield (credentials or scheme).strip(" \"'")
