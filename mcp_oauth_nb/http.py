@@ -34,6 +34,7 @@ from .http_faults import (
     redirected,
     too_long,
 )
+from .redaction import printable
 
 _LONGEST_WAIT_SECONDS = 24 * 3600
 
@@ -102,7 +103,7 @@ class Answer:
         return min(max(at, now), now + _LONGEST_WAIT_SECONDS)
 
     def __repr__(self) -> str:
-        return f"Answer({self.status}, {self.content_type}, {len(self.body)} bytes)"
+        return f"Answer({self.status}, {printable(self.content_type)}, {len(self.body)} bytes)"
 
 
 def default_client() -> httpx.AsyncClient:

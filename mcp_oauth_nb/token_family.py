@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .config import Settings
-from .redaction import mask
+from .redaction import escape, mask
 from .tokens import Token
 from .wire import Exchange
 
@@ -49,7 +49,8 @@ class Generation:
     def __str__(self) -> str:
         refresh = f" with {self.refresh_token}" if self.refresh_token else " without a refresh token"
         verdict = f"✘ dead: {self.end}" if self.end else "✔ nothing known against it"
-        return "; ".join([f"{self.number}. {self.access_token}{refresh}  {verdict}", *self.notes])
+        # The reason of a refusal is what a server wrote.
+        return escape("; ".join([f"{self.number}. {self.access_token}{refresh}  {verdict}", *self.notes]))
 
 
 class Family:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from .pretty import json_text
+from .redaction import escape
 from .wire import Exchange, Message
 
 Change = Literal["same", "added", "removed", "changed"]
@@ -42,7 +43,8 @@ class Line:
             "removed": self.left,
             "changed": f"{self.left} -> {self.right}",
         }
-        return f"{SIGNS[self.change]} {self.change:<7}  {self.part} {self.name}: {shown[self.change]}"
+        # A peer wrote the name and the value.
+        return escape(f"{SIGNS[self.change]} {self.change:<7}  {self.part} {self.name}: {shown[self.change]}")
 
 
 @dataclass(frozen=True, repr=False)

@@ -44,6 +44,11 @@ async def test_an_answer_is_complete_and_its_repr_shows_no_content() -> None:
     assert repr(answer) == "Answer(201, text/plain, 6 bytes)"
 
 
+def test_the_repr_of_an_answer_cannot_disturb_a_terminal() -> None:
+    answer = Answer(URL, 200, httpx.Headers([(b"content-type", "text/\u202e\x1b[2J".encode())]), b"")
+    assert repr(answer) == "Answer(200, text/\\u202e\\x1b[2j, 0 bytes)"
+
+
 async def test_forms_json_headers_and_basic_credentials_are_sent() -> None:
     server = Script(Response())
     await send(server.client, "POST", URL, deadline=5, data={"a": "1 2"}, auth=("user", "word"))

@@ -163,3 +163,13 @@ def test_the_tree_is_drawn_with_its_branches() -> None:
     family.rotated("R2", "A3", "R3")
     family.rotated("R2", "A4", "R4")
     assert [line.partition(".")[0] for line in repr(family).splitlines()] == ["1", "└─ 2", "   └─ 3", "   └─ 4"]
+
+
+def test_the_reason_of_a_refusal_cannot_disturb_a_terminal() -> None:
+    family = Family()
+    evil = "\x1b[2J\u202einvalid\ngrant"
+    family.issued("A1", "R1")
+    family.refused("R1", evil)
+    family.refused("R1", evil)
+    assert repr(family).isprintable()
+    assert repr(family).count("refused (\\x1b[2J\\u202einvalid\\ngrant)") == 2

@@ -105,3 +105,15 @@ def test_a_diff_backwards_says_the_opposite(left: Any, right: Any) -> None:
     opposite = {"added": "removed", "removed": "added", "changed": "changed", "same": "same"}
     turned = {Line(line.part, line.name, opposite[line.change], line.right, line.left) for line in back.lines}  # type: ignore[arg-type]
     assert set(forth.lines) == turned
+
+
+def test_what_a_peer_wrote_cannot_disturb_a_terminal_where_a_difference_is_printed() -> None:
+    evil = "\x1b[2J\u202e\rone\nline"
+    left = exchange(1, headers={f"x-{evil}": evil}, body={evil: evil})
+    right = exchange(2, headers={f"x-{evil}": "other"}, body=[evil])
+    found = diff(left, right)
+    assert len(found.differences) > 2
+    assert all(str(line).isprintable() for line in found.lines)
+    assert len(repr(found).split("\n")) == 1 + len(found.differences)
+    # The value is as it was.
+    assert any(line.left == evil for line in found.lines)
