@@ -24,8 +24,8 @@ lab: $(VENV)/.ready ## open JupyterLab on the guided notebooks
 demo: $(VENV)/.ready ## run the whole guided flow in the terminal
 	@$(VENV)/$(BIN)/mcp-oauth-nb demo
 
-test: $(TEST_VENV)/.ready ## run all tests, the notebooks included
-	$(TEST)/python -m pytest
+test: $(TEST_VENV)/.ready ## run all tests, the notebooks included, on two cores
+	$(TEST)/python -m pytest -n 2 --dist loadfile
 
 e2e: $(TEST_VENV)/.ready $(E2E_VENV)/.ready ## run the tests that need Chromium, Node and Redis
 	E2E_VENV=$(E2E_VENV) $(TEST)/python -m pytest -m e2e tests

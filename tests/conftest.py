@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from provider import Provider
 
-from mcp_oauth_nb import redaction
+from mcp_oauth_nb import loops, redaction
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.mock_github import MockGitHub
 from mcp_oauth_nb.secret_memory import Memory
@@ -49,6 +49,13 @@ def secrets_of_one_module() -> Iterator[None]:
     """What is made for all tests of a module is forgotten with them: the less is known, the less each test takes."""
     with _forgotten_afterwards():
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sessions_of_one_module() -> Iterator[None]:
+    """What a module's tests leave open ends with them: the next one, whichever it is, finds no session of theirs."""
+    yield
+    assert loops.stop()
 
 
 @pytest.fixture(autouse=True)
