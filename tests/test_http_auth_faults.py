@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -39,6 +40,7 @@ from mcp_oauth_nb.errors import (
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_redirect import Redirect
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
+from mcp_oauth_nb.redaction import scrub
 from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.store import TokenKey
 
@@ -637,6 +639,26 @@ async def test_a_dangerous_authorization_url_is_not_opened(world: World) -> None
     with pytest.raises(McpOAuthError):
         await call(world.auth(person))
     assert person.urls == []
+
+
+async def test_a_code_is_masked_from_the_moment_it_arrives() -> None:
+    code = f"code-{secrets.token_hex(16)}"
+
+    async def paste(url: str) -> str:
+        return f"http://127.0.0.1/callback?state=x&code={code}"
+
+    redirect = Redirect(
+        "http://127.0.0.1/callback",
+        paste=paste,
+        show=str,
+        open_browser=lambda url: True,
+        timeout=5,
+        listen=False,
+        hub=None,
+    )
+    await redirect.send("https://as.example/authorize?state=x", lambda iss: None)
+    assert (await redirect.answer()).code == code
+    assert code not in scrub(f"It brought {code}.")
 
 
 async def test_an_address_that_could_start_a_program_is_neither_shown_nor_opened() -> None:
