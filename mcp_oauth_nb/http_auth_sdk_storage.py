@@ -60,10 +60,7 @@ class GrantStorage:
         resource_metadata: ProtectedResourceMetadata | None,
     ) -> None:
         """Say whose the credentials are that will be set next."""
-        grant = self._grant(issuer, client, metadata, resource_metadata)
-        known = self._store.entries().get(grant.key)
-        same_client = known is not None and known.client.client_id == client.client_id
-        self._bound = replace(grant, token=known.token if known is not None and same_client else None)
+        self._bound = self._grant(issuer, client, metadata, resource_metadata)
 
     def alone(self, seconds: float) -> AbstractAsyncContextManager[bool]:
         """Have the turn to refresh, as far as the store can give it.

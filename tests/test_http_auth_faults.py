@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -641,37 +641,57 @@ async def test_a_dangerous_authorization_url_is_not_opened(world: World) -> None
     assert person.urls == []
 
 
+def way(**options: Any) -> Redirect:
+    """A way through the browser, by itself."""
+    given: dict[str, Any] = {
+        "paste": None,
+        "show": str,
+        "open_browser": lambda url: True,
+        "timeout": 5,
+        "listen": False,
+    }
+    return Redirect("http://127.0.0.1/callback", **{**given, "hub": None, **options})
+
+
 async def test_a_code_is_masked_from_the_moment_it_arrives() -> None:
-    code = f"code-{secrets.token_hex(16)}"
+    code = "the-code-that-a-browser-brings"
 
     async def paste(url: str) -> str:
         return f"http://127.0.0.1/callback?state=x&code={code}"
 
-    redirect = Redirect(
-        "http://127.0.0.1/callback",
-        paste=paste,
-        show=str,
-        open_browser=lambda url: True,
-        timeout=5,
-        listen=False,
-        hub=None,
-    )
+    redirect = way(paste=paste)
     await redirect.send("https://as.example/authorize?state=x", lambda iss: None)
     assert (await redirect.answer()).code == code
     assert code not in scrub(f"It brought {code}.")
 
 
+async def test_a_paste_that_is_given_up_has_ended_when_the_answer_is_there() -> None:
+    ended: list[str] = []
+
+    async def paste(url: str) -> str:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(url)
+        raise AssertionError
+
+    redirect = way(paste=paste, listen=True)
+    uri = await redirect.start()
+    try:
+        await redirect.send("https://as.example/authorize?state=x", lambda iss: None)
+        async with httpx2.AsyncClient() as browser:
+            visit = asyncio.create_task(browser.get(f"{uri}?state=x&code=a-code"))
+            assert (await redirect.answer()).code == "a-code"
+            assert len(ended) == 1
+            await visit
+    finally:
+        await redirect.stop()
+
+
 async def test_an_address_that_could_start_a_program_is_neither_shown_nor_opened() -> None:
     seen: list[str] = []
-    redirect = Redirect(
-        "http://127.0.0.1/callback",
-        paste=None,
-        show=seen.append,
-        open_browser=lambda url: bool(seen.append(url)),
-        timeout=1,
-        listen=False,
-        hub=None,
-    )
+    redirect = way(show=seen.append, open_browser=lambda url: bool(seen.append(url)))
     with pytest.raises(SecurityError, match="is not opened"):
         await redirect.send("vscode://open?state=x", lambda iss: None)
     assert seen == []

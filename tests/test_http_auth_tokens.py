@@ -548,6 +548,19 @@ async def test_where_nobody_comes_back_a_registration_of_another_day_is_dropped_
     assert len(server.store.entries()) == kept
 
 
+async def test_who_comes_back_with_a_no_keeps_the_registration_of_another_day() -> None:
+    server = Issuing()
+    await server.call(server.new())
+    server.store.save(server.grant.key, replace(server.grant, token=None))
+
+    async def declined(url: str) -> str:
+        return f"http://127.0.0.1/callback?error=access_denied&state={httpx2.URL(url).params['state']}"
+
+    with pytest.raises(AccessDenied):
+        await server.call(server.new(paste=declined))
+    assert server.grant.client.client_id == "client-1"
+
+
 async def test_a_code_of_a_client_that_was_passed_is_refused_with_the_servers_own_error() -> None:
     server = Issuing()
     server.refuse = code_gets(400, error="invalid_grant")
