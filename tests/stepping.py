@@ -12,10 +12,28 @@ import httpx2
 from mcp_oauth_nb.clock import ManualClock
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_auth_provider import AuthProvider
+from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
 from mcp_oauth_nb.retry_after import Patience
+from mcp_oauth_nb.store import TokenKey
 
 SERVER = "https://mcp.example/mcp"
 ISSUER = "https://auth.example"
+
+
+class Plain:
+    """A store of three methods, which cannot give anybody a turn."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryGrantStore()
+
+    def entries(self) -> dict[TokenKey, Grant]:
+        return self.inner.entries()
+
+    def save(self, key: TokenKey, value: Grant, /) -> None:
+        self.inner.save(key, value)
+
+    def delete(self, key: TokenKey, /) -> None:
+        self.inner.delete(key)
 
 
 @dataclass

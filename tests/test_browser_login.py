@@ -151,6 +151,7 @@ async def test_the_page_takes_nothing_elsewhere(lab: Lab) -> None:
     (page,) = await person.done()
     assert page.headers["referrer-policy"] == "no-referrer"
     assert page.headers["cache-control"] == "no-store"
+    assert page.headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
 
 
@@ -251,8 +252,9 @@ async def test_a_taken_port_is_a_clear_error() -> None:
 )
 async def test_a_redirect_uri_where_nobody_listens_is_a_clear_error(uri: str) -> None:
     async with Lab.open(oauth_redirect_uri=uri) as lab:
-        with pytest.raises(ConfigurationError, match="does not lead to this machine"):
+        with pytest.raises(ConfigurationError, match="does not lead to this machine") as caught:
             await login(lab.oauth, show=str, open_browser=lambda url: True, timeout=1)
+    assert caught.value.variables == ("OAUTH_REDIRECT_URI",)
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "calc.exe", "vscode://open"])

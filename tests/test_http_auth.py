@@ -12,14 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 from http_world import ASM, MCP, PRM, P, Person, World, served
-from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from mcp.shared.auth import OAuthClientInformationFull
 from starlette.responses import Response
 from stepping import SERVER, Steps
 
 from mcp_oauth_nb import ManualClock, Session, Trace
 from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUnavailable
 from mcp_oauth_nb.http_auth import McpAuth, default_auth
-from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
 from mcp_oauth_nb.redaction import scrub
 
@@ -236,19 +235,6 @@ async def test_a_damaged_grant_counts_as_signed_out(world: World, tmp_path: Path
     path.write_text(path.read_text().replace('"client_id"', '"client"'))
     assert await call(world, world.auth(store=FileGrantStore(path))) == "octocat"
     assert world.count("/authorize") == 2
-
-
-async def test_the_storage_serves_the_plain_sdk_too(world: World) -> None:
-    client = OAuthClientInformationFull(client_id="mine", issuer=P)
-    storage = GrantStorage(MemoryGrantStore(), MCP, world.clock)
-    assert await storage.get_tokens() is None
-    storage.bind(P, client, None, None)
-    await storage.set_tokens(OAuthToken(access_token="an-access-token", expires_in=100, scope="repo"))
-    world.clock.advance(40)
-    tokens = await storage.get_tokens()
-    assert tokens is not None
-    assert (tokens.expires_in, tokens.scope) == (60, "repo")
-    assert await storage.get_client_info() == client
 
 
 def test_stores_show_no_content(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ import pytest
 from http_world import MCP, PRM, Person, Seen, World, served
 from keyrings import MemoryKeyring
 from mcp.shared.auth import OAuthClientInformationFull
+from stepping import Plain
 
 from mcp_oauth_nb import FileGrantStore, ManualClock, Session
 from mcp_oauth_nb.errors import AccessDenied, ReauthorizeError, Unreachable
 from mcp_oauth_nb.http_auth_grants import TURN_SECONDS
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
-from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
-from mcp_oauth_nb.store import TokenKey
+from mcp_oauth_nb.http_auth_storage import GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -61,22 +61,6 @@ class Held(httpx2.ASGITransport):
     async def _wait(self) -> None:
         self.asked.set()
         await self.answer.wait()
-
-
-class Plain:
-    """A store of three methods, which cannot give anybody a turn."""
-
-    def __init__(self) -> None:
-        self.inner = MemoryGrantStore()
-
-    def entries(self) -> dict[TokenKey, Grant]:
-        return self.inner.entries()
-
-    def save(self, key: TokenKey, value: Grant, /) -> None:
-        self.inner.save(key, value)
-
-    def delete(self, key: TokenKey, /) -> None:
-        self.inner.delete(key)
 
 
 async def whoami(session: Session) -> str:
@@ -202,24 +186,6 @@ async def test_without_a_lock_a_loser_that_is_refused_before_the_winner_has_its_
         assert await call == "octocat"
         assert await whoami(loser) == "octocat"
     assert (world.count("/token", "refresh_token"), world.count("/authorize")) == (2, 2)
-
-
-def test_without_a_lock_what_was_refused_counts_as_gone_and_is_still_there(clock: ManualClock) -> None:
-    client, store = OAuthClientInformationFull(client_id="a-client"), Plain()
-    grant = Grant("https://id.example", MCP, client, token=Token("refused"))
-    store.save(grant.key, grant)
-    storage = GrantStorage(store, MCP, clock)
-    assert grant.token is not None
-    storage.forget_token(grant.token)
-    assert storage.current() == replace(grant, token=None)
-    assert store.entries() == {grant.key: grant}
-    newer = replace(grant, token=Token("newer"))
-    store.save(grant.key, newer)
-    storage.forget_client(client, None)
-    assert storage.current() == newer
-    store.save(grant.key, grant)
-    storage.forget_client(client, None)
-    assert store.entries() == {}
 
 
 class Busy(MemoryGrantStore):

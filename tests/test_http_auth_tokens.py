@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from mcp.shared.auth import OAuthClientInformationFull
-from stepping import ISSUER, SERVER, Steps
+from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from stepping import ISSUER, SERVER, Plain, Steps
 
 from mcp_oauth_nb import McpAuth
 from mcp_oauth_nb.clock import ManualClock
@@ -30,7 +30,9 @@ from mcp_oauth_nb.errors import (
 )
 from mcp_oauth_nb.http_auth_grants import TURN_SECONDS
 from mcp_oauth_nb.http_auth_provider import AuthProvider
-from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
+from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
+from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, MemoryGrantStore
+from mcp_oauth_nb.redaction import scrub
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -704,3 +706,104 @@ async def test_a_farewell_goes_with_the_token_that_is_there_and_sends_nobody_any
     assert request.headers.get("authorization") == ("Bearer access-1" if signed_in else None)
     with pytest.raises(StopAsyncIteration):
         await flow.asend(httpx2.Response(401, request=request))
+
+
+# -- the storage by itself ---------------------------------------------------------------------------------------
+
+
+def stored(store: GrantStore, token: str, **options: Any) -> tuple[GrantStorage, Grant]:
+    """What one session keeps, and sees of it."""
+    storage = GrantStorage(store, SERVER, ManualClock(1_000), **options)
+    storage.bind(ISSUER, mine(), None, None)
+    grant = storage.keep(Token(token))
+    assert grant is not None
+    return storage, grant
+
+
+async def test_the_storage_serves_the_plain_sdk_too() -> None:
+    clock, client, store = ManualClock(1_000), mine(), MemoryGrantStore()
+    storage = GrantStorage(store, SERVER, clock)
+    assert await storage.get_tokens() is None
+    storage.bind(ISSUER, client, None, None)
+    given = OAuthToken(access_token="an-access-token", expires_in=100, scope="repo gist", refresh_token="another")
+    await storage.set_tokens(given)
+    clock.advance(40)
+    assert await storage.get_tokens() == given.model_copy(update={"expires_in": 60})
+    assert await storage.get_client_info() == client
+    (grant,) = store.entries().values()
+    assert grant.token is not None
+    assert (grant.token.resource, grant.saved_at) == (SERVER, 1_000)
+    # Without anything but the token.
+    await storage.set_tokens(OAuthToken(access_token="an-access-token"))
+    assert await storage.get_tokens() == OAuthToken(access_token="an-access-token")
+
+
+@pytest.mark.parametrize("kind", [MemoryGrantStore, Plain])
+async def test_a_token_is_replaced_only_where_the_one_before_is_still_there(kind: Callable[[], GrantStore]) -> None:
+    store = kind()
+    storage, grant = stored(store, "old")
+    assert storage.keep(Token("newer"), instead_of=Token("another")) is None
+    assert store.entries() == {grant.key: grant}
+    newer = storage.keep(Token("newer"), instead_of=grant.token)
+    assert store.entries() == {grant.key: newer}
+    async with storage.alone(1) as turn:
+        assert turn
+
+
+def test_a_token_is_forgotten_unless_there_is_another_already() -> None:
+    store = MemoryGrantStore()
+    storage, grant = stored(store, "newer")
+    storage.forget_token(Token("old"))
+    assert store.entries() == {grant.key: grant}
+    storage.forget_token(Token("newer"))
+    assert store.entries() == {grant.key: replace(grant, token=None)}
+
+
+def test_a_registration_is_forgotten_unless_it_is_another_or_has_another_token() -> None:
+    store = MemoryGrantStore()
+    storage, grant = stored(store, "good")
+    storage.forget_client(mine(client_id="another"), grant.token)
+    storage.forget_client(mine(), Token("old"))
+    storage.forget_client(mine(), None)
+    assert store.entries() == {grant.key: grant}
+    storage.forget_client(mine(), grant.token)
+    assert store.entries() == {}
+
+
+async def test_a_registration_takes_no_place_of_tokens_that_are_in_use_and_its_secret_is_masked() -> None:
+    store = MemoryGrantStore()
+    storage, grant = stored(store, "good")
+    await storage.set_client_info(mine(client_id="another"))
+    assert store.entries() == {grant.key: grant}
+    storage.forget_token(Token("good"))
+    await storage.set_client_info(mine(client_id="another"))
+    assert [one.client.client_id for one in store.entries().values()] == ["another"]
+    secret = "the-secret-of-a-client-of-nobody"
+    await storage.set_client_info(mine(client_secret=secret, issuer=None))
+    assert secret not in scrub(f"It is {secret}.")
+    assert len(store.entries()) == 1
+
+
+def test_of_clients_that_register_themselves_one_is_kept_and_of_those_that_are_given_each() -> None:
+    store = MemoryGrantStore()
+    for client in (None, mine(), mine(client_id="another")):
+        stored(store, "good", client=client)
+    assert {key.client_id for key in store.entries()} == {"", "mine"}
+
+
+def test_without_a_lock_what_was_refused_counts_as_gone_and_is_still_there() -> None:
+    client, store = OAuthClientInformationFull(client_id="a-client"), Plain()
+    grant = Grant("https://id.example", SERVER, client, token=Token("refused"))
+    store.save(grant.key, grant)
+    storage = GrantStorage(store, SERVER, ManualClock(1))
+    assert grant.token is not None
+    storage.forget_token(grant.token)
+    assert storage.current() == replace(grant, token=None)
+    assert store.entries() == {grant.key: grant}
+    newer = replace(grant, token=Token("newer"))
+    store.save(grant.key, newer)
+    storage.forget_client(client, None)
+    assert storage.current() == newer
+    store.save(grant.key, grant)
+    storage.forget_client(client, None)
+    assert store.entries() == {}
