@@ -685,6 +685,16 @@ async def test_a_scope_that_the_token_has_already_is_not_asked_for_again() -> No
     assert len(server.sent_to) == 1
 
 
+async def test_a_refusal_that_is_not_for_a_scope_is_the_answer() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    header = {"WWW-Authenticate": 'Bearer error="invalid_request", scope="read:user"'}
+    server.instead[SERVER] = lambda request: httpx2.Response(403, headers=header)
+    assert await server.call(provider) == 403
+    assert len(server.sent_to) == 1
+
+
 async def test_a_new_token_that_is_rejected_at_once_is_said_and_not_asked_for_for_ever() -> None:
     server = Issuing()
     server.instead[SERVER] = lambda request: httpx2.Response(401, headers={"WWW-Authenticate": "Bearer"})
@@ -784,11 +794,12 @@ async def test_a_registration_takes_no_place_of_tokens_that_are_in_use_and_its_s
     assert len(store.entries()) == 1
 
 
-def test_of_clients_that_register_themselves_one_is_kept_and_of_those_that_are_given_each() -> None:
-    store = MemoryGrantStore()
-    for client in (None, mine(), mine(client_id="another")):
-        stored(store, "good", client=client)
-    assert {key.client_id for key in store.entries()} == {"", "mine"}
+@pytest.mark.parametrize(("given", "under"), [(None, ""), (mine(), "mine"), (mine(client_id="another"), "")])
+def test_of_clients_that_register_themselves_one_is_kept_and_of_those_that_are_given_each(
+    given: OAuthClientInformationFull | None, under: str
+) -> None:
+    _, grant = stored(MemoryGrantStore(), "good", client=given)
+    assert grant.key.client_id == under
 
 
 def test_without_a_lock_what_was_refused_counts_as_gone_and_is_still_there() -> None:
