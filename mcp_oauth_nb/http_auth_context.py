@@ -56,8 +56,9 @@ class Context(OAuthContext):
     def hold(self, token: Token | None) -> None:
         """Use a token from now on."""
         self.token, self.to_the_end = token, False
-        self.current_tokens = oauth_token(token, self.clock.now()) if token is not None else None
-        if token is not None and self.current_tokens is not None:
+        self.current_tokens = None
+        if token is not None:
+            self.current_tokens = oauth_token(token, self.clock.now())
             # The SDK's model has made plain texts of them.
             self.current_tokens.access_token = token.access_token
             self.current_tokens.refresh_token = token.refresh_token

@@ -685,6 +685,18 @@ async def test_a_scope_that_the_token_has_already_is_not_asked_for_again() -> No
     assert len(server.sent_to) == 1
 
 
+async def test_the_state_of_a_flow_shows_no_token() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    context = provider.context
+    shown = f"{context!r} {context.current_tokens!r}"
+    assert context.current_tokens is not None
+    assert context.current_tokens.access_token == "access-1"
+    assert "access-1" not in shown
+    assert "refresh-1" not in shown
+
+
 async def test_a_refusal_that_is_not_for_a_scope_is_the_answer() -> None:
     server = Issuing()
     provider = server.new()
