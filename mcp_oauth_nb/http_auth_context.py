@@ -96,7 +96,7 @@ class Context(OAuthContext):
         """Add what authenticates the client. The SDK would send nothing where the registration names no method."""
         known = self.client_info
         if known is None:
-            return data, headers or {}
+            return super().prepare_token_auth(data, headers)
         with stopping():
             self.client_info = known.model_copy(update={"token_endpoint_auth_method": self.auth_method})
         try:

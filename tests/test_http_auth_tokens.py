@@ -697,6 +697,16 @@ async def test_the_state_of_a_flow_shows_no_token() -> None:
     assert "refresh-1" not in shown
 
 
+async def test_how_a_client_authenticated_is_not_noted_in_its_registration() -> None:
+    server = Issuing()
+    provider = server.new(client=mine(client_secret="a-secret-of-a-client"))
+    assert provider.context.auth_method == "none"
+    await server.call(provider)
+    assert provider.context.client_info is not None
+    assert provider.context.client_info.token_endpoint_auth_method is None
+    assert server.grant.client.token_endpoint_auth_method is None
+
+
 async def test_a_refusal_that_is_not_for_a_scope_is_the_answer() -> None:
     server = Issuing()
     provider = server.new()
