@@ -23,7 +23,7 @@ from mcp import MCPError, StdioServerParameters
 
 from mcp_oauth_nb import FileTokenStore, OAuthHandler, Session, Settings, __version__
 from mcp_oauth_nb.cli import copy_notebooks, main
-from mcp_oauth_nb.mock_github import Autopilot
+from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
 
 pytestmark = pytest.mark.anyio
 
@@ -46,10 +46,13 @@ def call(*arguments: str, **kwargs: Any) -> Any:
 
 
 class MockProgram:
-    """`mcp-oauth-nb mock-github --port 0`, with what it printed."""
+    """`mcp-oauth-nb mock-github --port 0`, with a seed and a callback of its own, and what it printed."""
+
+    seed, callback = 8, "http://127.0.0.1/callback"
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "mcp_oauth_nb", "mock-github", "--port", "0"]
+        command += ["--seed", str(self.seed), "--callback", self.callback]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )
@@ -72,6 +75,12 @@ def program() -> Iterator[MockProgram]:
     started = MockProgram()
     yield started
     started.stop()
+
+
+def test_the_mock_is_made_of_the_seed_and_shows_the_client_that_has_the_callback(program: MockProgram) -> None:
+    expected = MockGitHub(MockProgram.seed).register_app("Mock OAuth App", [MockProgram.callback])
+    assert program.settings["OAUTH_CLIENT_ID"] == expected.client_id
+    assert program.settings["OAUTH_CLIENT_SECRET"] == expected.client_secret
 
 
 # -- serve -----------------------------------------------------------------------------------------------------
@@ -343,8 +352,9 @@ def test_the_demo_ends_well(home: Path, mode: str) -> None:
     assert "login: octocat" in result.output
 
 
-def test_the_demo_is_the_same_on_every_run(home: Path) -> None:
-    assert call("demo").output == call("demo").output
+def test_the_demo_is_the_same_on_every_run_of_one_seed_and_another_of_another(home: Path) -> None:
+    assert call("demo").output == call("demo", "--seed", "7").output
+    assert call("demo").output != call("demo", "--seed", "8").output
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp437", "latin-1"])

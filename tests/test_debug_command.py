@@ -525,3 +525,12 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"mcp", "httpx", "httpx2", "pydantic", "starlette", "uvicorn", "IPython"}
     assert "debug " in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_the_browser_is_waited_for_as_long_as_the_command_is_told_to(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER", "true")
+    result = call(site.url, "--tool", "whoami", "--timeout", "0.1")
+    assert result.exit_code == 2
+    assert "The browser did not come back in time." in result.output

@@ -25,6 +25,7 @@ import pytest
 from mcp_oauth_nb import McpAuth, Session
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import AccessDenied, ConfigurationError, NotConfigured
+from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
 from mcp_oauth_nb.serve_http import build, instructions
 
 pytestmark = pytest.mark.anyio
@@ -77,9 +78,12 @@ class Program:
             return seconds, self.log()
 
 
+TOKEN_SECONDS = 3599
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    started = Program(tmp_path)
+    started = Program(tmp_path, "--token-lifetime", str(TOKEN_SECONDS))
     yield started
     if started.process.poll() is None:
         started.stop()
@@ -134,14 +138,14 @@ class Person:
         return browser.post(urljoin(str(page.url), form.action), content=urlencode(fields), headers=headers)
 
 
-def auth(person: Person) -> McpAuth:
-    return McpAuth(open_browser=person.open, show=str, timeout=LIMIT_SECONDS)
+def auth(person: Person, **options: Any) -> McpAuth:
+    return McpAuth(open_browser=person.open, show=str, timeout=LIMIT_SECONDS, **options)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_client_and_a_person_walk_the_whole_authorization(program: Program, mode: Any) -> None:
-    person = Person()
-    async with Session.open(f"{program.url}/mcp", auth=auth(person), mode=mode) as session:
+    person, client = Person(), MemoryGrantStore()
+    async with Session.open(f"{program.url}/mcp", auth=auth(person, store=client), mode=mode) as session:
         result = await session.call_tool("get_github_user_info", {"repo_limit": 2})
         assert result.structured_content is not None
         assert result.structured_content["user"]["login"] == "octocat"
@@ -149,6 +153,11 @@ async def test_a_client_and_a_person_walk_the_whole_authorization(program: Progr
         more = await session.call_tool("get_github_user_info", {"include_private": True, "repo_limit": 50})
         assert more.structured_content is not None
         assert any(repository["private"] for repository in more.structured_content["repositories"])
+    (token,) = [grant.token for grant in client.entries().values()]
+    assert token is not None
+    assert token.expires_at is not None
+    assert token.issued_at is not None
+    assert token.expires_at - token.issued_at == TOKEN_SECONDS
 
 
 async def test_a_person_who_declines_is_a_typed_error_and_the_open_tool_still_works(program: Program) -> None:
@@ -166,6 +175,21 @@ def test_the_program_says_how_to_connect_and_stops_within_five_seconds(program: 
     assert httpx.get(f"{program.url}/health").json() == {"status": "ok"}
     seconds, _ = program.stop()
     assert seconds < 5
+
+
+def test_whoever_connects_directly_does_not_choose_the_address_that_their_guesses_are_counted_under(
+    program: Program,
+) -> None:
+    with httpx.Client(base_url=program.url) as guesser:
+        statuses = [
+            guesser.post(
+                "/mcp",
+                json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+                headers={"Authorization": f"Bearer guess-{number}", "X-Forwarded-For": f"203.0.113.{number}"},
+            ).status_code
+            for number in range(31)
+        ]
+    assert statuses == [401] * 30 + [429]
 
 
 def connect(program: Program) -> socket.socket:
@@ -291,12 +315,16 @@ def test_a_store_that_is_not_there_stops_the_start_and_its_password_is_not_shown
 
 
 def test_a_server_for_every_interface_is_reached_under_its_public_name_alone(tmp_path: Path) -> None:
-    program = Program(tmp_path, "--host", "0.0.0.0", "--public-url", "https://mcp.example")
+    program = Program(tmp_path, "--host", "0.0.0.0", "--public-url", "https://mcp.example", "--stateless")
     found = re.search(r"Listens at: +http://0\.0\.0\.0:(\d+)\n", program.said)
     assert found is not None
     metadata = f"http://127.0.0.1:{found[1]}/.well-known/oauth-protected-resource/mcp"
     assert httpx.get(metadata, headers={"Host": "mcp.example"}).json()["resource"] == "https://mcp.example/mcp"
     assert httpx.get(metadata).status_code == 421
+    # Without sessions any worker may be asked for the tools.
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    headers = {"Host": "mcp.example", "Accept": "application/json, text/event-stream"}
+    assert httpx.post(f"http://127.0.0.1:{found[1]}/mcp", json=asked, headers=headers).status_code == 200
     program.stop()
 
 
