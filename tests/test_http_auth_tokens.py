@@ -33,6 +33,7 @@ from mcp_oauth_nb.http_auth_provider import AuthProvider
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, MemoryGrantStore
 from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
@@ -695,6 +696,27 @@ async def test_the_state_of_a_flow_shows_no_token() -> None:
     assert context.current_tokens.access_token == "access-1"
     assert "access-1" not in shown
     assert "refresh-1" not in shown
+
+
+async def test_a_token_endpoint_that_asks_one_session_for_patience_is_not_asked_by_another() -> None:
+    server, patience = Issuing(), Patience()
+    sessions = [server.new(patience=patience) for _ in range(2)]
+    for provider in sessions:
+        await server.call(provider)
+    server.clock.advance(3550)
+    server.refuse = lambda form: httpx2.Response(429, headers={"Retry-After": "60"})
+    asked = 0
+    for provider in sessions:
+        assert await server.call(provider) == 200
+        asked += len(server.refreshed)
+    assert asked == 1
+
+
+async def test_where_nobody_is_registered_nobody_tries() -> None:
+    server = Issuing(changed={"registration_endpoint": None})
+    with pytest.raises(ConfigurationError):
+        await server.call(server.new())
+    assert not [url for url in server.urls if url.startswith(f"POST {ISSUER}")]
 
 
 async def test_how_a_client_authenticated_is_not_noted_in_its_registration() -> None:
