@@ -717,6 +717,9 @@ async def test_where_nobody_is_registered_nobody_tries() -> None:
     with pytest.raises(ConfigurationError):
         await server.call(server.new())
     assert not [url for url in server.urls if url.startswith(f"POST {ISSUER}")]
+    server.changed = {"registration_endpoint": "/register"}
+    with pytest.raises(McpOAuthError, match='"/register"'):
+        await server.call(server.new())
 
 
 async def test_how_a_client_authenticated_is_not_noted_in_its_registration() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -52,6 +53,15 @@ async def test_a_compressed_answer_is_refused_unread(place: str, encoding: str) 
         await steps.walk()
     assert caught.value.message.startswith(place)
     assert steps.urls[-1].endswith(place)
+
+
+async def test_an_answer_that_arrives_in_a_stream_is_read_once_here_and_once_by_the_flow() -> None:
+    steps = Steps()
+    content = json.dumps(steps.metadata()).encode()
+    streamed = httpx2.Response(200, headers={"Content-Type": "application/json"}, stream=Body(content))
+    steps.instead = {ASM: lambda request: streamed}
+    assert (await steps.walk()).status_code == 200
+    assert steps.urls[-2] == f"POST {TOKEN}"
 
 
 async def test_an_answer_that_says_it_is_not_compressed_is_read() -> None:
