@@ -718,8 +718,9 @@ async def test_where_nobody_is_registered_nobody_tries() -> None:
         await server.call(server.new())
     assert not [url for url in server.urls if url.startswith(f"POST {ISSUER}")]
     server.changed = {"registration_endpoint": "/register"}
-    with pytest.raises(McpOAuthError, match='"/register"'):
+    with pytest.raises(McpOAuthError) as caught:
         await server.call(server.new())
+    assert '"/register"' in caught.value.message
 
 
 async def test_how_a_client_authenticated_is_not_noted_in_its_registration() -> None:

@@ -28,6 +28,7 @@ class Body(httpx2.AsyncByteStream):
         self.content, self.closed = content, False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        assert not self.closed, "a network gives each byte once"
         yield self.content
 
     async def aclose(self) -> None:
