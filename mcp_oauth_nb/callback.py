@@ -191,8 +191,9 @@ class CallbackListener(Generic[T]):
     def _listener_ended(self, error: BaseException | None) -> None:
         if error is None:
             return  # It was told to.
-        text = f"The listener for the browser's answer ended by itself ({type(error).__name__})."
-        ended = ReauthorizeError(text, hint=_LISTENER_ENDED)
+        ended = ReauthorizeError(
+            f"The listener for the browser's answer ended by itself ({type(error).__name__}).", hint=_LISTENER_ENDED
+        )
         ended.__cause__ = error
         # Unless there is an answer already, or nobody waits any more.
         with contextlib.suppress(concurrent.futures.InvalidStateError):

@@ -50,7 +50,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 6749 section 4.1.2",
     ),
     (
-        "browser_login.open_url",
+        "browser_login.check_for_browser",
         "SecurityError",
         "The authorization URL is not an http(s) address, and is not…",
         "Check OAUTH_AUTHORIZATION_URL; a server that sends such a U…",

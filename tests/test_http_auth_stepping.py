@@ -92,7 +92,9 @@ async def test_a_state_that_was_not_sent_is_compared_by_the_sdk_too() -> None:
     steps = Steps()
     provider = steps.auth().provider(SERVER)
     provider._front = FrontChannel(
-        Forgetful("http://127.0.0.1/callback", paste=None, show=str, open_browser=None, timeout=1)
+        Forgetful(
+            "http://127.0.0.1/callback", paste=None, show=str, open_browser=None, timeout=1, listen=True, hub=None
+        )
     )
     with pytest.raises(StateMismatch):
         await steps.walk(provider)
