@@ -66,7 +66,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
     (
         "callback._listener_ended",
         "ReauthorizeError",
-        "The listener for the browser's answer ended by itself{...}.",
+        "The listener for the browser's answer ended by itself ({...…",
         "_LISTENER_ENDED",
         "",
     ),
