@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -509,3 +512,59 @@ def test_the_sdks_handlers_get_the_strict_answers_too() -> None:
 def test_an_answer_keeps_the_query_that_an_address_has() -> None:
     url = answer_url("https://app.example/cb?a=&b=%20", code="x y", state=None, iss="https://as.example")
     assert url == "https://app.example/cb?a=&b=%20&code=x+y&iss=https%3A%2F%2Fas.example"
+
+
+def counting() -> Callable[[int], bytes]:
+    """Randomness that is none: each draw differs from the one before."""
+    draws = itertools.count(1)
+    return lambda size: next(draws).to_bytes(size, "big")
+
+
+async def test_what_a_registration_draws_and_the_time_that_it_reads_are_the_servers_own() -> None:
+    world, body = World(token_bytes=counting()), {"redirect_uris": [CALLBACK]}
+    said = (await world.http.post("/register", json=body)).json()
+    assert uuid.UUID(said["client_id"]).version == 4
+    assert said["client_id_issued_at"] == int(world.clock.now())
+    assert len(bytes.fromhex(said["client_secret"])) == 32
+    again = (await World(token_bytes=counting()).http.post("/register", json=body)).json()
+    assert (again["client_id"], again["client_secret"]) == (said["client_id"], said["client_secret"])
+
+
+async def test_who_asks_for_no_scope_asks_for_the_servers_default() -> None:
+    world = World(default_scopes=["repo"])
+    assert (await world.tokens(scope=None))["scope"] == "repo"
+
+
+async def test_the_name_of_a_flow_is_masked_from_then_on(world: World) -> None:
+    response = await world.http.get("/authorize", params=world.request())
+    flow = answer(response.headers["location"])["flow"]
+    assert flow not in scrub(f"somebody printed {flow}")
+
+
+async def test_a_refusal_to_register_says_what_is_wrong_with_it(world: World) -> None:
+    said = (await world.http.post("/register", json={"redirect_uris": []})).json()
+    assert "redirect_uris" in said["error_description"]
+
+
+async def test_a_page_of_any_site_may_ask_what_needs_no_cookie_and_read_what_it_must(world: World) -> None:
+    asks = {"Origin": "https://page.example", "Access-Control-Request-Headers": "authorization, mcp-protocol-version"}
+    for path, method in (
+        ("/.well-known/oauth-authorization-server", "GET"),
+        ("/.well-known/openid-configuration", "GET"),
+        ("/token", "POST"),
+        ("/register", "POST"),
+        ("/revoke", "POST"),
+    ):
+        allowed = await world.http.options(path, headers={**asks, "Access-Control-Request-Method": method})
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == "*"
+        assert allowed.headers["access-control-allow-methods"] == f"{method}, OPTIONS"
+        assert "access-control-allow-credentials" not in allowed.headers
+        for other in ("DELETE", "PUT", "GET" if method == "POST" else "POST"):
+            assert (await world.http.options(path, headers={**asks, "Access-Control-Request-Method": other})).is_error
+            assert (await world.http.request(other, path)).status_code == 405
+        answered = await world.http.request(method, path, headers=asks)
+        assert answered.headers["access-control-expose-headers"] == "WWW-Authenticate, Retry-After"
+    for path in ("/authorize", "/consent", "/oauth/callback"):
+        assert "access-control-allow-origin" not in (await world.http.get(path, headers=asks)).headers
+        assert (await world.http.options(path, headers=asks)).status_code == 405

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from html.parser import HTMLParser
 from typing import Any
 
 import httpx
@@ -12,6 +15,7 @@ from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import OAuthClientInformationFull
 
 from mcp_oauth_nb.authserver import DocumentFetcher
+from mcp_oauth_nb.authserver.pages import Question, consent_page, error_page
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import StoreUnavailable
 
@@ -443,3 +447,109 @@ async def test_the_form_token_is_different_for_each_flow(world: World) -> None:
     second = hidden(await world.browser.consent_page(world.request()))
     assert first["form_token"] != second["form_token"]
     assert first["flow"] != second["flow"]
+
+
+# -- the pages themselves --------------------------------------------------------------------------------------------
+
+
+def question(**changes: Any) -> Question:
+    given = {
+        "client_name": "Desk",
+        "client_known_by": "unverified",
+        "redirect_to": "127.0.0.1:5000",
+        "on_this_machine": True,
+        "scopes": ["read:user", "repo"],
+        "resource": f"{PUBLIC_URL}/mcp",
+        **changes,
+    }
+    return Question(**given)
+
+
+ASKING = consent_page(question(), fields={"flow": "f"})
+REFUSING = error_page("Invalid request", "It cannot be read.", status=400)
+
+
+@pytest.mark.parametrize(
+    ("page", "targets"), [(ASKING, ""), (REFUSING, "form-action 'self'; ")], ids=["asks", "refuses"]
+)
+def test_no_page_can_be_framed_kept_guessed_at_or_made_to_run_or_load_anything(page: Any, targets: str) -> None:
+    style = page.body.decode().partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert {name: value for name, value in page.headers.items() if name != "content-length"} == {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": f"default-src 'none'; style-src 'sha256-{digest}'; {targets}"
+        "base-uri 'none'; frame-ancestors 'none'",
+        "x-frame-options": "DENY",
+        "x-content-type-options": "nosniff",
+        "cross-origin-opener-policy": "same-origin",
+        "referrer-policy": "same-origin",
+        "cache-control": "no-store",
+    }
+
+
+class Elements(HTMLParser):
+    """Holds which elements are open, and the text in each kind."""
+
+    EMPTY = ("meta", "input", "path", "rect", "circle")
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.EMPTY:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and data.strip():
+            self.text.setdefault(self.open[-1], []).append(data.strip())
+
+
+@pytest.mark.parametrize("page", [ASKING, REFUSING], ids=["asks", "refuses"])
+def test_a_page_is_whole_html_and_says_its_title_once_above_the_text(page: Any) -> None:
+    elements = Elements(page.body.decode())
+    assert elements.open == []
+    assert elements.text["h1"] == elements.text["title"]
+
+
+def test_the_address_that_the_answer_goes_to_stands_out_among_the_facts() -> None:
+    text = Elements(ASKING.body.decode()).text
+    assert text["strong"] == ["127.0.0.1:5000"]
+    assert {"unverified", f"{PUBLIC_URL}/mcp"} <= set(text["span"])
+
+
+@pytest.mark.parametrize(("name", "letter"), [("desk", "D"), ("  (ünder)", "Ü"), ("***", "?")])
+def test_a_client_is_drawn_with_the_first_letter_of_its_name_or_a_question_mark(name: str, letter: str) -> None:
+    text = Elements(consent_page(question(client_name=name), fields={}).body.decode()).text
+    assert text["span"][0] == letter
+
+
+def test_scopes_are_told_in_words_where_there_are_any() -> None:
+    text = Elements(consent_page(question(scopes=["read:user", "repo", "gist"]), fields={}).body.decode()).text
+    assert text["code"] == ["read:user", "repo"]
+    assert {"Read your GitHub profile", "gist"} <= set(text["span"])
+    assert any(words.startswith("Read and write your GitHub repositories") for words in text["span"])
+
+
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [([], False), (["repo"], True), (["read:user", "repo"], False), (["read:user", "repo", "gist"], False)],
+)
+def test_only_who_has_allowed_a_part_reads_that_the_client_asks_for_more(before: list[str], more: bool) -> None:
+    page = consent_page(question(allowed_before=frozenset(before)), fields={}).body.decode()
+    assert ("It asks for more than you have allowed it so far." in page) is more
+    assert ("It wants to use this MCP server in your name." in page) is not more
+    assert page.count(">New<") == more
+
+
+def test_a_page_that_refuses_has_the_status_and_the_headers_that_it_was_given() -> None:
+    page = error_page("Not now", "Later.", status=503, headers={"Retry-After": "5"})
+    assert (page.status_code, page.headers["retry-after"], page.headers["cache-control"]) == (503, "5", "no-store")
+    assert ASKING.status_code == 200

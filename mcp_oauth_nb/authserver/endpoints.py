@@ -33,7 +33,6 @@ class Refused(Exception):
     """A request that does not get as far as the SDK's handler."""
 
     def __init__(self, error: str, description: str, status: int = 400):
-        super().__init__(error)
         self.error = error
         self.description = description
         self.status = status
@@ -155,6 +154,7 @@ async def _credentials(request: Request) -> Parameters:
     """
     in_header = forms.basic_client_id(request)
     try:
+        # Refused whatever it holds, and read first: a secret in it is masked from then on.
         forms.read_query(request)
         if request.scope["query_string"]:
             raise Refused("invalid_request", "Parameters belong into the body, where no log keeps them.")

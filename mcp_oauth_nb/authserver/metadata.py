@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mcp.server.auth.routes import build_metadata, validate_issuer_url
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import OAuthMetadata
-from pydantic import AnyHttpUrl, ValidationError
+from pydantic import AnyHttpUrl
 
 from ..errors import ConfigurationError
 
@@ -28,7 +28,7 @@ def check_public_url(url: str) -> str:
         # Issuers and resources are compared character by character, so there must be no second spelling of it.
         if "@" in url or str(AnyHttpUrl(url)) != f"{url}/":
             raise ValueError("more than scheme, host and port, or not in their normal form")
-    except (ValueError, ValidationError):
+    except ValueError:
         raise ConfigurationError(
             "The public URL cannot be an issuer.",
             hint="Use lower-case scheme and host: https://mcp.example.com, or http on 127.0.0.1, [::1] or localhost.",
@@ -42,7 +42,7 @@ def describe(public_url: str, *, scopes: Sequence[str], default_scopes: Sequence
     document = build_metadata(AnyHttpUrl(public_url), None, registration(scopes, default_scopes), REVOCATION)
     return OAuthMetadata.model_validate(
         {
-            **document.model_dump(mode="json", exclude_none=True),
+            **document.model_dump(),
             # RFC 8414 section 3.3: compared character by character, and AnyHttpUrl had added a slash.
             "issuer": public_url,
             "response_modes_supported": ["query"],
