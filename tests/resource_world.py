@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx
 import httpx2
 from mcp import Client
@@ -159,7 +160,9 @@ class World:
         """Send one request to the application, with httpx's arguments."""
         transport = httpx.ASGITransport(self.app, client=(client, 4321))
         async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
-            return await http.request(method, path, **request)
+            # In process nothing else ends a request that is never answered.
+            with anyio.fail_after(10):
+                return await http.request(method, path, **request)
 
     async def post(
         self,

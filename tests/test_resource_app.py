@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from resource_world import MCP, URL, World, call
@@ -10,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
+from mcp_oauth_nb.challenge import AuthChallenge
 from mcp_oauth_nb.errors import ConfigurationError
+from mcp_oauth_nb.rate_limits import BoundedCounts
 from mcp_oauth_nb.resource import PublicAddress
 from mcp_oauth_nb.resource.front import transport_security
 
@@ -75,6 +78,33 @@ async def test_other_authorization_servers_can_be_named() -> None:
         assert (document["authorization_servers"], document["scopes_supported"]) == (["https://as.example"], ["a"])
 
 
+async def test_what_a_call_needs_and_where_to_authorize_is_what_the_operator_says() -> None:
+    elsewhere = AuthChallenge(authorization_url="https://as.example/in", token_url="https://as.example/token")
+
+    def required(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("a-scope",)
+
+    async with World(stateless=True, challenge=elsewhere, required_scopes=required).running() as world:
+        refused = await world.post(call("analyze_code_with_llm"))
+        assert refused.status_code == 401
+        assert 'scope="a-scope"' in refused.headers["www-authenticate"]
+        assert refused.json()["error"]["data"]["authorization_url"] == "https://as.example/in"
+
+
+async def test_workers_that_share_their_counts_share_each_limit() -> None:
+    counts, hello = BoundedCounts(), {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
+    opening = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+    limits = {"failure_limit": "1/minute", "session_limit": "1/minute", "limit_storage": counts}
+    wrong = [("Authorization", "Bearer of-nobody")]
+    async with World(**limits).running() as one, World(**limits).running() as other:
+        assert (await one.post(call(), headers=wrong)).status_code == 401
+        assert (await other.post(call(), headers=wrong)).status_code == 429
+        # A limit that is reached is no other limit.
+        assert (await other.post(opening, client="192.0.2.9", headers=[])).status_code != 429
+        assert (await one.post(opening, client="192.0.2.9", headers=[])).status_code == 429
+        assert (await one.post(call(), client="192.0.2.9", headers=wrong)).status_code == 401
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -94,6 +124,7 @@ async def test_other_authorization_servers_can_be_named() -> None:
         "https://[::1",
         "https://mcp.exämple.com",
         "https://mcp.example.com\n",
+        "https://mcp.example\x7f.com",
     ],
 )
 def test_a_public_url_that_cannot_work_is_refused(url: str) -> None:
@@ -109,9 +140,39 @@ def test_a_public_url_is_an_origin(url: str) -> None:
     assert (address.resource, address.metadata_url) == (f"{url}/mcp", f"{url}{DOCUMENTS[0]}")
 
 
+def test_what_is_advertised_within_mcp_are_the_endpoints_at_the_public_url() -> None:
+    address = PublicAddress("https://mcp.example.com")
+    assert address.authorization_metadata(("a", "b")) == {
+        "issuer": "https://mcp.example.com",
+        "authorization_endpoint": "https://mcp.example.com/authorize",
+        "token_endpoint": "https://mcp.example.com/token",
+        "scopes_supported": ["a", "b"],
+        "response_types_supported": ["code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
+    }
+    assert address.challenge(("a",)) == AuthChallenge(
+        authorization_url="https://mcp.example.com/authorize",
+        token_url="https://mcp.example.com/token",
+        scopes=("a",),
+        resource="https://mcp.example.com/mcp",
+        resource_metadata=f"https://mcp.example.com{DOCUMENTS[0]}",
+    )
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+async def test_the_metadata_is_read_and_not_written(world: World, path: str) -> None:
+    assert (await world.send("POST", path)).status_code == 405
+    ask = {"Origin": "https://page.example", "Access-Control-Request-Method": "GET"}
+    assert (await world.send("OPTIONS", path, headers=ask)).status_code == 200
+    assert (await world.send("OPTIONS", path)).status_code != 405
+
+
 async def test_health_needs_no_token_and_no_particular_host(world: World) -> None:
     answer = await world.send("GET", "/health", headers={"Host": "10.0.0.7:8000"})
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert answer.headers["cache-control"] == "no-store"
     assert (await world.send("POST", "/health")).status_code == 405
 
 
@@ -123,6 +184,18 @@ async def test_health_needs_no_token_and_no_particular_host(world: World) -> Non
 async def test_another_host_is_refused_everywhere(world: World, path: str, host: str) -> None:
     answer = await world.send("POST", path, headers={"Host": host})
     assert answer.status_code == 421
+
+
+async def test_no_host_is_refused_as_a_path_is_that_cannot_be_shown(world: World) -> None:
+    for path, headers in (("/page", []), ("/page\n", [(b"host", b"127.0.0.1:8000")])):
+        statuses: list[int] = []
+
+        async def send(message: Any, statuses: list[int] = statuses) -> None:
+            statuses.append(message.get("status", 0))
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers, "client": None}
+        await world.app(scope, None, send)  # type: ignore[arg-type]
+        assert statuses[0] == 400
 
 
 async def test_two_hosts_are_refused(world: World) -> None:
@@ -142,13 +215,16 @@ async def test_a_foreign_page_cannot_call_the_endpoint(world: World, origin: str
     assert (await world.post(LIST, headers=[("Origin", origin)])).status_code == 403
 
 
-@pytest.mark.parametrize("origin", [URL, "http://localhost:6274"])
+@pytest.mark.parametrize("origin", [URL, "http://localhost:6274", "http://127.0.0.1:1", "http://[::1]:6274"])
 async def test_a_page_of_this_machine_may_call_the_endpoint_and_read_the_challenge(world: World, origin: str) -> None:
     answer = await world.post(call(), headers=[("Origin", origin)])
     assert answer.status_code == 401
-    assert "WWW-Authenticate" in answer.headers["access-control-expose-headers"]
-    preflight = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "a"}
-    assert (await world.send("OPTIONS", "/mcp", headers=preflight)).status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert exposed == {"WWW-Authenticate", "Mcp-Session-Id", "Mcp-Protocol-Version", "Retry-After"}
+    for method in ("GET", "POST", "DELETE"):
+        preflight = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "a"}
+        assert (await world.send("OPTIONS", "/mcp", headers=preflight)).status_code == 200
 
 
 async def test_the_authorization_servers_routes_judge_origins_themselves(world: World) -> None:

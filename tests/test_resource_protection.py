@@ -583,9 +583,10 @@ async def ask(app: ProtectedResource, method: str = "POST", *, token: str = "", 
     headers += [(b"mcp-session-id", session.encode())] if session else []
     scope = {"type": "http", "method": method, "path": "/mcp", "headers": headers, "query_string": b"", "client": None}
     sent: list[Any] = []
+    coming = [{"type": "http.request", "body": LISTING}]
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": LISTING}
+        return coming.pop() if coming else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from limits.aio.storage import MemoryStorage
+from limits.errors import StorageError
 from mcp.server.auth.provider import AccessToken
 from resource_world import LEGACY, MODERN, URL, World, call, token_of
 from starlette.requests import Request
@@ -16,9 +19,10 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.rate_limits import Shares
+from mcp_oauth_nb.errors import StoreUnavailable
+from mcp_oauth_nb.rate_limits import BoundedCounts, Shares
 from mcp_oauth_nb.resource.front import FrontDoor, transport_security
-from mcp_oauth_nb.resource.limits import InService
+from mcp_oauth_nb.resource.limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, RateLimit
 from mcp_oauth_nb.resource.metadata import PublicAddress
 from mcp_oauth_nb.resource.protection import MOST_REQUESTS_OF_STRANGERS
 from mcp_oauth_nb.resource.sessions import ANONYMOUS_IDLE_SECONDS, MOST_ANONYMOUS, Sessions
@@ -165,16 +169,72 @@ async def test_a_session_that_a_token_has_taken_over_counts_as_that_persons() ->
         assert not await world.lives(session, "octocat")
 
 
+async def opened_all(sessions: Sessions, number: int, address: str, access: AccessToken | None = None) -> None:
+    for count in range(number):
+        async with sessions.opening(address, access) as opened:
+            await opened(f"{address} {count}")
+
+
+async def test_one_address_has_a_hundred_sessions_and_strangers_a_thousand_together() -> None:
+    sessions = Sessions()
+    await opened_all(sessions, 100, HERE)
+    assert f"{HERE} 0" in sessions
+    await opened_all(sessions, 101, THERE)
+    assert (f"{THERE} 0" in sessions, len(sessions)) == (False, 200)
+    for number in range(9):
+        await opened_all(sessions, 100, f"203.0.113.{number}")
+    assert len(sessions) == 1000
+
+
+async def test_one_person_has_a_thousand_sessions_and_all_people_nine_thousand() -> None:
+    sessions, people = Sessions(), [AccessToken(token="t", client_id=str(number), scopes=[]) for number in range(10)]
+    await opened_all(sessions, 1001, "0", people[0])
+    assert ("0 0" in sessions, "0 1" in sessions, len(sessions)) == (False, True, 1000)
+    for access in people[1:]:
+        await opened_all(sessions, 900, access.client_id, access)
+    assert len(sessions) == 9000
+
+
 async def test_a_session_without_a_token_ends_when_it_was_idle_for_as_long_as_a_person_is_waited_for() -> None:
     async with deployed() as world:
         stranger, person = await world.open(), await world.open(name="octocat")
-        world.time.advance(seconds=ANONYMOUS_IDLE_SECONDS)
+        world.time.advance(seconds=600)
         await world.sessions.end_idle()
         assert await world.lives(stranger)
-        world.time.advance(seconds=ANONYMOUS_IDLE_SECONDS + 1)
+        world.time.advance(seconds=600.5)
         await world.sessions.end_idle()
         assert not await world.lives(stranger)
         assert await world.lives(person, "octocat")
+
+
+class Stopped(asyncio.SelectorEventLoop):
+    """An event loop whose clock a test moves."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_a_server_that_runs_looks_every_thirty_seconds_for_sessions_that_nobody_uses() -> None:
+    async def later(seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Stopped)
+        loop.now += seconds
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        async with deployed() as world:
+            for _ in range(2):
+                await world.open()
+                world.time.advance(seconds=ANONYMOUS_IDLE_SECONDS + 1)
+                await later(29.4)
+                assert len(world.sessions) == 1
+                await later(0.6)
+                assert len(world.sessions) == 0
+
+    anyio.run(run, backend_options={"loop_factory": Stopped})
 
 
 async def test_a_persons_stream_that_stays_open_is_in_use_however_long() -> None:
@@ -262,9 +322,59 @@ async def test_requests_without_a_token_beyond_an_addresss_share_are_asked_to_co
 
 def test_what_is_in_service_is_counted_until_it_is_done_and_by_address() -> None:
     strangers = InService(2)
-    with strangers.one_more(HERE), strangers.one_more(HERE):
-        assert (strangers.is_full(HERE), strangers.is_full(THERE)) == (True, False)
-    assert not strangers.is_full(HERE)
+    with strangers.one_more(HERE):
+        assert not strangers.is_full(HERE)
+        with strangers.one_more(HERE):
+            assert (strangers.is_full(HERE), strangers.is_full(THERE)) == (True, False)
+        assert not strangers.is_full(HERE)
+    with strangers.one_more(HERE):
+        assert not strangers.is_full(HERE)
+    assert (InService(0).is_full(HERE), InService(1).is_full(HERE)) == (True, False)
+
+
+class Address(str):
+    """An address of which a test sees when nobody has it any more."""
+
+
+def test_nothing_is_kept_of_an_address_that_is_not_served_any_more() -> None:
+    strangers, address = InService(2), Address(HERE)
+    gone = weakref.ref(address)
+    with strangers.one_more(address):
+        pass
+    del address
+    assert gone() is None
+
+
+class NoCounts(MemoryStorage):
+    """Counts of a store that does not answer."""
+
+    async def get_moving_window(self, *args: Any, **options: Any) -> tuple[float, int]:
+        raise StorageError(OSError("gone"))
+
+    acquire_entry = get_moving_window  # type: ignore[assignment]
+
+
+async def test_whoever_cannot_count_says_what_is_not_counted() -> None:
+    for name in ("failed authorizations", "anonymous sessions"):
+        limit = RateLimit("3/minute", name, storage=NoCounts(wrap_exceptions=True))
+        for asked in (limit.blocked, limit.count):
+            with pytest.raises(StoreUnavailable, match=f"counts {name}"):
+                await asked(HERE)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(FAILED_AUTHORIZATIONS, 30), (ANONYMOUS_SESSIONS, 300)])
+async def test_an_address_has_so_many_attempts_a_minute_and_another_limit_has_its_own(limit: str, most: int) -> None:
+    counts = BoundedCounts()
+    failures = RateLimit(limit, "failures", storage=counts)
+    for _ in range(most):
+        assert await failures.blocked(HERE) is None
+        await failures.count(HERE)
+    seconds = await failures.blocked(HERE)
+    assert seconds is not None
+    assert 0 < seconds <= 61
+    assert await failures.blocked(THERE) is None
+    assert await RateLimit(limit, "openings", storage=counts).blocked(HERE) is None
+    assert await RateLimit(limit, "failures", storage=counts).blocked(HERE) is not None
 
 
 # -- bodies ----------------------------------------------------------------------------------------------------------
@@ -290,25 +400,32 @@ class Sender:
 
     Attributes:
         pieces: what is sent; `None` is the end.
+        seconds: that each piece may take to come.
+        patience: seconds until the test gives up.
         status: of the answer.
     """
 
-    def __init__(self, app: Any, path: str, client: str = HERE):
+    def __init__(self, app: Any, path: str, client: str = HERE, method: str = "POST", size: str = ""):
         self.pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.waits = asyncio.Event()
+        self.seconds: list[float] = []
+        self.patience = 5.0
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self._app = app
-        headers = [(b"host", b"127.0.0.1:8000"), (b"transfer-encoding", b"chunked"), (b"accept", b"*/*")]
-        self._scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        headers = [(b"host", b"127.0.0.1:8000"), (b"accept", b"*/*")]
+        headers.append((b"content-length", size.encode()) if size else (b"transfer-encoding", b"chunked"))
+        self._scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
         self._scope |= {"client": (client, 1), "http_version": "1.1", "root_path": "", "scheme": "http"}
 
     async def __call__(self) -> int:
-        await self._app(self._scope, self._receive, self._send)
+        with anyio.fail_after(self.patience):
+            await self._app(self._scope, self._receive, self._send)
         return self.status
 
     async def _receive(self) -> Any:
         self.waits.set()
+        self.seconds.append(anyio.current_effective_deadline() - anyio.current_time())
         piece = await self.pieces.get()
         return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
@@ -329,6 +446,51 @@ async def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(path: str) 
         with anyio.fail_after(5):
             assert await slow() == 408
         assert slow.headers[b"connection"] == b"close"
+
+
+async def test_a_body_has_thirty_seconds_from_its_first_piece_to_its_last() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        sender = Sender(world.app, "/echo")
+        sender.patience = 60.0
+        for piece in (b"a", b"b", None):
+            sender.pieces.put_nowait(piece)
+        assert await sender() == 200
+        assert all(29 < seconds <= 30 for seconds in sender.seconds)
+        assert sorted(sender.seconds, reverse=True) == sender.seconds
+
+
+@pytest.mark.parametrize(("method", "size"), [("PUT", "3"), ("PUT", ""), ("POST", "3")])
+async def test_a_body_is_on_its_way_whatever_the_method_and_however_it_was_announced(method: str, size: str) -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        door = front(world, most_bodies=0)
+        assert await Sender(door, "/echo", method=method, size=size)() == 429
+
+
+async def test_one_address_has_sixty_four_bodies_on_their_way() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world, asyncio.TaskGroup() as group:
+        door = front(world)
+        slow = [Sender(door, "/echo") for _ in range(64)]
+        for one in slow:
+            group.create_task(one())
+            await one.waits.wait()
+        late = Sender(door, "/echo")
+        assert await late() == 429
+        for one in slow:
+            one.pieces.put_nowait(None)
+    assert {one.status for one in slow} == {200}
+
+
+async def test_whoever_asks_without_a_body_is_served_while_bodies_are_on_their_way() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        door = front(world, most_bodies=0)
+        seen: list[Any] = []
+
+        async def send(message: Any) -> None:
+            seen.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/health", "query_string": b"", "headers": []}
+        await door(scope | {"client": (HERE, 1)}, Sender(door, "/health")._receive, send)
+        assert seen[0]["status"] == 200
 
 
 async def test_one_address_has_so_many_bodies_on_their_way_and_others_are_served() -> None:

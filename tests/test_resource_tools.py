@@ -13,6 +13,8 @@ import pytest
 import uvicorn
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from resource_world import MODERN, PRIVATE, PROTECTED, URL, World, call, token_of
 
@@ -144,6 +146,28 @@ async def test_the_authorization_servers_upstream_token_fits_the_tools() -> None
     source = upstream_by(upstream_token)("access")  # type: ignore[arg-type]
     assert await source.access_token_for_request(rejected="old") == "upstream"
     assert seen == [("access", "old")]
+
+
+async def test_of_the_callers_upstream_token_it_is_said_that_it_was_refused() -> None:
+    async def upstream_token(access: Any, *, rejected: str | None = None) -> str:
+        return f"after {rejected} for {access.subject}"
+
+    caller = AccessToken(token="t", client_id="c", scopes=[], subject="octocat")
+    here = auth_context_var.set(AuthenticatedUser(caller))
+    try:
+        source = CallersToken(upstream_by(upstream_token))
+        assert await source.access_token_for_request(rejected="old") == "after old for octocat"
+    finally:
+        auth_context_var.reset(here)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_whoever_connects_is_told_who_this_is_what_needs_authorization_and_what_can_be_asked(mode: str) -> None:
+    async with World().running() as world, world.client(mode) as client:
+        assert client.server_info is not None
+        assert (client.server_info.name, client.server_info.version) == ("mcp-oauth-server", "0.1.0")
+        assert f"{PROTECTED} needs authorization" in str(client.instructions)
+        assert [prompt.name for prompt in (await client.list_prompts()).prompts] == ["github_user_summary"]
 
 
 # -- sessions: one user each ---------------------------------------------------------------------------------------

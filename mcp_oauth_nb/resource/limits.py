@@ -23,7 +23,7 @@ class RateLimit:
 
     Args:
         limit: such as `30/minute`.
-        name: keeps this limit's counts apart from others in the same storage.
+        name: of what is counted; keeps this limit's counts apart from others in the same storage.
         storage: counts; in this process's memory if not given. Share one between workers, made with
             `wrap_exceptions`.
     """
@@ -39,14 +39,14 @@ class RateLimit:
         Raises:
             StoreUnavailable: the storage does not answer; so does `count`.
         """
-        with counted_in_store("failures"):
+        with counted_in_store(self._name):
             if await self._limiter.test(self._item, self._name, key):
                 return None
             return await seconds_left(self._limiter, self._item, self._name, key)
 
     async def count(self, key: str) -> None:
         """Count one event."""
-        with counted_in_store("failures"):
+        with counted_in_store(self._name):
             await self._limiter.hit(self._item, self._name, key)
 
 
