@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from typing import Any
 
 import httpx
@@ -15,9 +16,10 @@ from limits.errors import StorageError
 from pydantic import AnyUrl
 from starlette.requests import Request
 
-from mcp_oauth_nb.authserver import Rates
+from mcp_oauth_nb.authserver import AuthorizationServer, Rates
 from mcp_oauth_nb.authserver.browsers import Browsers
 from mcp_oauth_nb.authserver.throttle import Throttle
+from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import StoreUnavailable
 from mcp_oauth_nb.redaction import scrub
 
@@ -380,3 +382,54 @@ async def test_the_metadata_says_what_is_checked_here(world: World, path: str) -
         "client_id_metadata_document_supported": True,
         "authorization_response_iss_parameter_supported": True,
     }
+
+
+async def test_a_page_of_any_site_may_ask_what_needs_no_cookie_and_read_what_it_must(world: World) -> None:
+    asks = {"Origin": "https://page.example", "Access-Control-Request-Headers": "authorization, mcp-protocol-version"}
+    for path, method in (
+        ("/.well-known/oauth-authorization-server", "GET"),
+        ("/.well-known/openid-configuration", "GET"),
+        ("/token", "POST"),
+        ("/register", "POST"),
+        ("/revoke", "POST"),
+    ):
+        allowed = await world.http.options(path, headers={**asks, "Access-Control-Request-Method": method})
+        assert allowed.status_code == 200
+        assert allowed.headers["access-control-allow-origin"] == "*"
+        assert allowed.headers["access-control-allow-methods"] == f"{method}, OPTIONS"
+        assert "access-control-allow-credentials" not in allowed.headers
+        for other in ("DELETE", "PUT", "GET" if method == "POST" else "POST"):
+            assert (await world.http.options(path, headers={**asks, "Access-Control-Request-Method": other})).is_error
+            assert (await world.http.request(other, path)).status_code == 405
+        answered = await world.http.request(method, path, headers=asks)
+        assert answered.headers["access-control-expose-headers"] == "WWW-Authenticate, Retry-After"
+    for path in ("/authorize", "/consent", "/oauth/callback"):
+        assert "access-control-allow-origin" not in (await world.http.get(path, headers=asks)).headers
+        assert (await world.http.options(path, headers=asks)).status_code == 405
+
+
+async def test_a_server_that_is_told_no_more_than_its_address_and_credentials_works(world: World) -> None:
+    transport = world.github.transport()
+    server = AuthorizationServer(
+        PUBLIC_URL,
+        settings=IsolatedSettings(
+            oauth_client_id=world.app_at_github.client_id, oauth_client_secret=world.app_at_github.client_secret
+        ),
+        client=lambda: httpx.AsyncClient(transport=transport),
+    )
+    world.server, world.http = server, world.client_of(server)
+    client = (await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).json()
+    fields = world.exchange(
+        await world.code(client_id=client["client_id"], scope=None),
+        client_id=client["client_id"],
+        client_secret=client["client_secret"],
+    )
+    tokens = (await world.http.post("/token", data=fields)).json()
+    assert (tokens["scope"], tokens["expires_in"]) == ("read:user", 3600)
+    access = await server.verify_token(tokens["access_token"])
+    assert access is not None
+    assert access.expires_at is not None
+    assert abs(access.expires_at - time.time() - 3600) < 60
+    # Its own limits hold, too.
+    asked = [(await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).status_code for _ in range(60)]
+    assert 429 in asked

@@ -544,27 +544,3 @@ async def test_the_name_of_a_flow_is_masked_from_then_on(world: World) -> None:
 async def test_a_refusal_to_register_says_what_is_wrong_with_it(world: World) -> None:
     said = (await world.http.post("/register", json={"redirect_uris": []})).json()
     assert "redirect_uris" in said["error_description"]
-
-
-async def test_a_page_of_any_site_may_ask_what_needs_no_cookie_and_read_what_it_must(world: World) -> None:
-    asks = {"Origin": "https://page.example", "Access-Control-Request-Headers": "authorization, mcp-protocol-version"}
-    for path, method in (
-        ("/.well-known/oauth-authorization-server", "GET"),
-        ("/.well-known/openid-configuration", "GET"),
-        ("/token", "POST"),
-        ("/register", "POST"),
-        ("/revoke", "POST"),
-    ):
-        allowed = await world.http.options(path, headers={**asks, "Access-Control-Request-Method": method})
-        assert allowed.status_code == 200
-        assert allowed.headers["access-control-allow-origin"] == "*"
-        assert allowed.headers["access-control-allow-methods"] == f"{method}, OPTIONS"
-        assert "access-control-allow-credentials" not in allowed.headers
-        for other in ("DELETE", "PUT", "GET" if method == "POST" else "POST"):
-            assert (await world.http.options(path, headers={**asks, "Access-Control-Request-Method": other})).is_error
-            assert (await world.http.request(other, path)).status_code == 405
-        answered = await world.http.request(method, path, headers=asks)
-        assert answered.headers["access-control-expose-headers"] == "WWW-Authenticate, Retry-After"
-    for path in ("/authorize", "/consent", "/oauth/callback"):
-        assert "access-control-allow-origin" not in (await world.http.get(path, headers=asks)).headers
-        assert (await world.http.options(path, headers=asks)).status_code == 405

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import selectors
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 import anyio
@@ -281,6 +284,93 @@ async def test_what_is_done_regularly_goes_on_after_a_failure(caplog: pytest.Log
             await again.wait()
             group.cancel_scope.cancel()
     assert "The store of a test does not answer." in caplog.text
+
+
+class Jumping(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps ahead to what is due next, so that nobody waits."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        loop = self
+
+        class Selector(selectors.DefaultSelector):
+            def select(self, timeout: float | None = None) -> Any:
+                ready = super().select(0)
+                if not ready:
+                    loop.ahead += timeout or 0.0
+                return ready
+
+        super().__init__(Selector())
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def in_no_time(do: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=Jumping) as runner:
+        runner.run(do())
+
+
+def test_a_server_that_runs_looks_once_a_minute_for_codes_that_nobody_exchanged(world: World) -> None:
+    async def wait() -> None:
+        await world.code()
+        world.clock.advance(seconds=61)
+        async with world.server.run():
+            await anyio.sleep(59.5)
+            assert await alive_at_github(world) == 1
+            await anyio.sleep(1)
+            assert await alive_at_github(world) == 0
+            await world.code()
+            world.clock.advance(seconds=61)
+            await anyio.sleep(60)
+            assert await alive_at_github(world) == 0
+
+    in_no_time(wait)
+
+
+def test_a_server_that_runs_tries_every_five_seconds_to_store_what_the_store_did_not_take(
+    world: World, store: Failing
+) -> None:
+    async def wait() -> None:
+        access = await world.server.verify_token((await world.tokens())["access_token"])
+        assert access is not None
+        world.clock.advance(hours=8)
+        async with world.server.run():
+            store.fails_at = 5
+            with pytest.raises(StoreUnavailable):
+                await world.server.upstream_token(access)
+            await anyio.sleep(4.5)
+            store.fails_at = None
+            assert await world.stored("turns") == 0
+            await anyio.sleep(1)
+            assert await world.stored("turns") == 1
+
+    in_no_time(wait)
+
+
+def test_a_worker_that_ends_waits_a_second_for_a_store_that_does_not_answer() -> None:
+    class Silent(Failing):
+        silent = False
+
+        async def put(self, *args: Any, **options: Any) -> None:
+            if self.silent:
+                await anyio.sleep_forever()
+            await super().put(*args, **options)
+
+    async def end() -> None:
+        world = World(kv=(silent := Silent()), token_lifetime=24 * 3600)
+        access = await world.server.verify_token((await world.tokens())["access_token"])
+        assert access is not None
+        world.clock.advance(hours=8)
+        async with world.server.run():
+            silent.fails_at = 5
+            with pytest.raises(StoreUnavailable):
+                await world.server.upstream_token(access)
+            silent.fails_at, silent.silent = None, True
+            ended = anyio.current_time()
+        assert 0.5 < anyio.current_time() - ended < 1.5
+
+    in_no_time(end)
 
 
 # -- the protected resource ------------------------------------------------------------------------------------------

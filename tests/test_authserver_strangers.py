@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from authserver_world import CALLBACK, World, answer
+from authserver_world import CALLBACK, PUBLIC_CLIENT, World, answer
+from mcp.server.auth.provider import AuthorizationParams, AuthorizeError
+from pydantic import AnyUrl
 from starlette.applications import Starlette
 from test_authserver_documents import URL, Web
 
@@ -69,9 +71,9 @@ async def test_a_registration_that_nobody_signs_in_with_ends_after_a_day(world: 
 
 async def test_authorization_requests_of_one_address_displace_its_own_and_no_other(world: World) -> None:
     mine = await world.browser.consent_page(world.request())
-    for _ in range(MOST_FLOWS_EACH + 5):
+    for _ in range(105):
         assert (await ask(world, "GET", "/authorize", params=world.request())).status_code == 302
-    assert await world.stored("flows") == MOST_FLOWS_EACH + 1
+    assert await world.stored("flows") == 100 + 1
     assert (await world.browser.press(mine)).status_code == 303
 
 
@@ -124,6 +126,24 @@ async def test_an_authorization_request_is_kept_and_so_it_is_short(world: World,
         response = await ask(world, method, "/authorize", **{where: world.request(state="s" * size)})
         assert (response.status_code == 302) == good
         assert await world.stored("flows") == 1
+
+
+async def test_whoever_hands_the_provider_a_request_for_another_resource_is_refused_and_nothing_is_kept(
+    world: World,
+) -> None:
+    asked: provider.Provider = world.server._back._tokens.provider
+    params = AuthorizationParams(
+        state=None,
+        scopes=["repo"],
+        code_challenge="x",
+        redirect_uri=AnyUrl(CALLBACK),
+        redirect_uri_provided_explicitly=True,
+        resource="https://other.example/mcp",
+    )
+    with pytest.raises(AuthorizeError) as caught:
+        await asked.authorize(PUBLIC_CLIENT, params)
+    assert caught.value.error == "invalid_target"
+    assert await world.stored() == 0
 
 
 def test_an_authorization_request_waits_as_long_as_a_session_without_a_token() -> None:

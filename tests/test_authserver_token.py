@@ -37,7 +37,7 @@ def is_refusal(response: httpx.Response, status: int, error: str) -> bool:
     # RFC 6749 section 5.2: the way to authenticate is named.
     assert response.headers.get("www-authenticate") == ('Basic realm="client"' if status == 401 else None)
     assert (response.status_code, response.json()["error"]) == (status, error), response.text
-    return set(response.json()) <= {"error", "error_description"}
+    return set(response.json()) == {"error", "error_description"}
 
 
 CODE_REQUESTS = {
@@ -77,6 +77,13 @@ async def test_a_repeated_parameter_is_refused(world: World, name: str) -> None:
     response = await world.http.post("/token", data={**fields, name: [fields[name], fields[name]]})
     assert is_refusal(response, 400, "invalid_request")
     assert await world.stored("access") == 0
+
+
+async def test_a_header_for_one_client_does_not_speak_for_another_that_the_form_names(world: World) -> None:
+    code = await world.code()
+    fields = world.exchange(code, client_id="shop")
+    response = await world.http.post("/token", data=fields, headers=basic("desk", "x"))
+    assert is_refusal(response, 401, "invalid_client")
 
 
 BODIES = {

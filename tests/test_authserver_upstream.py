@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import secrets
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-from authserver_world import World, answer
+from authserver_world import World, answer, hidden
 from key_value.aio.stores.memory import MemoryStore
 from mcp.server.auth.provider import AccessToken, AuthorizationParams, TokenError
 from pydantic import AnyUrl
@@ -193,6 +194,11 @@ async def test_a_token_that_the_store_did_not_take_is_neither_lost_nor_asked_for
     assert await world.is_good_at_github(token)
     with anyio.fail_after(5):
         assert await world.worker().upstream_token(access) == token
+    # What was stored late is not stored again in place of what came after it.
+    world.clock.advance(hours=8)
+    later = await world.server.upstream_token(access)
+    assert await world.server.upstream_token(access) == later != token
+    assert await world.is_good_at_github(later)
 
 
 async def test_a_turn_that_the_store_did_not_take_back_is_given_back_when_it_does() -> None:
@@ -245,6 +251,40 @@ async def test_a_person_is_known_by_their_login_and_gets_the_scopes_in_the_order
     access = await world.server.verify_token(tokens["access_token"])
     assert access is not None
     assert (access.subject, access.scopes) == ("octocat", ["read:user", "repo"])
+
+
+async def test_a_github_that_does_not_say_what_it_gave_gave_what_it_was_asked_for() -> None:
+    class Terse(httpx.AsyncBaseTransport):
+        """RFC 6749 section 5.1: the scope may be left out if it is the one that was asked for."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await world.github.transport().handle_async_request(request)
+            if not request.url.path.endswith("/access_token"):
+                return response
+            said = json.loads(await response.aread())
+            return httpx.Response(response.status_code, json={k: v for k, v in said.items() if k != "scope"})
+
+    world = World(client=lambda: httpx.AsyncClient(transport=Terse()))
+    assert (await world.tokens(scope="read:user repo"))["scope"] == "read:user repo"
+
+
+async def test_github_is_asked_for_what_the_client_asked_for_and_nothing_else(world: World) -> None:
+    for scope in ("repo", "read:user repo"):
+        page = await world.browser.consent_page(world.request(scope=scope))
+        to_github = answer((await world.browser.press(page)).headers["location"])
+        assert to_github["scope"] == scope
+        assert to_github["redirect_uri"] == f"{world.public_url}/oauth/callback"
+
+
+async def test_all_that_is_drawn_comes_from_the_randomness_that_the_server_was_given() -> None:
+    async def walk() -> tuple[object, ...]:
+        world = World(token_bytes=random.Random(7).randbytes)
+        page = await world.browser.consent_page(world.request())
+        to_github = (await world.browser.press(page)).headers["location"]
+        tokens = await world.tokens()
+        return hidden(page), to_github, dict(world.browser.cookies), tokens
+
+    assert await walk() == await walk()
 
 
 async def test_an_access_token_of_nobody_has_no_token_behind_it(world: World) -> None:

@@ -26,7 +26,6 @@ from .provider import AFTERWARDS, Provider
 
 # RFC 6749 section 5.1.
 _NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_HINTS = ("access_token", "refresh_token")
 
 
 class Refused(Exception):
@@ -83,8 +82,6 @@ class BackChannel:
             self._check_grant(form)
         except Refused as refused:
             return await self._unauthenticated(forms.as_form(request, form)) or refused.response()
-        # Scheme and host may come in any case; what is stored has one.
-        form["resource"] = self._resource
         afterwards = BackgroundTasks()
         AFTERWARDS.set(afterwards)
         response = _challenged(await self._tokens.handle(forms.as_form(request, form)))
@@ -122,8 +119,8 @@ class BackChannel:
             return refused.response()
         if "token" not in form:
             return _error("invalid_request", "token is missing.")
-        if form.get("token_type_hint") not in _HINTS:
-            form.pop("token_type_hint", None)  # RFC 7009 section 2.1: a hint, and this one helps nobody.
+        # RFC 7009 section 2.1: no more than a hint, and the SDK's model would refuse one that it does not know.
+        form.pop("token_type_hint", None)
         # The SDK's model wants the field of a public client too.
         form.setdefault("client_secret", "")
         response = await self._revocation.handle(forms.as_form(request, form))

@@ -69,7 +69,7 @@ class Upstream:
         Raises:
             NotConfigured: there are no credentials.
         """
-        request = self.handler(scopes).get_authorization_url(scopes=tuple(scopes))
+        request = self.handler(scopes).get_authorization_url()
         return request.url, request.state, request.code_verifier
 
     async def finish(self, callback_url: str, *, state: str, code_verifier: str, scopes: Sequence[str]) -> Person:
