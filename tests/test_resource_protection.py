@@ -19,6 +19,7 @@ from resource_world import (
     URL,
     World,
     call,
+    routing_headers,
     token_of,
 )
 from starlette.responses import Response
@@ -345,7 +346,28 @@ async def test_a_call_whose_arguments_are_no_object_reaches_no_tool_and_breaks_n
     assert world.upstream.served == []
 
 
-@pytest.mark.parametrize("id", [None, True, {}, [1], 1.5])
+@pytest.mark.parametrize("id", ["call-7", "", "é", 0, -7])
+async def test_an_id_that_json_rpc_allows_is_repeated(world: World, id: Any) -> None:
+    answer = await world.post(call(id=id))
+    assert (answer.status_code, answer.json()["id"]) == (401, id)
+
+
+@pytest.mark.parametrize("token", [None, token_of("octocat")])
+async def test_a_message_that_arrives_in_pieces_is_one_message(world: World, token: str | None) -> None:
+    world.verifier.issue("octocat", "read:user")
+    whole = json.dumps(call(era=MODERN)).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for begin in range(0, len(whole), 10):
+            yield whole[begin : begin + 10]
+
+    headers = [("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json")]
+    headers += routing_headers(call(era=MODERN), MODERN) + bearer("octocat") * (token is not None)
+    answer = await world.send("POST", "/mcp", content=pieces(), headers=headers)
+    assert (answer.status_code, answer.json()["id"]) == (401 if token is None else 200, 1)
+
+
+@pytest.mark.parametrize("id", [None, True, {}, [1], 1.5, "\ud800"])
 async def test_only_an_id_that_json_rpc_allows_is_repeated(world: World, id: Any) -> None:
     answer = await world.post(call(id=id))
     assert (answer.status_code, answer.json()["id"]) == (401, None)

@@ -254,6 +254,72 @@ async def test_a_persons_stream_that_stays_open_is_in_use_however_long() -> None
         assert "a" in sessions
 
 
+WHO = [None, AccessToken(token="t", client_id="c", scopes=[])]
+
+
+async def two_sessions(access: AccessToken | None, now: ManualClock) -> Sessions:
+    """Two sessions of somebody who may have two: `a`, and then `b`."""
+    sessions = Sessions(anonymous=Shares(2, 2), owned=Shares(2, 2), now=now.now)
+    for name in "ab":
+        async with sessions.opening(HERE, access) as opened:
+            await opened(name)
+        now.advance(seconds=1)
+    return sessions
+
+
+@pytest.mark.parametrize("access", WHO)
+async def test_a_session_that_is_being_opened_has_its_place_and_gives_it_back_if_it_is_not(
+    access: AccessToken | None,
+) -> None:
+    sessions = await two_sessions(access, ManualClock(0.0))
+    async with sessions.opening(HERE, access):
+        assert ("a" in sessions, "b" in sessions) == (False, True)
+    async with sessions.opening(HERE, access) as opened:
+        await opened("c")
+    assert ("b" in sessions, "c" in sessions) == (True, True)
+
+
+@pytest.mark.parametrize("access", WHO)
+async def test_a_session_that_is_forgotten_leaves_its_place_to_the_next(access: AccessToken | None) -> None:
+    sessions = await two_sessions(access, ManualClock(0.0))
+    sessions.forget("b")
+    async with sessions.opening(HERE, access) as opened:
+        await opened("c")
+    assert ("a" in sessions, "c" in sessions) == (True, True)
+
+
+@pytest.mark.parametrize("access", WHO)
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_session_is_used_when_a_request_begins_and_when_it_ends(
+    access: AccessToken | None, *, ended: bool
+) -> None:
+    now = ManualClock(0.0)
+    sessions = await two_sessions(access, now)
+    with sessions.use("a"):
+        if not ended:
+            async with sessions.opening(HERE, access):
+                assert ("a" in sessions, "b" in sessions) == (True, False)
+            return
+        now.advance(seconds=1)
+        with sessions.use("b"):
+            now.advance(seconds=1)
+    async with sessions.opening(HERE, access):
+        assert ("a" in sessions, "b" in sessions) == (True, False)
+
+
+async def test_a_persons_session_with_an_open_stream_gives_way_after_the_others_of_that_person() -> None:
+    now, who = ManualClock(0.0), WHO[1]
+    sessions = await two_sessions(who, now)
+    with sessions.use("a"):
+        now.advance(seconds=1)
+        with sessions.use("b"):
+            now.advance(seconds=1)
+        now.advance(seconds=1)
+        await sessions.end_idle()
+        async with sessions.opening(HERE, who):
+            assert ("a" in sessions, "b" in sessions) == (True, False)
+
+
 @asynccontextmanager
 async def held(world: World, *sessions: str) -> AsyncIterator[list[asyncio.Task[int]]]:
     """Open the event stream of each session, and read nothing of it."""
@@ -414,22 +480,23 @@ class Sender:
         self.headers: dict[bytes, bytes] = {}
         self._app = app
         headers = [(b"host", b"127.0.0.1:8000"), (b"accept", b"*/*")]
-        headers.append((b"content-length", size.encode()) if size else (b"transfer-encoding", b"chunked"))
-        self._scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
-        self._scope |= {"client": (client, 1), "http_version": "1.1", "root_path": "", "scheme": "http"}
+        if size != "unsaid":
+            headers.append((b"content-length", size.encode()) if size else (b"transfer-encoding", b"chunked"))
+        self.scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        self.scope |= {"client": (client, 1), "http_version": "1.1", "root_path": "", "scheme": "http"}
 
     async def __call__(self) -> int:
         with anyio.fail_after(self.patience):
-            await self._app(self._scope, self._receive, self._send)
+            await self._app(self.scope, self.receive, self.send)
         return self.status
 
-    async def _receive(self) -> Any:
+    async def receive(self) -> Any:
         self.waits.set()
         self.seconds.append(anyio.current_effective_deadline() - anyio.current_time())
         piece = await self.pieces.get()
         return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
-    async def _send(self, message: Any) -> None:
+    async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], dict(message["headers"])
 
@@ -459,7 +526,7 @@ async def test_a_body_has_thirty_seconds_from_its_first_piece_to_its_last() -> N
         assert sorted(sender.seconds, reverse=True) == sender.seconds
 
 
-@pytest.mark.parametrize(("method", "size"), [("PUT", "3"), ("PUT", ""), ("POST", "3")])
+@pytest.mark.parametrize(("method", "size"), [("PUT", "3"), ("PUT", ""), ("POST", "3"), ("POST", "unsaid")])
 async def test_a_body_is_on_its_way_whatever_the_method_and_however_it_was_announced(method: str, size: str) -> None:
     async with World(authorization_server_routes=ROUTES).running() as world:
         door = front(world, most_bodies=0)
@@ -489,7 +556,7 @@ async def test_whoever_asks_without_a_body_is_served_while_bodies_are_on_their_w
             seen.append(message)
 
         scope = {"type": "http", "method": "GET", "path": "/health", "query_string": b"", "headers": []}
-        await door(scope | {"client": (HERE, 1)}, Sender(door, "/health")._receive, send)
+        await door(scope | {"client": (HERE, 1)}, Sender(door, "/health").receive, send)
         assert seen[0]["status"] == 200
 
 
@@ -560,6 +627,37 @@ async def test_whoever_has_sent_a_body_may_listen_to_the_answer_for_as_long_as_i
             assert (heard, listener.status) == (["the body"], 0)
             listener.pieces.put_nowait(None)
         assert await running == 200
+
+
+async def test_a_body_of_one_piece_that_promises_no_more_has_arrived() -> None:
+    second: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if scope["path"] == "/first":
+            other = Sender(door, "/second")
+            other.pieces.put_nowait(None)
+            second.append(await other())
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def whole() -> Any:
+        return {"type": "http.request", "body": b"all of it"}
+
+    door = FrontDoor(app, transport_security(PublicAddress(URL)), most_bodies=1)
+    first = Sender(door, "/first")
+    await door(first.scope, whole, first.send)
+    assert (first.status, second) == (200, [200])
+
+
+async def test_what_is_not_http_is_no_business_of_the_front_door() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    door = FrontDoor(app, transport_security(PublicAddress(URL)))
+    await door({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    assert seen == ["lifespan"]
 
 
 async def test_whoever_is_to_come_back_is_told_when_by_whatever_route() -> None:
