@@ -48,7 +48,7 @@ def unsent(url: str, error: McpOAuthError) -> httpx2.Request:
 
 def no_answer(error: McpOAuthError, request: httpx2.Request | None = None) -> httpx2.Response:
     """Make the answer that stands for an error."""
-    return httpx2.Response(503, extensions={_ERROR: error}, stream=httpx2.ByteStream(b""), request=request)
+    return httpx2.Response(503, extensions={_ERROR: error}, request=request)
 
 
 def _pause(failed: int) -> float:
