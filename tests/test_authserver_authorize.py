@@ -309,6 +309,15 @@ async def test_too_many_requests_are_asked_to_wait() -> None:
     assert (await world.http.post("/consent")).status_code == 429
 
 
+@pytest.mark.parametrize("limits", ["5/minute;1/day", "1/day;5/minute"])
+async def test_of_several_limits_each_counts_and_the_wait_is_that_of_the_one_that_is_used_up(limits: str) -> None:
+    world = World(rates=Rates(authorize=limits))
+    assert (await world.http.get("/authorize", params=world.request())).status_code == 302
+    response = await world.http.get("/authorize", params=world.request())
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) > 60
+
+
 async def test_whoever_cannot_be_counted_is_asked_to_try_again(caplog: pytest.LogCaptureFixture) -> None:
     class Away(MemoryStorage):
         async def incr(self, *args: Any, **options: Any) -> int:

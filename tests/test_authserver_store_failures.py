@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import selectors
-from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 import anyio
 import pytest
 import resource_world
 from authserver_world import World, answer
+from jumping import in_no_time
 from key_value.aio.stores.memory import MemoryStore
 from limits.aio.storage import MemoryStorage
 from limits.errors import StorageError
@@ -284,31 +282,6 @@ async def test_what_is_done_regularly_goes_on_after_a_failure(caplog: pytest.Log
             await again.wait()
             group.cancel_scope.cancel()
     assert "The store of a test does not answer." in caplog.text
-
-
-class Jumping(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps ahead to what is due next, so that nobody waits."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        loop = self
-
-        class Selector(selectors.DefaultSelector):
-            def select(self, timeout: float | None = None) -> Any:
-                ready = super().select(0)
-                if not ready:
-                    loop.ahead += timeout or 0.0
-                return ready
-
-        super().__init__(Selector())
-
-    def time(self) -> float:
-        return super().time() + self.ahead
-
-
-def in_no_time(do: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    with asyncio.Runner(loop_factory=Jumping) as runner:
-        runner.run(do())
 
 
 def test_a_server_that_runs_looks_once_a_minute_for_codes_that_nobody_exchanged(world: World) -> None:

@@ -12,6 +12,7 @@ import anyio
 import httpx
 import pytest
 from authserver_world import World, answer, hidden
+from jumping import in_no_time
 from key_value.aio.stores.memory import MemoryStore
 from mcp.server.auth.provider import AccessToken, AuthorizationParams, TokenError
 from pydantic import AnyUrl
@@ -20,6 +21,7 @@ from test_authserver_consent import OneStep
 from mcp_oauth_nb.authserver.grants import Grants
 from mcp_oauth_nb.authserver.vault import Vault
 from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import ConfigurationError, RateLimited, ReauthorizeError, StoreUnavailable, TransientError
 from mcp_oauth_nb.tokens import Token
 
@@ -427,6 +429,22 @@ async def test_a_turn_that_is_never_given_back_is_taken_in_the_end(world: World)
             pass
         async with vault.turn("x", lifetime=60, patience=60):
             pass
+
+
+def test_whose_turn_does_not_come_waits_twice_as_long_as_a_request_may_take_and_then_asks_github(world: World) -> None:
+    async def wait() -> None:
+        access = await signed_in(world)
+        first = await world.server.upstream_token(access)
+        world.clock.advance(hours=8)
+        # Another worker died while it was at work.
+        for key in await world.kv.keys(collection="mcp_oauth_turns"):
+            await world.kv.delete(key, collection="mcp_oauth_turns")
+        began = anyio.current_time()
+        assert await world.server.upstream_token(access) != first
+        twice = 2 * IsolatedSettings().api_timeout
+        assert twice <= anyio.current_time() - began < twice + 1
+
+    in_no_time(wait)
 
 
 async def test_a_turn_that_is_interrupted_is_given_back(world: World) -> None:
