@@ -439,6 +439,9 @@ async def test_a_server_that_is_told_no_more_than_its_address_and_credentials_wo
     assert access is not None
     assert access.expires_at is not None
     assert abs(access.expires_at - time.time() - 3600) < 60
+    # It looks for the document of a client by itself, and not on this machine.
+    page = await world.http.get("/authorize", params=world.request(client_id="https://127.0.0.1/client.json"))
+    assert (page.status_code, "Unknown client" in page.text) == (400, True)
     # Its own limits hold, too.
     asked = [(await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).status_code for _ in range(60)]
     assert 429 in asked
