@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden, query
 from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import OAuthClientInformationFull
+from starlette.responses import HTMLResponse
 
 from mcp_oauth_nb.authserver import DocumentFetcher
 from mcp_oauth_nb.authserver.pages import Question, consent_page, error_page
@@ -465,15 +467,20 @@ def question(**changes: Any) -> Question:
     return Question(**given)
 
 
-ASKING = consent_page(question(), fields={"flow": "f"})
-REFUSING = error_page("Invalid request", "It cannot be read.", status=400)
+def asking() -> HTMLResponse:
+    return consent_page(question(), fields={"flow": "f"})
 
 
-@pytest.mark.parametrize(
-    ("page", "targets"), [(ASKING, ""), (REFUSING, "form-action 'self'; ")], ids=["asks", "refuses"]
-)
-def test_no_page_can_be_framed_kept_guessed_at_or_made_to_run_or_load_anything(page: Any, targets: str) -> None:
-    style = page.body.decode().partition("<style>")[2].partition("</style>")[0]
+def refusing() -> HTMLResponse:
+    return error_page("Invalid request", "It cannot be read.", status=400)
+
+
+@pytest.mark.parametrize(("make", "targets"), [(asking, ""), (refusing, "form-action 'self'; ")])
+def test_no_page_can_be_framed_kept_guessed_at_or_made_to_run_or_load_anything(
+    make: Callable[[], HTMLResponse], targets: str
+) -> None:
+    page = make()
+    style = bytes(page.body).decode().partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert {name: value for name, value in page.headers.items() if name != "content-length"} == {
         "content-type": "text/html; charset=utf-8",
@@ -512,15 +519,15 @@ class Elements(HTMLParser):
             self.text.setdefault(self.open[-1], []).append(data.strip())
 
 
-@pytest.mark.parametrize("page", [ASKING, REFUSING], ids=["asks", "refuses"])
-def test_a_page_is_whole_html_and_says_its_title_once_above_the_text(page: Any) -> None:
-    elements = Elements(page.body.decode())
+@pytest.mark.parametrize("make", [asking, refusing])
+def test_a_page_is_whole_html_and_says_its_title_once_above_the_text(make: Callable[[], HTMLResponse]) -> None:
+    elements = Elements(bytes(make().body).decode())
     assert elements.open == []
     assert elements.text["h1"] == elements.text["title"]
 
 
 def test_the_address_that_the_answer_goes_to_stands_out_among_the_facts() -> None:
-    text = Elements(ASKING.body.decode()).text
+    text = Elements(bytes(asking().body).decode()).text
     assert text["strong"] == ["127.0.0.1:5000"]
     assert {"unverified", f"{PUBLIC_URL}/mcp"} <= set(text["span"])
 
@@ -552,4 +559,4 @@ def test_only_who_has_allowed_a_part_reads_that_the_client_asks_for_more(before:
 def test_a_page_that_refuses_has_the_status_and_the_headers_that_it_was_given() -> None:
     page = error_page("Not now", "Later.", status=503, headers={"Retry-After": "5"})
     assert (page.status_code, page.headers["retry-after"], page.headers["cache-control"]) == (503, "5", "no-store")
-    assert ASKING.status_code == 200
+    assert asking().status_code == 200
