@@ -339,6 +339,19 @@ async def test_a_client_that_nobody_has_signed_in_with_is_forgotten_after_a_day_
     assert not await is_known(world, used)
 
 
+async def test_a_client_that_only_refreshes_is_remembered_for_ninety_days_from_each_time() -> None:
+    world = World(refresh_lifetime=200 * 24 * 3600)
+    body = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
+    client = (await world.http.post("/register", json=body)).json()["client_id"]
+    fields = world.exchange(await world.code(client_id=client), client_id=client)
+    tokens = (await world.http.post("/token", data=fields)).json()
+    for _ in range(2):
+        world.clock.advance(days=80)
+        fields = world.refreshing(tokens["refresh_token"], client_id=client)
+        tokens = (await world.http.post("/token", data=fields)).json()
+        assert "access_token" in tokens
+
+
 async def test_what_one_address_registers_displaces_no_more_than_its_own_oldest(world: World) -> None:
     ids = [(await registered(world))["client_id"] for _ in range(200)]
     assert await is_known(world, ids[0])
