@@ -14,6 +14,7 @@ from limits.aio.storage import MemoryStorage
 from limits.errors import StorageError
 from mcp.server.auth.provider import AccessToken
 from resource_world import LEGACY, MODERN, URL, World, call, token_of
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
@@ -458,7 +459,7 @@ async def elsewhere(_: Request) -> PlainTextResponse:
     return PlainTextResponse("not now", 429, headers={"Retry-After": "77"})
 
 
-ROUTES = [Route("/echo", echo, methods=["POST"]), Route("/busy", busy), Route("/elsewhere", elsewhere)]
+ROUTES = [Route("/echo", echo, methods=["POST", "PUT"]), Route("/busy", busy), Route("/elsewhere", elsewhere)]
 
 
 class Sender:
@@ -502,7 +503,8 @@ class Sender:
 
 
 def front(world: World, **options: Any) -> FrontDoor:
-    return FrontDoor(world.app, transport_security(PublicAddress(URL)), **options)
+    """A front door to which each body that is not there at once is a slow one."""
+    return FrontDoor(world.app, transport_security(PublicAddress(URL)), **{"prompt_seconds": 0.0, **options})
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/echo"])
@@ -515,15 +517,29 @@ async def test_a_body_that_does_not_arrive_in_time_is_not_waited_for(path: str) 
         assert slow.headers[b"connection"] == b"close"
 
 
-async def test_a_body_has_thirty_seconds_from_its_first_piece_to_its_last() -> None:
-    async with World(authorization_server_routes=ROUTES).running() as world:
-        sender = Sender(world.app, "/echo")
+async def test_a_slow_body_has_thirty_seconds_from_its_first_piece_to_its_last() -> None:
+    door = FrontDoor(Starlette(routes=ROUTES), transport_security(PublicAddress(URL)), prompt_seconds=0.0)
+    async with asyncio.TaskGroup() as group:
+        sender = Sender(door, "/echo")
         sender.patience = 60.0
+        running = group.create_task(sender())
+        while len(sender.seconds) < 2:
+            await anyio.lowlevel.checkpoint()
         for piece in (b"a", b"b", None):
             sender.pieces.put_nowait(piece)
+        assert await running == 200
+    promptly, *slowly = sender.seconds
+    assert promptly <= 0
+    assert all(29 < seconds <= 30 for seconds in slowly)
+    assert sorted(slowly, reverse=True) == slowly
+
+
+async def test_a_body_counts_as_slow_after_one_second() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world:
+        sender = Sender(world.app, "/echo")
+        sender.pieces.put_nowait(None)
         assert await sender() == 200
-        assert all(29 < seconds <= 30 for seconds in sender.seconds)
-        assert sorted(sender.seconds, reverse=True) == sender.seconds
+    assert all(0 < seconds <= 1 for seconds in sender.seconds)
 
 
 @pytest.mark.parametrize(("method", "size"), [("PUT", "3"), ("PUT", ""), ("POST", "3"), ("POST", "unsaid")])
@@ -545,6 +561,18 @@ async def test_one_address_has_sixty_four_bodies_on_their_way() -> None:
         for one in slow:
             one.pieces.put_nowait(None)
     assert {one.status for one in slow} == {200}
+
+
+async def test_bodies_that_come_promptly_are_served_however_many_come_together_from_one_address() -> None:
+    async with World(authorization_server_routes=ROUTES).running() as world, asyncio.TaskGroup() as group:
+        door = front(world, prompt_seconds=60.0, most_bodies=1)
+        together = [Sender(door, "/echo") for _ in range(200)]
+        for one in together:
+            group.create_task(one())
+            await one.waits.wait()
+        for one in together:
+            one.pieces.put_nowait(None)
+    assert {one.status for one in together} == {200}
 
 
 async def test_whoever_asks_without_a_body_is_served_while_bodies_are_on_their_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import anyio
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
@@ -17,8 +18,10 @@ from ..rate_limits import RETRY_SECONDS, client_address
 from .limits import InService
 from .metadata import MCP_PATHS, PublicAddress
 
-#: Seconds that a request's body may take to arrive, and how many of one address may be on their way at a time.
+#: Seconds that a request's body may take to arrive, and how many of one address may be on their way at a time. What
+#: arrives within the first second does not count: hundreds of clients behind one address may begin together.
 BODY_SECONDS = 30.0
+PROMPT_SECONDS = 1.0
 MOST_BODIES_EACH = 64
 
 _LOOPBACK_ORIGINS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
@@ -57,13 +60,14 @@ class FrontDoor:
     The Host check stops DNS rebinding, by which a web page elsewhere would reach a server on this machine. The
     authorization server's routes judge origins by themselves. `/health` is open to whatever name the prober uses.
 
-    What arrives of a body costs memory before anybody knows whose it is, so one address may send a few at a time, and
-    none for long.
+    What arrives of a body costs memory before anybody knows whose it is, so one address may send a few slow ones at a
+    time, and none for long.
 
     Args:
         security: which hosts and origins are accepted.
         body_seconds: that a body may take to arrive.
-        most_bodies: of one address, on their way at a time.
+        prompt_seconds: in which a body that has arrived counts as none of the slow ones.
+        most_bodies: of one address, slow and on their way at a time.
     """
 
     def __init__(
@@ -72,11 +76,13 @@ class FrontDoor:
         security: TransportSecuritySettings,
         *,
         body_seconds: float = BODY_SECONDS,
+        prompt_seconds: float = PROMPT_SECONDS,
         most_bodies: int = MOST_BODIES_EACH,
     ):
         self._app = app
         self._security = TransportSecurityMiddleware(security)
         self._body_seconds = body_seconds
+        self._prompt_seconds = prompt_seconds
         self._arriving = InService(most_bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,32 +104,45 @@ class FrontDoor:
             await refusal(scope, receive, complete)
         elif not _has_body(scope):
             await self._app(scope, receive, complete)
-        elif self._arriving.is_full(client_address(scope)):
-            await PlainTextResponse("Too many requests are arriving from this address", 429)(scope, receive, complete)
         else:
             await self._with_body(scope, receive, complete)
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.ExitStack() as arriving:
-            arriving.enter_context(self._arriving.one_more(client_address(scope)))
-            deadline = anyio.current_time() + self._body_seconds
-            has_arrived = False
+        begun = anyio.current_time()
+        is_slow = has_arrived = False
 
-            async def in_time() -> Message:
-                nonlocal has_arrived
-                if has_arrived:
-                    # What comes now is that the client goes away, and that may take as long as it likes.
-                    return await receive()
-                with anyio.CancelScope(deadline=deadline):
-                    message = await receive()
-                    has_arrived = not message.get("more_body", False)
-                    if has_arrived:
-                        arriving.close()
-                    return message
+        async def before(deadline: float) -> Message | None:
+            with anyio.CancelScope(deadline=deadline):
+                return await receive()
+            return None
+
+        async def in_time() -> Message:
+            nonlocal is_slow, has_arrived
+            if has_arrived:
+                # What comes now is that the client goes away, and that may take as long as it likes.
+                return await receive()
+            message = None if is_slow else await before(begun + self._prompt_seconds)
+            if message is None:
+                if not is_slow:
+                    slow.enter_context(self._one_more(client_address(scope)))
+                    is_slow = True
+                message = await before(begun + self._body_seconds)
+            if message is None:
                 # RFC 9110 section 15.5.9.
                 raise HTTPException(408, "The body did not arrive in time", headers={"Connection": "close"})
+            has_arrived = not message.get("more_body", False)
+            if has_arrived:
+                slow.close()
+            return message
 
+        with contextlib.ExitStack() as slow:
             await self._app(scope, in_time, send)
+
+    def _one_more(self, address: str) -> AbstractContextManager[None]:
+        if self._arriving.is_full(address):
+            close = {"Connection": "close"}
+            raise HTTPException(429, "Too many requests are arriving slowly from this address", headers=close)
+        return self._arriving.one_more(address)
 
     async def _refusal(self, scope: Scope) -> ASGIApp | None:
         if not scope["path"].isprintable():
