@@ -72,14 +72,12 @@ class Tests:
     """The tests of one module.
 
     Attributes:
-        files: where they are.
         seconds: how long they take without a mistake.
         of_line: the tests that run each line of the module; empty if all tests are run on each mutant.
         lasting: how many seconds each test takes.
         killers: the tests that killed mutants, by the function that these were in.
     """
 
-    files: Sequence[str]
     seconds: float = 0.0
     of_line: dict[int, set[str]] = field(default_factory=dict)
     lasting: dict[str, float] = field(default_factory=dict)
@@ -91,7 +89,8 @@ class Tests:
         lines = mutant.lines if mutant.where != "module" else ()
         found = [self.of_line.get(line, set()) for line in lines]
         chosen = set().union(*found) or set(self.lasting)
-        likely = [name for name in [last, *reversed(self.killers.get(mutant.where, []))] if name in chosen]
+        before = dict.fromkeys([last, *reversed(self.killers.get(mutant.where, []))])
+        likely = [name for name in before if name in chosen]
         if likely:
             yield Selection(likely[:_LIKELY])
         yield Selection(sorted(chosen, key=lambda name: self.lasting.get(name, 0.0)))
@@ -184,7 +183,7 @@ def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> 
     place.pid = 0
     if os.waitstatus_to_exitcode(status):
         sys.exit(f"The tests fail without a mutant:\n{(place.path / 'output').read_text()[-3000:]}")
-    tests = Tests(files, time.monotonic() - started)
+    tests = Tests(time.monotonic() - started)
     tests.lasting = json.loads((place.path / "lasting").read_text(encoding="utf-8"))
     if not each:
         data = CoverageData(str(place.path / ".coverage"))

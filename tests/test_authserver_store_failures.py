@@ -9,10 +9,12 @@ import anyio
 import pytest
 import resource_world
 from authserver_world import World, answer
+from failing_store import FailingStore
 from jumping import in_no_time
 from key_value.aio.stores.memory import MemoryStore
 from limits.aio.storage import MemoryStorage
 from limits.errors import StorageError
+from mcp.server.auth.provider import AccessToken
 
 from mcp_oauth_nb.authserver import Rates
 from mcp_oauth_nb.authserver.server import _every
@@ -22,29 +24,17 @@ from mcp_oauth_nb.errors import StoreUnavailable
 pytestmark = pytest.mark.anyio
 
 
-class Failing(MemoryStore):
+class Failing(FailingStore):
     """Fails the step of this number from when it is set, and all later ones until it is None again."""
 
     fails_at: int | None = None
 
-    def _step(self) -> None:
+    def fail(self) -> None:
         if self.fails_at is None:
             return
         self.fails_at -= 1
         if self.fails_at < 0:
             raise StoreUnavailable("The store of a test does not answer.")
-
-    async def get(self, *args: Any, **options: Any) -> Any:
-        self._step()
-        return await super().get(*args, **options)
-
-    async def put(self, *args: Any, **options: Any) -> None:
-        self._step()
-        await super().put(*args, **options)
-
-    async def delete(self, *args: Any, **options: Any) -> bool:
-        self._step()
-        return await super().delete(*args, **options)
 
 
 class FailingCounts(MemoryStorage):
@@ -151,18 +141,28 @@ async def test_a_refresh_token_survives_a_failure_at_every_step_of_its_exchange(
     assert (await world.http.post("/token", data=world.refreshing(response.json()["refresh_token"]))).status_code == 200
 
 
-async def test_what_github_gave_for_a_used_up_refresh_token_is_kept_until_the_store_takes_it(
-    world: World, store: Failing
-) -> None:
-    world.github.knobs.refresh_reuse_revokes = True
+async def granted(world: World) -> AccessToken:
     access = await world.server.verify_token((await world.tokens())["access_token"])
     assert access is not None
-    before = await world.server.upstream_token(access)
+    return access
+
+
+async def fail_to_store_what_github_gives(world: World, store: Failing, access: AccessToken) -> None:
+    """Refresh at GitHub; the store fails from then on."""
     world.clock.advance(hours=8)
     # Two reads, the turn, two reads: then GitHub is asked, and the store fails where it should keep the answer.
     store.fails_at = 5
     with pytest.raises(StoreUnavailable):
         await world.server.upstream_token(access)
+
+
+async def test_what_github_gave_for_a_used_up_refresh_token_is_kept_until_the_store_takes_it(
+    world: World, store: Failing
+) -> None:
+    world.github.knobs.refresh_reuse_revokes = True
+    access = await granted(world)
+    before = await world.server.upstream_token(access)
+    await fail_to_store_what_github_gives(world, store, access)
     with pytest.raises(StoreUnavailable):
         await world.server.upstream_token(access)
     store.fails_at = None
@@ -176,13 +176,9 @@ async def test_what_github_gave_for_a_used_up_refresh_token_is_kept_until_the_st
 
 
 async def test_a_worker_that_ends_stores_what_the_store_did_not_take_before(world: World, store: Failing) -> None:
-    access = await world.server.verify_token((await world.tokens())["access_token"])
-    assert access is not None
-    world.clock.advance(hours=8)
+    access = await granted(world)
     async with world.server.run():
-        store.fails_at = 5
-        with pytest.raises(StoreUnavailable):
-            await world.server.upstream_token(access)
+        await fail_to_store_what_github_gives(world, store, access)
         store.fails_at = None
     with anyio.fail_after(5):
         assert await world.is_good_at_github(await world.worker().upstream_token(access))
@@ -305,13 +301,9 @@ def test_a_server_that_runs_tries_every_five_seconds_to_store_what_the_store_did
     world: World, store: Failing
 ) -> None:
     async def wait() -> None:
-        access = await world.server.verify_token((await world.tokens())["access_token"])
-        assert access is not None
-        world.clock.advance(hours=8)
+        access = await granted(world)
         async with world.server.run():
-            store.fails_at = 5
-            with pytest.raises(StoreUnavailable):
-                await world.server.upstream_token(access)
+            await fail_to_store_what_github_gives(world, store, access)
             await anyio.sleep(4.5)
             store.fails_at = None
             assert await world.stored("turns") == 0
@@ -332,13 +324,9 @@ def test_a_worker_that_ends_waits_a_second_for_a_store_that_does_not_answer() ->
 
     async def end() -> None:
         world = World(kv=(silent := Silent()), token_lifetime=24 * 3600)
-        access = await world.server.verify_token((await world.tokens())["access_token"])
-        assert access is not None
-        world.clock.advance(hours=8)
+        access = await granted(world)
         async with world.server.run():
-            silent.fails_at = 5
-            with pytest.raises(StoreUnavailable):
-                await world.server.upstream_token(access)
+            await fail_to_store_what_github_gives(world, silent, access)
             silent.fails_at, silent.silent = None, True
             ended = anyio.current_time()
         assert 0.5 < anyio.current_time() - ended < 1.5

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from failing_store import FailingStore
 from key_value.aio.errors import DeserializationError, SerializationError, StoreConnectionError
-from key_value.aio.stores.memory import MemoryStore
 
 from mcp_oauth_nb.authserver.vault import Vault
 from mcp_oauth_nb.clock import ManualClock
@@ -305,24 +305,12 @@ async def test_a_directory_keeps_what_it_was_given_and_has_nothing_in_clear(else
     await second.aclose()
 
 
-class Failing(MemoryStore):
+class Failing(FailingStore):
     """Raises `error` where it is set."""
 
     error: Exception | None = None
 
-    async def get(self, *args: Any, **options: Any) -> Any:
-        self._fail()
-        return await super().get(*args, **options)
-
-    async def put(self, *args: Any, **options: Any) -> None:
-        self._fail()
-        await super().put(*args, **options)
-
-    async def delete(self, *args: Any, **options: Any) -> bool:
-        self._fail()
-        return await super().delete(*args, **options)
-
-    def _fail(self) -> None:
+    def fail(self) -> None:
         if self.error is not None:
             raise self.error
 

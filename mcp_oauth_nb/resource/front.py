@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import anyio
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
@@ -122,10 +121,10 @@ class FrontDoor:
                 # What comes now is that the client goes away, and that may take as long as it likes.
                 return await receive()
             message = None if is_slow else await before(begun + self._prompt_seconds)
+            if message is None and not is_slow:
+                slow.enter_context(self._one_more(client_address(scope)))
+                is_slow = True
             if message is None:
-                if not is_slow:
-                    slow.enter_context(self._one_more(client_address(scope)))
-                    is_slow = True
                 message = await before(begun + self._body_seconds)
             if message is None:
                 # RFC 9110 section 15.5.9.
@@ -138,7 +137,7 @@ class FrontDoor:
         with contextlib.ExitStack() as slow:
             await self._app(scope, in_time, send)
 
-    def _one_more(self, address: str) -> AbstractContextManager[None]:
+    def _one_more(self, address: str) -> contextlib.AbstractContextManager[None]:
         if self._arriving.is_full(address):
             close = {"Connection": "close"}
             raise HTTPException(429, "Too many requests are arriving slowly from this address", headers=close)
