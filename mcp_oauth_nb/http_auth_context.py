@@ -39,7 +39,7 @@ def free_lock() -> anyio.Lock:
     return cast(anyio.Lock, anyio.Semaphore(1, max_value=1))
 
 
-@dataclass(repr=False)
+@dataclass
 class Context(OAuthContext):
     """The SDK's state of a flow, with an expiry that asks the given clock."""
 

@@ -18,7 +18,6 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata
 from .errors import (
     ConfigurationError,
     McpOAuthError,
-    OAuthErrorResponse,
     ProtocolError,
     ReauthorizeError,
     RefreshRejected,
@@ -62,9 +61,8 @@ class GrantProvider(OAuthClientProvider):
     context: Context
 
     def __init__(self, context: Context, storage: GrantStorage):
-        super().__init__(
-            context.server_url, context.client_metadata, storage, client_metadata_url=context.client_metadata_url
-        )
+        super().__init__(context.server_url, context.client_metadata, storage)
+        # In place of the SDK's own.
         self.context = context
         self._storage = storage
         self._refreshing = free_lock()
@@ -186,36 +184,29 @@ class GrantProvider(OAuthClientProvider):
         return request
 
     async def _finish_refresh(self, response: httpx2.Response, rejected: Token | None) -> bool:
-        """Read the answer to a refresh; say whether it decided anything.
+        """Read the answer to a refresh; say whether there is now a new token to use.
 
         Args:
             rejected: what the MCP server answered 401 to.
         """
         try:
-            await self._handle_refresh_response(response)
+            return await self._handle_refresh_response(response)
         except Stop as stop:
-            if isinstance(stop.error, RefreshRejected | ConfigurationError) and self._is_usable(rejected):
-                # Nobody is asked while the old token does; when it ends, the next refresh decides.
-                self.context.to_the_end = True
-                return False
-            if isinstance(stop.error, RefreshRejected):
+            if isinstance(stop.error, RefreshRejected) and not self._is_usable(rejected):
                 self._set_aside(response.request.extensions[_GRANT])
-                return True
-            if not isinstance(stop.error, TransientError):
-                raise
-            with stopping():
-                self._put_off(stop.error, rejected)
+            else:
+                with stopping():
+                    self._put_off(stop.error, rejected)
             return False
-        return True
 
     def _is_usable(self, rejected: Token | None) -> bool:
         return rejected is None and not self.context.is_expired
 
-    def _put_off(self, error: TransientError, rejected: Token | None) -> None:
+    def _put_off(self, error: McpOAuthError, rejected: Token | None) -> None:
         """Go on with the token that could not be refreshed now, if it can be used, or raise the error."""
         if not self._is_usable(rejected):
             raise error
-        # Refreshing early is a courtesy: what is still valid is still used.
+        # Refreshing early is a courtesy: what is still valid is still used. When it ends, the next refresh decides.
         self.context.to_the_end = True
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
@@ -225,12 +216,13 @@ class GrantProvider(OAuthClientProvider):
             try:
                 token = await self._token(response, held.token)
             except (RefreshRejected, ConfigurationError) as error:
-                return self._refresh_refused(held, error)
-            self._keep_refreshed(held.token.succeeded_by(token), held)
+                self._refresh_refused(held, error)
+            else:
+                self._keep_refreshed(held.token.succeeded_by(token), held)
         return self.context.is_token_valid()
 
-    def _refresh_refused(self, held: Grant, error: RefreshRejected | ConfigurationError) -> bool:
-        """Draw the consequence of a refusal; say whether there is now a token to use.
+    def _refresh_refused(self, held: Grant, error: RefreshRejected | ConfigurationError) -> None:
+        """Draw the consequence of a refusal.
 
         Raises:
             RefreshRejected: what answered may not have been the token endpoint.
@@ -238,7 +230,7 @@ class GrantProvider(OAuthClientProvider):
         """
         if self._adopt() or self.context.token != held.token:
             # Who was quicker has stored its answer: use that, and never delete it.
-            return self.context.is_token_valid()
+            return
         if isinstance(error, RefreshRejected):
             if not error.final:
                 raise error
@@ -250,7 +242,6 @@ class GrantProvider(OAuthClientProvider):
         else:
             raise self._client_refused(error, held.client)
         self.context.clear_tokens()
-        return False
 
     # -- has the token endpoint moved? -------------------------------------------------------------------------------
 
@@ -290,7 +281,7 @@ class GrantProvider(OAuthClientProvider):
         with stopping():
             try:
                 token = await self._token(response)
-            except (ConfigurationError, OAuthErrorResponse, ProtocolError) as error:
+            except (ConfigurationError, ProtocolError) as error:
                 raise self._code_refused(error) from None
             self._keep(token)
 

@@ -19,7 +19,7 @@ METHOD = "S256"
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class PKCE:
     """A code verifier and the challenge made from it. Its repr masks the verifier."""
 

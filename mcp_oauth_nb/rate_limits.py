@@ -30,6 +30,8 @@ UNKNOWN = "unknown"
 RETRY_SECONDS = 5
 
 _MOST_COUNTED = 50_000
+# The count of what was never counted, and when its window ended.
+_NEVER = (0, -math.inf)
 # An IPv6 address with the name of an interface.
 _LONGEST_ADDRESS = 64
 
@@ -47,7 +49,7 @@ def client_address(scope: Mapping[str, Any]) -> str:
 @functools.lru_cache(maxsize=1024)
 def _counted_as(host: str) -> str:
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host)
     except ValueError:
         # A name that a proxy passed on may be anything, of any length: each would be one more address to count.
         return UNKNOWN
@@ -157,7 +159,7 @@ class BoundedCounts(Storage, MovingWindowSupport):
 
     async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Count; return how many there are in this window."""
-        count, until = self._counts.get(key, (0, 0.0))
+        count, until = self._counts.get(key, _NEVER)
         if until <= self._now():
             self._counts.pop(key, None)
             count, until = 0, self._now() + expiry
@@ -167,12 +169,13 @@ class BoundedCounts(Storage, MovingWindowSupport):
 
     async def get(self, key: str) -> int:
         """Return how many there are in this window."""
-        count, until = self._counts.get(key, (0, 0.0))
+        count, until = self._counts.get(key, _NEVER)
         return count if self._now() < until else 0
 
     async def get_expiry(self, key: str) -> float:
         """Return when the window ends."""
-        return self._counts.get(key, (0, self._now()))[1]
+        _, until = self._counts.get(key, _NEVER)
+        return max(until, self._now())
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count in a moving window; False if it is full."""

@@ -79,7 +79,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "authserver/grants.py": _AUTHSERVER,
     "rate_limits.py": ("rate_limits",),
     "authserver/authorize.py": ("authserver_authorize",),
-    "authserver/browsers.py": ("authserver_authorize", "authserver_consent"),
+    "authserver/browsers.py": ("authserver_consent", "authserver_authorize", "authserver_token"),
     "authserver/clients.py": ("authserver_clients", "authserver_documents"),
     "authserver/consent.py": ("authserver_consent",),
     "authserver/documents.py": ("authserver_documents",),

@@ -45,7 +45,7 @@ class Issuing(Steps):
     """A server whose tokens have numbers, for an hour each; and a client with a clock and a store.
 
     `refuse` may answer a token request in its place; `needs` is a scope that a call needs; `good` says which tokens
-    the MCP server takes.
+    the MCP server takes; `renewable` whether there are refresh tokens.
     """
 
     def __init__(self, store: MemoryGrantStore | None = None, **options: Any) -> None:
@@ -56,6 +56,7 @@ class Issuing(Steps):
         self.needs, self.granted = "", ""
         self.good: set[str] = set()
         self.given = self.clients = 0
+        self.renewable = True
 
     def auth(self, **options: Any) -> McpAuth:
         return super().auth(**{"clock": self.clock, "store": self.store, **options})
@@ -104,7 +105,9 @@ class Issuing(Steps):
         self.good = {f"access-{self.given}"}
         if self.sent_to and "code" in form:
             self.granted = httpx2.URL(self.sent_to[-1]).params.get("scope", "")
-        tokens = {"access_token": f"access-{self.given}", "refresh_token": f"refresh-{self.given}", "expires_in": 3600}
+        tokens = {"access_token": f"access-{self.given}", "expires_in": 3600}
+        if self.renewable:
+            tokens["refresh_token"] = f"refresh-{self.given}"
         return httpx2.Response(200, json={**tokens, "token_type": "Bearer"})
 
     async def call(self, provider: AuthProvider) -> int:
@@ -191,6 +194,60 @@ async def test_what_another_session_refreshed_is_used_and_not_refreshed_again() 
     await server.call(two)
     assert await server.call(one) == 200
     assert server.urls == [f"POST {SERVER}"] * 2
+
+
+async def test_a_rejected_token_that_cannot_be_refreshed_gives_way_to_what_another_session_was_given() -> None:
+    server = Issuing()
+    server.renewable = False
+    one, two = server.new(), server.new()
+    await server.call(one)
+    await server.call(two)
+    server.good = set()
+    await server.call(two)
+    assert await server.call(one) == 200
+    assert (server.urls, len(server.sent_to)) == ([f"POST {SERVER}"] * 2, 2)
+
+
+async def test_who_waited_for_another_session_that_refreshes_uses_what_that_was_given() -> None:
+    server = Issuing()
+    one, two = server.new(), server.new()
+    await server.call(one)
+    await server.call(two)
+    server.clock.advance(3600)
+    flow = one.async_auth_flow(httpx2.Request("POST", SERVER))
+    refresh = await anext(flow)
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(server.call, two)
+        await anyio.wait_all_tasks_blocked()
+        answer = server.answer(refresh)
+        answer.request = refresh
+        assert (await flow.asend(answer)).headers["authorization"] == "Bearer access-2"
+        await flow.aclose()
+    assert server.urls == [f"POST {SERVER}"]
+    assert server.requests[-1].headers["authorization"] == "Bearer access-2"
+
+
+async def test_a_code_goes_where_the_person_was_sent_wherever_another_call_refreshes_meanwhile() -> None:
+    server, away, back = Issuing(), anyio.Event(), anyio.Event()
+
+    async def come_back_later(url: str) -> str:
+        away.set()
+        await back.wait()
+        return await server.paste(url)
+
+    await server.call(server.new())
+    server.needs, server.changed["token_endpoint"] = "repo", f"{ISSUER}/moved/token"
+    provider = server.new(paste=come_back_later)
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(server.call, provider)
+        await away.wait()
+        server.clock.advance(3600)
+        flow = provider.async_auth_flow(httpx2.Request("POST", SERVER))
+        assert str((await anext(flow)).url) == TOKEN
+        await flow.aclose()
+        back.set()
+    (asked,) = (one for one in server.requests if b"a-code" in one.content)
+    assert str(asked.url) == f"{ISSUER}/moved/token"
 
 
 async def test_who_is_signed_out_elsewhere_is_asked_again_and_nothing_is_refreshed() -> None:
@@ -311,6 +368,7 @@ async def test_a_refresh_token_that_its_server_refuses_is_forgotten_and_the_regi
     server.instead[SERVER] = lambda request: httpx2.Response(503)
     await server.call(provider)
     assert server.grant.token is None
+    assert server.refreshed == ["refresh-1"]
     assert "authorization" not in server.requests[-1].headers
     del server.instead[SERVER]
     assert await server.call(provider) == 200

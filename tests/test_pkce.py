@@ -83,6 +83,12 @@ def test_the_repr_shows_the_challenge_and_masks_the_verifier() -> None:
     assert shown == str(PKCE(VERIFIER, CHALLENGE))
 
 
+def test_the_verifier_of_a_pair_is_masked_where_others_show_it_too() -> None:
+    pair = PKCE.from_verifier(VERIFIER)
+    assert pair.code_verifier == VERIFIER
+    assert VERIFIER not in repr({"data": [pair.code_verifier]})
+
+
 def test_a_verifier_is_a_secret_from_the_moment_it_is_checked() -> None:
     check_verifier(VERIFIER)
     assert VERIFIER not in scrub(f"sent: {VERIFIER}")
