@@ -17,6 +17,7 @@ from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at
 from .oauth_handler import OAuthHandler
 from .store_choice import chosen_store
+from .tokens import Token
 
 _PACKAGES = ("mcp-oauth-nb", "mcp", "httpx", "pydantic", "ipywidgets", "ipykernel", "nbval", "pytest")
 
@@ -105,6 +106,11 @@ def _token(settings: Settings) -> Finding:
         return Finding(False, "token", error.message, error.hint)
     if token is None:
         return Finding(True, "token", f"none in {store.place}; mcp-oauth-nb login gets one")
-    if token.is_expired(SystemClock().now()) and token.refresh_token is None:
+    if token.is_expired(SystemClock().now()) and not _can_be_refreshed(token):
         return Finding(False, "token", f"expired at {iso(token.expires_at or 0)}", "Sign in again: mcp-oauth-nb login")
     return Finding(True, "token", repr(token))
+
+
+def _can_be_refreshed(token: Token) -> bool:
+    until = token.refresh_token_expires_at
+    return token.refresh_token is not None and (until is None or SystemClock().now() < until)

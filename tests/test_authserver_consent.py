@@ -372,6 +372,13 @@ async def test_more_scopes_are_asked_about(world: World) -> None:
     assert not await asked(world, **SHOP, scope="repo")
 
 
+async def test_what_was_allowed_one_after_the_other_is_allowed_together(world: World) -> None:
+    assert await asked(world, **SHOP, scope="read:user")
+    assert await asked(world, **SHOP, scope="repo")
+    assert not await asked(world, **SHOP, scope="read:user")
+    assert not await asked(world, **SHOP, scope="read:user repo")
+
+
 async def test_a_new_browser_session_is_asked_again(world: World) -> None:
     await asked(world, **SHOP)
     world.browser.cookies = httpx.Cookies()

@@ -23,7 +23,9 @@ from mcp import MCPError, StdioServerParameters
 
 from mcp_oauth_nb import FileTokenStore, OAuthHandler, Session, Settings, __version__
 from mcp_oauth_nb.cli import copy_notebooks, main
+from mcp_oauth_nb.clock import SystemClock
 from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.tokens import Token
 
 pytestmark = pytest.mark.anyio
 
@@ -340,6 +342,31 @@ def test_the_doctor_finds_a_token_store_that_others_can_read(home: Path, monkeyp
     assert result.exit_code == 1
     assert "FAIL  token" in result.output
     assert "chmod 600" in result.output
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "refresh_lifetime", "exit_code"),
+    [(3600, None, 0), (3600, 7200, 0), (-1, 7200, 0), (-1, None, 1), (-2, -1, 1), (None, None, 0)],
+    ids=["good", "good for longer", "to be refreshed", "over", "both over", "without a lifetime"],
+)
+def test_the_doctor_asks_for_a_new_sign_in_only_where_the_stored_token_is_of_no_use_any_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch, lifetime: int | None, refresh_lifetime: int | None, exit_code: int
+) -> None:
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id-of-a-test")
+    monkeypatch.setenv("OAUTH_CLIENT_SECRET", "secret-of-a-test")
+    now = SystemClock().now()
+    token = Token(
+        "access-token-of-a-test",
+        expires_at=None if lifetime is None else now + lifetime,
+        refresh_token=None if refresh_lifetime is None else "refresh-token-of-a-test",
+        refresh_token_expires_at=None if refresh_lifetime is None else now + refresh_lifetime,
+    )
+    OAuthHandler(settings=Settings(), store=FileTokenStore()).token = token
+    result = call("doctor")
+    assert result.exit_code == exit_code
+    assert ("FAIL  token: expired at" in result.output) == (exit_code == 1)
+    assert ("Sign in again: mcp-oauth-nb login" in result.output) == (exit_code == 1)
+    assert "token-of-a-test" not in result.output
 
 
 # -- demo, lab, mock-github, the rest --------------------------------------------------------------------------

@@ -83,6 +83,22 @@ def test_an_error_that_goes_on_for_pages_is_told_in_three_lines() -> None:
     assert check(1).text == "your answer raised ValueError: a\nb\nc"
 
 
+async def test_the_error_of_an_answer_shows_no_secret_that_is_in_it() -> None:
+    async with Lab.open() as lab:
+        token = await lab.authorize()
+
+    def fails(answer: object) -> Verdict:
+        raise ValueError(f"{answer}, and the group has another: {token.refresh_token}")
+
+    async def fails_later(answer: object) -> Verdict:
+        raise ExceptionGroup("two", [ValueError(f"{answer}")])
+
+    for result in (checked(fails)(token.access_token), await checked(fails_later)(token.access_token)):
+        for shown in (result.text, repr(result), result._repr_html_()):
+            assert "your answer raised ValueError: gho_****" in shown
+            assert not [secret for secret in (token.access_token, token.refresh_token) if str(secret) in shown]
+
+
 def test_every_check_has_a_solution() -> None:
     checks = set()
     for path in Path(mcp_oauth_nb.exercises.__file__).parent.glob("nb*.py"):

@@ -13,7 +13,8 @@ import httpx2
 import pytest
 
 from mcp_oauth_nb import AuthenticationRequired, HttpLab, loops, run
-from mcp_oauth_nb.errors import AccessDenied, InsufficientScope, ProtocolError, SessionClosed
+from mcp_oauth_nb.errors import AccessDenied, InsufficientScope, ProtocolError, RateLimited, SessionClosed
+from mcp_oauth_nb.http import Answer
 from mcp_oauth_nb.http_lab_network import Network2
 from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, CLIENT, SERVER
 
@@ -183,6 +184,26 @@ async def test_another_user_can_sit_at_the_browser() -> None:
         other = await lab.connect(auth=lab.new_auth())
         assert '"octocat"' in text(await other.call_tool(TOOL))
         assert lab.browser.user == "octocat"
+
+
+async def test_another_client_is_not_held_back_by_the_patience_that_the_first_one_was_asked_for() -> None:
+    async with HttpLab.open() as lab:
+        endpoint = str(lab.authorization_server.metadata.token_endpoint)
+        busy = Answer(endpoint, 429, httpx.Headers({"Retry-After": "60"}), b"")
+        lab.auth.patience.heard(busy, lab.clock.now())
+        with pytest.raises(RateLimited):
+            await lab.session.call_tool(TOOL)
+        other = await lab.connect(auth=lab.new_auth())
+        assert not (await other.call_tool(TOOL)).is_error
+
+
+async def test_until_when_github_asks_for_patience_is_told_by_the_labs_clock() -> None:
+    async with HttpLab.open() as lab:
+        await lab.session.call_tool(TOOL)
+        lab.github.faults.next_api(status=429, headers={"Retry-After": "60"})
+        result = await lab.session.call_tool(TOOL)
+        assert result.is_error
+        assert "Try again after 2026-01-01T00:01:00Z" in text(result)
 
 
 async def test_the_model_is_asked_over_http_too() -> None:

@@ -162,3 +162,28 @@ async def test_the_demo_tells_the_story_in_order_and_ends_with_the_user() -> Non
     position = 0
     for landmark in landmarks:
         position = text.index(landmark, position)
+
+
+async def test_a_second_handler_shares_token_time_and_github_and_its_requests_pass_through_what_is_given() -> None:
+    passed: list[str] = []
+
+    class Watched(httpx.AsyncBaseTransport):
+        def __init__(self, inner: httpx.AsyncBaseTransport):
+            self._inner = inner
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            passed.append(request.url.path)
+            return await self._inner.handle_async_request(request)
+
+    async with Lab.open() as lab:
+        first = await lab.authorize()
+        second = lab.handler(Watched)
+        assert await second.access_token_for_request() == first.access_token
+        assert passed == []
+        lab.clock.advance(hours=8)
+        renewed = await second.access_token_for_request()
+        assert renewed != first.access_token
+        assert passed == ["/login/oauth/access_token"]
+        assert await lab.oauth.access_token_for_request() == renewed
+        # What each of them draws is its own: one state names one flow.
+        assert second.get_authorization_url().state != lab.oauth.get_authorization_url().state

@@ -77,6 +77,13 @@ async def test_a_user_may_grant_a_device_less_than_it_asked(world: World):
     assert (await poll(world, started["device_code"]))["scope"] == "gist"
 
 
+async def test_what_a_user_has_allowed_a_device_the_app_is_not_asked_for_again_in_a_browser(world: World):
+    started = await start(world, scope="repo gist")
+    await world.browser.approve_device(started["user_code"], scopes=["gist"])
+    assert (await world.visit(world.authorize_url(scope="gist"))).status_code == 302
+    assert (await world.visit(world.authorize_url(scope="repo"))).status_code == 200
+
+
 async def test_who_polls_too_fast_waits_five_seconds_more_from_then_on(world: World):
     started = await start(world)
     await poll(world, started["device_code"])

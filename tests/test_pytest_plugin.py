@@ -24,7 +24,11 @@ SWALLOWED = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n 
 # IPython prints a group to stderr, whose text is not what such a cell is tested for.
 GROUP = "# NBVAL_IGNORE_OUTPUT\nraise ExceptionGroup('two', [ValueError('one'), KeyError('other')])"
 
-# Each notebook has one cell: its source, what was saved as its output, and whether it was saved as executed.
+# A cell that is meant to fail, and one that nobody has written yet: both are right as they are.
+EXPECTED = new_code_cell("# NBVAL_RAISES_EXCEPTION\n# NBVAL_IGNORE_OUTPUT\n1 / 0", execution_count=1)
+EMPTY = new_code_cell("  \n")
+# Each notebook has these two and one more: its source, what was saved as its output, and whether it was saved as
+# executed.
 NOTEBOOKS = {
     "right": ("1 + 1", "2", True),
     "changed": ("1 + 1", "3", True),
@@ -40,7 +44,7 @@ def write(directory: Path) -> None:
         cell = new_code_cell(source, execution_count=1 if executed else None)
         if output is not None:
             cell.outputs = [new_output("execute_result", data={"text/plain": output}, execution_count=1)]
-        nbformat.write(new_notebook(cells=[cell]), directory / f"{name}.ipynb")
+        nbformat.write(new_notebook(cells=[EXPECTED, EMPTY, cell]), directory / f"{name}.ipynb")
 
 
 def failing(directory: Path, *options: str) -> dict[str, str]:
@@ -49,10 +53,10 @@ def failing(directory: Path, *options: str) -> dict[str, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     command += ["--nbval-cell-timeout=2", f"--junitxml={report}", *options, str(directory)]
     subprocess.run(command, cwd=directory, check=False, capture_output=True, timeout=100)
-    cases = ElementTree.parse(report).getroot().iter("testcase")
-    found = {case.get("classname", ""): case.find("failure") for case in cases}
-    assert len(found) == len(NOTEBOOKS)
-    return {name: failure.get("message", "") for name, failure in found.items() if failure is not None}
+    cases = [*ElementTree.parse(report).getroot().iter("testcase")]
+    assert len({case.get("classname", "") for case in cases}) == len(NOTEBOOKS)
+    failures = [(case.get("classname", ""), case.find("failure")) for case in cases]
+    return {name: failure.get("message", "") for name, failure in failures if failure is not None}
 
 
 def names(failures: dict[str, str]) -> set[str]:

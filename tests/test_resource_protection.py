@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -440,9 +441,12 @@ async def test_after_too_many_failures_an_address_has_to_wait_whatever_it_brings
         assert answer.status_code == 429
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert answer.json()["error"]["data"]["type"] == "transient"
+        # In whatever place: what is no header is a try as well.
+        assert (await world.post(call(), path="/mcp?access_token=guessed")).status_code == 429
+        assert (await world.post(call(), headers=[("Authorization", "guessed")])).status_code == 429
         assert world.upstream.served == []
         assert len(world.verifier.asked) == 3
-        assert world.log.events[-1]["reason"] == "rate_limited"
+        assert [event["reason"] for event in world.log.events[-3:]] == ["rate_limited"] * 3
         # Others are not affected, nor is what needs no token.
         assert (await world.post(call(), token=good, client="192.0.2.2")).status_code == 200
         assert (await world.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).status_code == 200
@@ -562,6 +566,16 @@ async def test_nobody_can_write_lines_of_their_own_into_the_audit_log(world: Wor
 async def test_a_request_that_asks_for_nothing_protected_is_no_attempt(world: World) -> None:
     await world.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     assert world.log.events == []
+
+
+@pytest.mark.parametrize(
+    ("level", "written"), [("INFO", ["granted", "denied"]), ("WARNING", ["denied"]), ("ERROR", [])]
+)
+async def test_where_only_warnings_are_logged_a_denial_still_is(world: World, level: str, written: list[str]) -> None:
+    logging.getLogger("mcp_oauth_nb.audit").setLevel(level)
+    await world.post(call(era=MODERN), era=MODERN, token=token_of("octocat"))
+    await world.post(call(), headers=BAD_TOKEN)
+    assert [event["outcome"] for event in world.log.events] == written
 
 
 # -- alone, in front of any application ------------------------------------------------------------------------------

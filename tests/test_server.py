@@ -311,6 +311,7 @@ async def test_a_rate_limit_is_an_error_that_the_model_reads(lab: Lab) -> None:
     assert result.is_error
     assert isinstance(result.content[0], TextContent)
     assert "rate limit" in result.content[0].text
+    assert "Try again after 2026-01-01T00:01:00Z" in result.content[0].text
 
 
 @pytest.mark.parametrize("kind", ["explain", "review", "suggest_improvements", "find_bugs", "security_review"])
