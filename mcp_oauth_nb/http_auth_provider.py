@@ -263,6 +263,7 @@ class AuthProvider(GrantProvider):
                     known = early if request.headers.get("authorization") == used else None
                     answers, response, early = answers + 1, known or (yield request), None
                     if answers > 1:
+                        self._wire.discovery.answered(response)
                         self._step_ups.check_answer(response)
                     elif is_challenge(response):
                         listening = True

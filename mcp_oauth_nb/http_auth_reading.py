@@ -24,6 +24,7 @@ from .metadata_reading import Reading, dumped, read_resource_metadata, read_serv
 from .redaction import printable
 
 _CHALLENGE = "mcp-oauth-nb/challenge"
+_FINDINGS = "mcp-oauth-nb/findings"
 
 
 def challenge_of(response: httpx2.Response) -> AuthChallenge | None:
@@ -59,9 +60,9 @@ class Discovery:
         """What was not as it should be, and was passed over, since the last authorization began."""
         return tuple(self._notes)
 
-    def note(self, finding: str) -> None:
-        """Keep a finding for the error that may come of it."""
-        self._notes |= dict.fromkeys([finding])
+    def note(self, *findings: str) -> None:
+        """Keep findings for the error that may come of them."""
+        self._notes |= dict.fromkeys(findings)
 
     # -- the challenge ---------------------------------------------------------------------------------------------
 
@@ -70,19 +71,24 @@ class Discovery:
         if response.status_code not in (401, 403):
             return response
         challenge, findings = read_challenge(response.headers.get_list("www-authenticate"))
-        self._notes |= dict.fromkeys(findings)
         # A copy: whoever sent the request gets the headers that came. Of the body the flow reads nothing.
         return httpx2.Response(
             response.status_code,
             headers=_plain(challenge, response.status_code),
             request=request,
-            extensions={**response.extensions, _CHALLENGE: challenge},
+            extensions={**response.extensions, _CHALLENGE: challenge, _FINDINGS: findings},
         )
+
+    def answered(self, response: httpx2.Response) -> None:
+        """Keep what is wrong with the challenge that an authorization begins or ends with."""
+        self.note(*response.extensions.get(_FINDINGS, ()))
 
     # -- the documents ---------------------------------------------------------------------------------------------
 
     def begin(self, response: httpx2.Response) -> None:
-        """Forget what an earlier discovery met: the SDK begins one for this challenge."""
+        """Forget what an earlier authorization met: this challenge begins one, with a discovery."""
+        self._notes = {}
+        self.answered(response)
         named = extract_resource_metadata_from_www_auth(response)
         self._begin(build_protected_resource_metadata_discovery_urls(named, self._context.server_url))
 

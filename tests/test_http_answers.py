@@ -249,5 +249,7 @@ async def test_cookies_come_back_and_a_server_that_sets_more_and_more_is_sent_so
     calls = [request for request in server.requests if b"tools/call" in request.content]
     (cookies,) = calls[-1].headers.get_list("cookie")
     assert len(cookies.split("; ")) == MOST_COOKIES
+    # Each answer sets it anew, so that it is never the oldest.
+    assert all("sticky=node-7" in call.headers["cookie"].split("; ") for call in calls[1:])
     assert {"sticky=node-7", "c140=1"} <= set(cookies.split("; "))
     assert "long=" not in cookies

@@ -17,6 +17,7 @@ from mcp_oauth_nb.errors import (
     ProtocolError,
     RedirectRefused,
     SecurityError,
+    TokenRejected,
     TransientError,
 )
 
@@ -108,6 +109,34 @@ async def test_a_challenge_that_cannot_be_read_counts_as_absent_and_is_a_finding
 async def test_a_line_that_cannot_be_read_takes_no_other_along() -> None:
     where, scope, findings = await challenged("Bearer realm=;", f'Bearer resource_metadata="{NAMED}", scope="a"')
     assert (where, scope, len(findings)) == (NAMED, "a", 1)
+
+
+async def test_what_was_passed_over_is_told_of_the_last_authorization_alone() -> None:
+    """Otherwise each error would speak of days that are over, and who answers all calls so would fill the memory."""
+    named = ["first", "", "second", "third"]
+    steps = Steps(instead={SERVER: lambda request: _challenging(named.pop(0))})
+    provider = steps.auth().provider(SERVER)
+    await steps.walk(provider)
+    assert ["first" in finding for finding in provider.findings] == [True]
+    with pytest.raises(TokenRejected) as caught:
+        await steps.walk(provider)
+    (note,) = caught.value.__notes__
+    assert [name in note for name in ("first", "second", "third")] == [False, True, True]
+
+
+async def test_a_refusal_that_begins_no_authorization_adds_nothing_to_what_was_passed_over() -> None:
+    named = ["first", "", "second", "third"]
+    steps = Steps(instead={SERVER: lambda request: _challenging(named.pop(0), 401 if len(named) == 3 else 403)})
+    provider = steps.auth().provider(SERVER)
+    while named:
+        await steps.walk(provider)
+    assert ["first" in finding for finding in provider.findings] == [True]
+
+
+def _challenging(named: str, status: int = 401) -> httpx2.Response:
+    """Answer 200, or by a challenge that names its metadata in a way that leads nowhere."""
+    headers = {"WWW-Authenticate": f'Bearer resource_metadata="{named}"'}
+    return httpx2.Response(status, headers=headers) if named else httpx2.Response(200)
 
 
 async def test_who_sent_the_request_sees_the_headers_that_came() -> None:

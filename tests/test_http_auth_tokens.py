@@ -624,6 +624,18 @@ async def test_where_nobody_comes_back_a_registration_of_another_day_is_dropped_
     assert len(server.store.entries()) == kept
 
 
+async def test_a_person_who_came_back_once_does_not_vouch_for_the_registration_the_next_time() -> None:
+    server = Issuing()
+    people = [server.paste, never]
+    provider = server.new(paste=lambda url: people.pop(0)(url), timeout=0.05)
+    await server.call(provider)
+    server.good.clear()
+    server.refuse = refresh_gets(400, error="invalid_grant")
+    with pytest.raises(ReauthorizeError):
+        await server.call(provider)
+    assert server.store.entries() == {}
+
+
 async def test_who_comes_back_with_a_no_keeps_the_registration_of_another_day() -> None:
     server = Issuing()
     await server.call(server.new())
