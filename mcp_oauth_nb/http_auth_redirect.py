@@ -76,7 +76,8 @@ class Redirect:
         self._listens = listen
         self._hub = hub
         self._check_issuer: CheckIssuer = lambda iss: None
-        self._url = ""
+        # Set by `send`, before anybody is waited for.
+        self._url: SecretUrl
         self.answered = False
         self._listener: CallbackListener[AuthorizationCodeResult] | None = None
 

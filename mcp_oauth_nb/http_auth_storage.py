@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, ProtectedResourceMetadata
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from .errors import ProtocolError
 from .redaction import Secret
@@ -39,7 +39,7 @@ def with_masked_secret(client: OAuthClientInformationFull) -> OAuthClientInforma
     return client.model_copy(update={"client_secret": Secret(client.client_secret)})
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Grant:
     """What one authorization server granted for one resource. `saved_at` is in seconds since the epoch.
 
@@ -68,10 +68,9 @@ class Grant:
         return {
             "issuer": self.issuer,
             "resource": self.resource,
-            "client": self.client.model_dump(mode="json", exclude_none=True),
-            "metadata": self.metadata and self.metadata.model_dump(mode="json", exclude_none=True),
-            "resource_metadata": self.resource_metadata
-            and self.resource_metadata.model_dump(mode="json", exclude_none=True),
+            "client": _plain(self.client),
+            "metadata": self.metadata and _plain(self.metadata),
+            "resource_metadata": self.resource_metadata and _plain(self.resource_metadata),
             "token": self.token and self.token.to_dict(),
             "saved_at": self.saved_at,
             "made_beforehand": self.made_beforehand,
@@ -104,6 +103,11 @@ class Grant:
 
     def __repr__(self) -> str:
         return f"Grant({self.issuer!r}, {self.resource!r}, {self.token!r})"
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    # What is absent is left out: a keyring holds few characters in one entry.
+    return model.model_dump(mode="json", exclude_none=True)
 
 
 class GrantStore(Protocol):

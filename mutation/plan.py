@@ -115,7 +115,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "authserver/redirects.py": ("authserver_clients", "authserver_authorize", "authserver_consent"),
     "token_endpoint.py": ("token_endpoint", "oauth_handler_flow", "oauth_handler_refresh"),
     "http_bounds.py": ("http_bounds", "http_answers"),
-    "http_cookies.py": ("http_bounds", "http_answers"),
+    "http_cookies.py": ("http_cookies",),
     "http_auth_carrier.py": ("http_auth_carrier",),
     "http_auth_context.py": ("http_auth_tokens", "http_auth_grants"),
     "http_auth_grants.py": ("http_auth_tokens", "http_auth_grants"),

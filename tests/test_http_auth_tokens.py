@@ -31,7 +31,7 @@ from mcp_oauth_nb.errors import (
 from mcp_oauth_nb.http_auth_provider import AuthProvider
 from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
 from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, MemoryGrantStore
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.redaction import mask, remember_heard, scrub
 from mcp_oauth_nb.retry_after import Patience
 from mcp_oauth_nb.tokens import Token
 
@@ -656,6 +656,18 @@ async def test_a_code_of_a_client_that_was_passed_is_refused_with_the_servers_ow
         await server.call(server.new(client=mine()))
     assert not isinstance(caught.value, ConfigurationError)
     assert "registration was forgotten" not in caught.value.hint
+
+
+async def test_the_code_of_a_genuine_callback_stays_masked_whatever_peers_say_afterwards() -> None:
+    server, code = Issuing(), "the-code-of-a-genuine-callback"
+
+    async def come_back(url: str) -> str:
+        return (await server.paste(url)).replace("a-code", code)
+
+    await server.call(server.new(paste=come_back))
+    for page in range(3):
+        remember_heard(*(f"heard{page}-{number:08d}" for number in range(10_000)))
+    assert scrub(f"It was {code}.") == f"It was {mask(code)}."
 
 
 # -- how the client authenticates --------------------------------------------------------------------------------

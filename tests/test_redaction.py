@@ -22,6 +22,8 @@ from mcp_oauth_nb.redaction import (
     JSONRPC_SECRET_NAMES,
     SECRET_NAMES,
     TooLong,
+    escape,
+    is_clean,
     is_secret_name,
     mask,
     mask_fields,
@@ -29,6 +31,7 @@ from mcp_oauth_nb.redaction import (
     mask_header,
     mask_headers,
     mask_url,
+    printable,
     remember,
     scrub,
 )
@@ -36,6 +39,8 @@ from mcp_oauth_nb.redaction import (
 OPAQUE = "opaque/canary+value~0123456789.abc"
 TOKEN = "gho_" + "x7Q" * 12
 ALPHABET = string.ascii_letters + string.digits + "-._~+/"
+# Secret by its name or its place alone, short, and known to nobody.
+UNKNOWN = "k7WpQz93"
 values = st.text(ALPHABET, min_size=20, max_size=80)
 
 
@@ -76,6 +81,10 @@ def test_a_mask_is_its_own_mask_and_no_secret(secret: str) -> None:
     assert scrub(mask(secret)) == mask(secret)
 
 
+def test_what_cannot_be_guessed_has_a_suffix_by_which_it_is_recognised() -> None:
+    assert re.fullmatch(r"\*{4}[0-9a-f]{4}", mask("a" * 20))
+
+
 def test_an_empty_value_stays_empty() -> None:
     assert mask("") == ""
 
@@ -108,10 +117,15 @@ def test_what_is_too_short_to_be_a_token_is_not_remembered(value: str | None) ->
     assert scrub(f"the word {value} stays") == f"the word {value} stays"
 
 
+def test_what_is_just_long_enough_to_be_a_token_is_remembered() -> None:
+    remember("twelve-chars")
+    assert scrub("it is twelve-chars.") == "it is ****."
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        f"token {TOKEN}.",
+        *(f"token gh{kind}_{'z' * 36}." for kind in "opusr"),
         f"Authorization: Bearer {'z' * 30}==",
         f"authorization: bearer {'z' * 30}",
         f"?code={'z' * 20}&state=1",
@@ -123,8 +137,16 @@ def test_what_is_too_short_to_be_a_token_is_not_remembered(value: str | None) ->
 )
 def test_what_has_the_shape_of_a_secret_is_masked_though_nobody_remembered_it(text: str) -> None:
     assert "z" * 10 not in scrub(text)
-    assert TOKEN not in scrub(text)
     assert "****" in scrub(text)
+
+
+def test_a_secret_is_masked_in_the_shortest_text_too() -> None:
+    assert scrub("?code=ab") == "?code=****"
+
+
+def test_a_text_is_clean_where_nothing_would_be_masked_even_if_it_looks_like_it_at_first() -> None:
+    assert is_clean("the code= of a form, and no value")
+    assert not is_clean("?code=ab")
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "code_verifier", "client_secret"])
@@ -162,6 +184,9 @@ def test_a_short_piece_is_a_word_and_stays(prefix: str) -> None:
     assert scrub(f"{secret[: len(prefix) + 8]}...") == f"{mask(secret)}..."
     assert scrub(f"...{secret[-7:]}") == f"...{secret[-7:]}"
     assert scrub(f"...{secret[-8:]} and more") == f"...{mask(secret)} and more"
+    # Where it stands makes no difference, nor what was found before it.
+    assert scrub(f"a longer text: {secret[: len(prefix) + 7]}...") == f"a longer text: {secret[: len(prefix) + 7]}..."
+    assert scrub(f"one … {secret[:20]}... {secret[:20]}...") == f"one … {mask(secret)}... {mask(secret)}..."
 
 
 def test_a_piece_that_begins_twice_is_found_where_it_is_cut() -> None:
@@ -336,14 +361,24 @@ def test_masking_copies_and_leaves_the_original_alone() -> None:
     assert masked["scopes"] is not original["scopes"]
 
 
+def test_the_copy_of_a_value_without_secrets_shares_nothing_with_it() -> None:
+    original = {"tools": [{"name": "whoami", "scopes": ["repo"]}], "page": 1}
+    masked = mask_fields(original)
+    assert masked == original
+    masked["tools"][0]["scopes"].append("gist")
+    masked["tools"][0]["name"] = "else"
+    masked["tools"].append("more")
+    assert original == {"tools": [{"name": "whoami", "scopes": ["repo"]}], "page": 1}
+
+
 def test_a_secret_seen_in_a_field_is_remembered_for_every_other_text() -> None:
     secret = secrets.token_urlsafe(24)
     mask_fields({"refresh_token": secret})
     assert secret not in scrub(f"a note about {secret}")
 
 
-def test_in_json_rpc_a_code_is_an_error_number_or_source_code_and_stays() -> None:
-    body = {"params": {"code": "print('hello')"}, "error": {"code": -32001, "message": "no"}}
+def test_in_json_rpc_a_code_is_an_error_number_or_source_code_and_stays_and_so_does_a_state() -> None:
+    body = {"params": {"code": "print('hello')", "state": "open"}, "error": {"code": -32001, "message": "no"}}
     assert mask_fields(body, JSONRPC_SECRET_NAMES) == body
 
 
@@ -384,8 +419,14 @@ def test_no_text_in_place_of_a_url_breaks_masking(text: str) -> None:
     assert OPAQUE not in mask_url(f"http://[{text}?code={OPAQUE}")
 
 
-def test_a_url_that_cannot_be_parsed_loses_its_query() -> None:
-    assert OPAQUE not in mask_url(f"http://[oops/cb?code={OPAQUE}")
+@pytest.mark.parametrize("mark", "?#")
+def test_a_url_that_cannot_be_parsed_loses_its_query(mark: str) -> None:
+    assert mask_url(f"http://[oops/cb{mark}state={UNKNOWN}") == "http://[oops/cb"
+
+
+@pytest.mark.parametrize("url", ["https://h.example/cb?page=\ud800", "https://h.example/cb#page=\ud800"])
+def test_half_a_character_in_a_url_is_shown_as_what_it_is(url: str) -> None:
+    assert mask_url(url) == url.replace("\ud800", "%ED%A0%80")
 
 
 @pytest.mark.parametrize(
@@ -406,13 +447,9 @@ def test_a_header_is_masked_by_what_it_holds(name: str, value: str, shown: str |
     assert shown is None or masked == shown
 
 
-# Secret by its name or its place alone, short, and known to nobody.
-UNKNOWN = "k7WpQz93"
-
-
 @pytest.mark.parametrize("name", ["Location", "Content-Location", "Referer"])
 def test_a_header_that_is_a_url_is_masked_as_a_url_where_no_secret_in_it_is_known(name: str) -> None:
-    value = f"https://ada:{UNKNOWN}@h.example/cb?state={UNKNOWN}&device_code={UNKNOWN}&page=2#id_token={UNKNOWN}"
+    value = f"https://ada:{UNKNOWN}@h.example/cb?state={UNKNOWN}&device_code={UNKNOWN}&page=2#state={UNKNOWN}"
     assert mask_header(name, value) == mask_url(value)
     assert UNKNOWN not in mask_headers({name: value})[name.lower()]
     assert "page=2" in mask_headers({name: value})[name.lower()]
@@ -481,3 +518,13 @@ def test_a_value_with_more_text_than_is_wanted_is_not_masked_at_all() -> None:
     assert mask_fields({"token": "12345", "ab": ["cd"]}, most=16) == {"token": "****", "ab": ["cd"]}
     with pytest.raises(TooLong):
         mask_fields({"token": "12345", "ab": ["cd"]}, most=15)
+
+
+def test_what_could_disturb_a_terminal_or_a_reader_is_written_out() -> None:
+    assert escape("é ok\x1b[2J\u202e\n") == r"é ok\x1b[2J\u202e\n"
+
+
+def test_what_is_too_long_to_be_shown_is_cut_and_says_so() -> None:
+    assert printable("x" * 200) == "x" * 200
+    assert printable("x" * 201) == "x" * 199 + "…"
+    assert printable("x" * 9, 8) == "x" * 7 + "…"
