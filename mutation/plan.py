@@ -61,7 +61,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "http_auth_redirect.py": ("http_auth_faults", "jupyterhub", "http_auth_tokens"),
     "http_auth_front.py": ("http_auth_stepping", "http_auth_faults"),
     "http_auth_sdk_storage.py": ("http_auth_tokens", "http_auth_grants"),
-    "http_auth_storage.py": ("http_auth", "store_restart", "http_auth_sharing"),
+    "http_auth_storage.py": ("http_auth_storage", "http_auth_tokens"),
     "callback.py": ("browser_login", "jupyterhub"),
     "browser_login.py": ("browser_login", "leaks"),
     "loopback.py": ("loopback",),
@@ -122,7 +122,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "http_auth_provider.py": ("http_auth_tokens", "http_auth_stepping", "http_auth_reading", "http_auth_grants"),
     "http_auth_stepup.py": ("http_auth_tokens", "http_auth_reading"),
     "http_auth_wire.py": ("http_auth_wire", "http_auth_places", "http_auth_tokens", "http_auth_carrier"),
-    "http_transport.py": ("http_auth_grants", "http_bounds", "http_answers", "http_auth_faults"),
+    "http_transport.py": ("http_auth_grants", "http_answers"),
     "http_auth_checks.py": ("http_auth_checks", "http_auth_places", "http_auth_faults"),
 }
 

@@ -13,7 +13,8 @@ import pytest
 from mcp import MCPError
 
 from mcp_oauth_nb import Session, http_bounds
-from mcp_oauth_nb.errors import ProtocolError
+from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.errors import ProtocolError, RateLimited, ServerUnavailable, SessionFailed, TransientError
 from mcp_oauth_nb.http_auth import McpAuth
 from mcp_oauth_nb.http_cookies import MOST_CHARACTERS, MOST_COOKIES
 
@@ -76,7 +77,8 @@ def opened(server: Server, mode: Any = "legacy") -> Any:
     async def nobody(url: str) -> str:
         raise ProtocolError("nobody is asked")
 
-    auth = McpAuth(paste=nobody, listen=False, open_browser=lambda url: True, show=str, carrier=lambda: server)
+    given: dict[str, Any] = {"open_browser": lambda url: True, "show": str, "clock": ManualClock(1_800_000_000)}
+    auth = McpAuth(paste=nobody, listen=False, carrier=lambda: server, **given)
     return Session.open(URL, mode=mode, auth=auth, loop="current")
 
 
@@ -152,6 +154,87 @@ async def test_a_session_id_that_cannot_be_sent_back_is_a_typed_error(identifier
 
     with anyio.fail_after(20), pytest.raises(ProtocolError, match="an id that cannot be sent back"):
         await opened(Server(once("initialize", answer)))
+
+
+def with_a_session_id(message: dict[str, Any]) -> httpx2.Response | None:
+    if message["method"] != "initialize":
+        return None
+    return in_json({"jsonrpc": "2.0", "id": message["id"], "result": INFO}, **{"Mcp-Session-Id": "a session of ours"})
+
+
+async def test_a_session_that_its_server_has_no_more_is_told_so_and_one_without_a_stream_of_its_own_goes_on() -> None:
+    gone = False
+
+    def answer(message: dict[str, Any]) -> httpx2.Response | None:
+        return in_json({}, 404) if message["method"] == "GET" or gone else with_a_session_id(message)
+
+    async with opened(Server(answer)) as session:
+        assert not (await session.call_tool("x")).is_error
+        gone = True
+        with pytest.raises(SessionFailed, match="answered 404 to a request of this session") as caught:
+            await session.call_tool("x")
+    assert caught.value.hint.startswith("Open it again")
+
+
+async def test_without_a_session_a_404_is_an_error_of_its_request() -> None:
+    async with opened(Server(once("tools/call", lambda message: in_json({}, 404)))) as session:
+        with pytest.raises(MCPError):
+            await session.call_tool("x")
+        assert not (await session.call_tool("x")).is_error
+
+
+# -- a refusal that is not 401 -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase", "hint"),
+    [
+        (403, "Forbidden", "this Host and this Origin"),
+        (404, "Not Found", "nothing answers there"),
+        (405, "Method Not Allowed", "takes no MCP messages"),
+        (400, "Bad Request", "did not understand the message"),
+        (418, "I'm a Teapot", "Look the status up"),
+        (499, r"\(a status of its own\)", "Look the status up"),
+    ],
+)
+async def test_a_connection_that_is_refused_is_told_with_the_status_and_what_it_may_mean(
+    status: int, phrase: str, hint: str
+) -> None:
+    with pytest.raises(SessionFailed, match=f"{URL} answered {status} {phrase} to POST") as caught:
+        await opened(Server(lambda message: in_json({"error": "no"}, status)))
+    assert hint in caught.value.hint
+    assert isinstance(caught.value.__cause__, MCPError)
+
+
+async def test_a_connection_whose_last_answer_was_no_refusal_failed_by_something_else() -> None:
+    def answer(message: dict[str, Any]) -> httpx2.Response | None:
+        if message["method"] == "server/discover":
+            return in_json({"error": "no"}, 400)
+        error = {"jsonrpc": "2.0", "id": message.get("id"), "error": {"code": -32603, "message": "not today"}}
+        return in_json(error) if message["method"] == "initialize" else None
+
+    with pytest.raises(SessionFailed, match="not today") as caught:
+        await opened(Server(answer), "auto")
+    assert "answered 400" not in caught.value.message
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, ServerUnavailable)])
+async def test_a_proxy_that_reaches_no_server_is_named_with_the_time_to_come_back(
+    status: int, kind: type[TransientError]
+) -> None:
+    page = httpx2.Response(status, headers={"Retry-After": "60"}, html="<p>no</p>")
+    async with opened(Server(once("tools/call", lambda message: page))) as session:
+        with pytest.raises(kind, match=f"{URL} answered {status}") as caught:
+            await session.call_tool("x")
+        assert caught.value.retry_at == 1_800_000_060
+        assert not (await session.call_tool("x")).is_error
+
+
+async def test_no_answer_is_asked_for_in_a_form_that_would_have_to_be_unpacked() -> None:
+    server = Server(lambda message: None)
+    async with opened(server) as session:
+        await session.call_tool("x")
+    assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
 
 
 # -- what an event stream asks for -------------------------------------------------------------------------------

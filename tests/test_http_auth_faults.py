@@ -15,7 +15,6 @@ import pytest
 from http_world import ASM, MCP, PRM, P, Person, Seen, World
 from mcp import MCPError
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull
-from mcp_types import JSONRPCError
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from stepping import SERVER, Steps
 
@@ -771,23 +770,6 @@ async def test_calls_that_begin_together_read_the_store_once(world: World) -> No
     for flow in flows:
         await flow.aclose()
     assert len(reads) == 3  # the grant, and the SDK's two questions
-
-
-async def test_the_errors_of_calls_that_nobody_waited_for_are_not_kept_for_ever(world: World) -> None:
-    transport = world.auth().transport(MCP)
-    transport.opened()
-    request = httpx2.Request("POST", MCP)
-    answers = [transport._answer_for(request, ServerUnavailable(f"number {number}")) for number in range(101)]
-    errors = [
-        MCPError.from_jsonrpc_error(JSONRPCError.model_validate({**answer.json(), "id": 1}))
-        for answer in answers
-        if answer
-    ]
-    assert transport.failure(errors[0]) is None
-    found = transport.failure(errors[100])
-    assert found is not None
-    assert found.message == "number 100"
-    assert transport.failure(errors[100]) is None
 
 
 async def test_a_callback_that_was_refused_is_told_with_the_reason_when_nobody_else_comes(world: World) -> None:

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from http_world import ASM, MCP, PRM, Person, Seen, World
 from mcp import MCPError
-from mcp_types import ErrorData
+from mcp_types import ErrorData, JSONRPCError
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import ProtocolError
+from mcp_oauth_nb.errors import ProtocolError, ServerUnavailable
 from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
 from mcp_oauth_nb.http_transport import HttpTransport
 from mcp_oauth_nb.tokens import Token
@@ -110,6 +111,25 @@ def test_an_error_of_the_server_is_not_taken_for_ours_whatever_its_data_says() -
     mine = {"type": "mcp-oauth-nb/failure", "number": 1}
     assert transport.failure(MCPError.from_error_data(error_of(mine))) is ours
     assert transport.failure(MCPError.from_error_data(error_of(mine))) is None
+
+
+def test_the_errors_of_calls_that_nobody_waited_for_are_not_kept_for_ever() -> None:
+    transport = HttpTransport(MCP)
+    transport.opened()
+    request = httpx2.Request("POST", MCP)
+    answers = [transport._answer_for(request, ServerUnavailable(f"number {number}")) for number in range(101)]
+    assert None not in answers
+    errors = [
+        MCPError.from_jsonrpc_error(JSONRPCError.model_validate({**answer.json(), "id": 1}))
+        for answer in answers
+        if answer
+    ]
+    assert transport.failure(errors[0]) is None
+    for number in (1, 100):
+        found = transport.failure(errors[number])
+        assert found is not None
+        assert found.message == f"number {number}"
+        assert transport.failure(errors[number]) is None
 
 
 def error_of(data: Any) -> ErrorData:

@@ -346,39 +346,3 @@ async def test_what_is_not_there_is_not_forgotten(world: World) -> None:
     storage.forget_token(Token("a-token"))
     storage.forget_client(OAuthClientInformationFull(client_id="a-client"), None)
     assert store.entries() == {}
-
-
-# -- taking turns ----------------------------------------------------------------------------------------------------
-
-
-async def test_who_waits_for_a_turn_is_told_when_the_time_is_over() -> None:
-    store = MemoryGrantStore()
-    async with store.alone(60) as mine:
-        assert mine
-        with anyio.move_on_after(0.05) as tried:
-            async with store.alone(60):
-                pytest.fail("two had a turn")
-        assert tried.cancelled_caught
-        async with store.alone(0.01) as first, store.alone(0.01) as second:
-            assert (first, second) == (False, False)
-    with anyio.fail_after(5):
-        async with store.alone(60):
-            pass
-
-
-async def test_who_gives_up_waiting_leaves_the_turn_to_others() -> None:
-    store = MemoryGrantStore()
-
-    async def wait() -> None:
-        async with store.alone(60):
-            raise AssertionError("it was not free")
-
-    async with store.alone(5):
-        waiting = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-    with anyio.fail_after(5):
-        async with store.alone(60):
-            pass
