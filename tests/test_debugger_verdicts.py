@@ -562,6 +562,22 @@ KNOWN: list[tuple[dict[str, Any], str, dict[str, Any], str, str]] = [
     ({"ended": "yes"}, "refresh", dict(REFUSED), "an ended refresh token is refused", "passed"),
     ({"ended": "maybe"}, "refresh", dict(REFUSED), "an ended refresh token is refused", "passed"),
     ({"ended": "maybe"}, "refresh", {}, "a token is answered", "passed"),
+    # RFC 6749 section 6: no more than was granted, which may be less, or more, than was asked for.
+    *(
+        (
+            {"authorization": {**AUTHORIZATION, "scope": asked}, "token": {**TOKEN, "scope": granted}},
+            "refresh",
+            {"answer": {"scope": refreshed}},
+            "it reaches no further than was asked for",
+            to,
+        )
+        for asked, granted, refreshed, to in [
+            ("read:user repo", "read:user", "read:user repo", "warning"),
+            ("read:user", "read:user repo", "repo read:user", "passed"),
+            ("read:user repo", None, "repo read:user", "passed"),
+            ("read:user", None, "repo read:user", "warning"),
+        ]
+    ),
     (
         {"exchange": {"resource": "https://other.example"}},
         "authorized",

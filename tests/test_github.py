@@ -157,6 +157,14 @@ async def test_an_empty_page_ends_the_list_even_if_it_names_a_next_one() -> None
     assert len(server.seen) == 1
 
 
+async def test_without_the_private_ones_the_pages_are_followed_all_the_same() -> None:
+    private = [repository(number, private=True) for number in range(2)]
+    pages = [JSONResponse(private, headers={"Link": f'<{API}/user/repos?page=2>; rel="next"'}), page(3, 2)]
+    server = Script(*pages)
+    found = await client(server).repositories(10, include_private=False)
+    assert [one.id for one in found] == [3, 4]
+
+
 async def test_a_relative_next_link_is_resolved() -> None:
     server = Script(page(1, 1, '</api/v3/user/repos?page=2>; rel="next"'), page(2, 1))
     await client(server, base_url="https://ghe.example/api/v3").repositories(10)

@@ -305,12 +305,15 @@ async def test_a_farewell_that_is_not_answered_ends() -> None:
             await client.delete(URL)
 
 
-async def test_a_farewell_that_is_answered_without_end_is_not_read() -> None:
-    body = Body()
-    async with open_at(server := Server()) as session:
-        assert (await session.call_tool("t")).content[0].text == "hi"
-        server.instead = lambda message: answer(body)() if message["method"] == "DELETE" else None
-    assert 0 < body.taken <= GLANCE_BYTES + 1024
+@pytest.mark.parametrize("media", [JSON, EVENTS, "text/plain"])
+async def test_a_farewell_that_is_answered_without_end_is_not_read(media: str) -> None:
+    body = Body(b": an event\n\n" * 64)
+    with anyio.fail_after(20):
+        async with open_at(server := Server()) as session:
+            assert (await session.call_tool("t")).content[0].text == "hi"
+            server.instead = lambda message: answer(body, media=media)() if message["method"] == "DELETE" else None
+    assert 0 < body.taken <= GLANCE_BYTES + len(body.chunk)
+    assert body.closed
 
 
 async def test_a_recording_keeps_a_bounded_part_of_what_passes() -> None:

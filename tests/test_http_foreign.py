@@ -145,6 +145,41 @@ async def test_http_basic_is_sent_with_every_request_and_its_password_is_a_secre
     assert expected.partition(" ")[2] not in scrub(expected)
 
 
+async def passing(foreign: Foreign, request: httpx2.Request) -> None:
+    """Let a request go out by somebody's way to authorize."""
+    async for _ in foreign.async_auth_flow(request):
+        pass
+
+
+async def test_a_password_may_have_colons_and_a_user_has_none() -> None:
+    password = f"a-first-part:{CANARY}-colons:x"
+    await passing(Foreign(httpx2.BasicAuth("ada-of-the-house", password)), httpx2.Request("GET", "http://127.0.0.1/"))
+    assert "a-first-part" not in scrub(f"it was {password}")
+    assert scrub("ada-of-the-house") == "ada-of-the-house"
+
+
+@pytest.mark.parametrize(
+    "name", ["client_secret", "refresh_token", "code", "code_verifier", "client_assertion", "assertion"]
+)
+async def test_whatever_proves_something_at_a_token_endpoint_is_masked_once_it_was_sent(name: str) -> None:
+    secret = f"{name}+of/{CANARY}"
+    await passing(
+        Foreign(httpx2.Auth()), httpx2.Request("POST", "http://127.0.0.1/token", data={name: secret, "a": "b"})
+    )
+    assert secret not in scrub(f"it was {secret}")
+
+
+async def test_what_no_scheme_that_is_known_here_carries_is_masked_too() -> None:
+    for value in (
+        f"DPoP dpop-{CANARY}",
+        f"Basic not-base64-{CANARY}",
+        f"Basic {base64.b64encode(b'%c:x' % 255).decode()}",
+    ):
+        request = httpx2.Request("GET", "http://127.0.0.1/", headers={"Authorization": value})
+        await passing(Foreign(httpx2.Auth()), request)
+        assert CANARY not in scrub(value)
+
+
 async def test_whatever_authorizes_nothing_is_refused_by_its_type() -> None:
     with pytest.raises(ConfigurationError, match="an object of type int"):
         await Session.open("http://127.0.0.1:1/mcp", auth=5)  # type: ignore[arg-type]

@@ -164,6 +164,13 @@ def test_connecting_again_closes_what_was_opened_before(shell: Shell, knobs: Kno
     assert run(second.list_tools()).tools
 
 
+def test_connecting_to_the_session_that_is_connected_does_not_close_it(shell: Shell, knobs: Knobs) -> None:
+    shell.user_ns["mine"] = mcp(shell, "connect server")
+    assert mcp(shell, "connect mine.session").session is shell.user_ns["mine"].session
+    assert mcp(shell, "call add a=1 b=2").value == {"result": 3}
+    run(shell.user_ns["mine"].session.aclose())
+
+
 def test_where_connecting_fails_the_connection_of_before_stays(shell: Shell, knobs: Knobs) -> None:
     mcp(shell, "connect server")
     with pytest.raises(SessionFailed):

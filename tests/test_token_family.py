@@ -118,6 +118,22 @@ async def test_a_revocation_by_rfc_7009_is_understood(lab: Lab) -> None:
     assert one.end == ""
 
 
+async def test_a_revocation_that_was_not_confirmed_ends_nothing(lab: Lab) -> None:
+    trace = Trace(lab.clock)
+    for url, method, sent, kind, body in (
+        (lab.settings.oauth_token_url, "POST", {"grant_type": "authorization_code"}, "response", {"access_token": "A"}),
+        ("https://as.example/revoke", "POST", {"token": "A"}, "error", {"error": "unsupported_token_type"}),
+        ("https://api.example/applications/id/token", "DELETE", {"access_token": "A"}, "error", None),
+        ("https://api.example/applications/id/token", "DELETE", {"access_token": "A"}, None, None),
+    ):
+        asked: Any = {"sender": CLIENT, "receiver": GITHUB, "protocol": "http", "kind": "request", "url": url}
+        number = trace.record(**asked, title=f"{method} {url}", body=sent)
+        if kind is not None:
+            trace.record(**{**asked, "kind": kind, "url": ""}, title="an answer", body=body, answers=number)
+    (one,) = read(trace.exchanges, lab.settings).generations
+    assert one.end == ""
+
+
 async def test_answers_that_make_no_sense_are_passed_over(lab: Lab) -> None:
     url, refresh = lab.settings.oauth_token_url, {"grant_type": "refresh_token", "refresh_token": 5}
     odd = recorded(lab, (url, "POST", refresh, "<html>"), (url, "POST", refresh, {}), (url, "POST", "text", {}))

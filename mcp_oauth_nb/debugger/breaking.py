@@ -70,7 +70,7 @@ class Breaking:
 def with_query(url: str, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> str:
     """Return a URL with other parameters."""
     parts = urlsplit(url)
-    return parts._replace(query=urlencode(change(dict(parse_qsl(parts.query))))).geturl()
+    return parts._replace(query=urlencode(change(dict(parse_qsl(parts.query, keep_blank_values=True))))).geturl()
 
 
 class Between(httpx2.AsyncBaseTransport):
