@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from authserver_world import CALLBACK, PUBLIC_URL, World, answer, hidden, query
+from authserver_world import CALLBACK, PUBLIC_CLIENT, PUBLIC_URL, World, answer, hidden, query
 from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import OAuthClientInformationFull
+from pydantic import AnyUrl
 from starlette.responses import HTMLResponse
 
 from mcp_oauth_nb.authserver import DocumentFetcher
@@ -425,9 +426,22 @@ async def test_consent_to_one_address_of_a_client_is_none_to_another() -> None:
     ]
 
 
-async def test_what_listens_on_this_machine_is_asked_about_every_time(world: World) -> None:
-    assert await asked(world)
-    assert await asked(world)
+@pytest.mark.parametrize("redirect_uri", [CALLBACK, "http://localhost/cb", "http://[::1]/cb", "com.example.app:/oauth"])
+async def test_what_any_program_of_this_machine_may_receive_is_asked_about_every_time_with_a_warning(
+    redirect_uri: str,
+) -> None:
+    world = World(clients=[PUBLIC_CLIENT.model_copy(update={"redirect_uris": [AnyUrl(redirect_uri)]})])
+    for _ in range(2):
+        assert await asked(world, redirect_uri=redirect_uri)
+    assert [page.text.count("program on your own device") for page in world.browser.pages] == [1, 1]
+
+
+async def test_the_page_says_where_the_answer_goes_by_the_host_or_by_the_scheme_of_an_app() -> None:
+    addresses = {"com.example.app:/oauth": "the app that opens com.example.app:", CALLBACK: "127.0.0.1:5000"}
+    world = World(clients=[PUBLIC_CLIENT.model_copy(update={"redirect_uris": [AnyUrl(one) for one in addresses]})])
+    for address, told in addresses.items():
+        page = await world.browser.consent_page(world.request(redirect_uri=address))
+        assert f"<strong>{told}</strong>" in page.text
 
 
 async def new_scopes(world: World, **changes: str | None) -> list[str]:

@@ -377,6 +377,16 @@ async def test_in_process_private_repositories_are_challenged_with_the_union(mod
         assert any(one["private"] for one in (result.structured_content or {})["repositories"])
 
 
+async def test_in_process_a_step_up_loses_nothing_that_was_granted_before() -> None:
+    async with Lab.open() as lab:
+        await lab.authorize(scopes=("read:user", "gist"))
+        arguments = PRIVATE | {"repo_limit": 100}
+        result = await lab.session.call_tool(PROTECTED, arguments, authorize=lab.authorize)
+        assert not result.is_error
+        assert lab.oauth.token is not None
+        assert set(lab.oauth.token.scopes) == {"read:user", "gist", "repo"}
+
+
 async def test_in_process_private_repositories_stay_out_unless_asked_for() -> None:
     async with Lab.open() as lab:
         await lab.authorize(scopes=("read:user", "repo"))

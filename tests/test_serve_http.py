@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
@@ -26,7 +27,9 @@ from mcp_oauth_nb import McpAuth, Session
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import AccessDenied, ConfigurationError, NotConfigured
 from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
+from mcp_oauth_nb.rate_limits import BoundedCounts
 from mcp_oauth_nb.serve_http import build, instructions
+from mcp_oauth_nb.shared_store import SharedStore
 
 pytestmark = pytest.mark.anyio
 
@@ -279,6 +282,37 @@ def test_a_public_url_that_cannot_work_is_a_clear_error() -> None:
         build(settings, "http://example.com")
 
 
+SETTINGS = IsolatedSettings(oauth_client_id="an-id", oauth_client_secret="a-secret-of-a-test")
+
+
+async def test_programs_with_one_store_count_guesses_and_requests_of_an_address_together() -> None:
+    store = SharedStore("shared", rates=BoundedCounts())
+    workers = [build(SETTINGS, "http://127.0.0.1:8000", store=store).app for _ in range(2)]
+    asked = [("/mcp", 30, 401, {"Authorization": "Bearer guessed"}), ("/register", 60, 400, {})]
+    for path, allowed, status, headers in asked:
+        answers = []
+        for number in range(allowed + 1):
+            transport = httpx.ASGITransport(workers[number % 2])
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+                answers.append((await client.post(path, headers=headers)).status_code)
+        assert answers == [status] * allowed + [429]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["stopped", "ended by an error"])
+async def test_the_application_closes_its_store_in_the_end_however_that_comes(fails: bool) -> None:
+    closed: list[bool] = []
+
+    async def close() -> None:
+        closed.append(True)
+
+    app = build(SETTINGS, "http://127.0.0.1:8000", store=SharedStore("a test's", _close=close)).app
+    with contextlib.suppress(ZeroDivisionError, ExceptionGroup):
+        async with app.router.lifespan_context(app):
+            assert closed == []
+            1 / int(not fails)
+    assert closed == [True]
+
+
 def serve(home: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is not expected to start."""
     command = [sys.executable, "-m", "mcp_oauth_nb", "serve", "--transport", "http", "--port", "0", "--mock", *options]
@@ -315,7 +349,7 @@ def test_a_store_that_is_not_there_stops_the_start_and_its_password_is_not_shown
 
 
 def test_a_server_for_every_interface_is_reached_under_its_public_name_alone(tmp_path: Path) -> None:
-    program = Program(tmp_path, "--host", "0.0.0.0", "--public-url", "https://mcp.example", "--stateless")
+    program = Program(tmp_path, "--host", "0.0.0.0", "--public-url", "https://mcp.example/", "--stateless")
     found = re.search(r"Listens at: +http://0\.0\.0\.0:(\d+)\n", program.said)
     assert found is not None
     metadata = f"http://127.0.0.1:{found[1]}/.well-known/oauth-protected-resource/mcp"
