@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from mcp_types import REQUEST_TIMEOUT
 
 from mcp_oauth_nb import AuthChallenge, Lab
 from mcp_oauth_nb.exercises import nb01, nb02, nb03
@@ -63,12 +65,25 @@ def test_a_handler_is_told_the_error_that_it_takes_for_another(handler: Callable
         ((BOTH.to_jsonrpc(), 'Basic realm="x"'), "no challenge"),
         ((BOTH.to_jsonrpc(), f'Bearer resource_metadata="{METADATA}"'), "header asks for no scope"),
         ((BOTH.to_jsonrpc(), 'Bearer scope="read:user repo"'), "where to authorize"),
+        ((replace(BOTH, authorization_url=None).to_jsonrpc(), BOTH.to_www_authenticate()), "where to authorize"),
     ],
 )
 def test_a_challenge_is_told_what_one_of_its_forms_lacks(answer: tuple[Any, ...], says: str) -> None:
     verdict = nb02.check_both_forms(answer)
     assert not verdict.right
     assert says in verdict.text
+
+
+def test_a_handler_may_take_an_error_apart_and_is_judged_the_same_the_next_time() -> None:
+    def handler(error: dict[str, Any]) -> str:
+        code, data = error.pop("code"), error.pop("data", None)
+        kind = data.pop("type", None) if isinstance(data, dict) else None
+        if kind is None and code == REQUEST_TIMEOUT:
+            return "retry"
+        return {"oauth2": "authorize", "configuration": "configure", "transient": "retry"}.get(str(kind), "report")
+
+    for _ in range(2):
+        assert nb02.check_handler(handler).right
 
 
 def test_a_pair_may_be_written_as_a_list() -> None:
@@ -103,6 +118,7 @@ def test_a_challenge_made_the_wrong_way_is_told_which(make: Callable[[str], Any]
         (lambda url: "code_challenge_method=S256" in url, "the challenge taken out"),
         (lambda url: "code_challenge=" in url and "S256" in url, "empty"),
         (lambda url: False, "as it should be"),
+        (lambda url: url.count("code_challenge="), "that should be True, and your function returned 1"),
     ],
 )
 async def test_a_judge_of_urls_is_told_the_one_that_it_misjudges(judge: Callable[[str], bool], says: str) -> None:

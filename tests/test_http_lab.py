@@ -15,7 +15,10 @@ import pytest
 from mcp_oauth_nb import AuthenticationRequired, HttpLab, loops, run
 from mcp_oauth_nb.errors import AccessDenied, InsufficientScope, ProtocolError, RateLimited, SessionClosed
 from mcp_oauth_nb.http import Answer
+from mcp_oauth_nb.http_auth_storage import Grant
 from mcp_oauth_nb.http_lab_network import Network2
+from mcp_oauth_nb.store import TokenKey
+from mcp_oauth_nb.tokens import Token
 from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, CLIENT, SERVER
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +72,20 @@ async def test_another_seed_gives_other_secrets() -> None:
             await lab.session.call_tool(TOOL)
             recordings.append(recording(lab))
     assert recordings[0] != recordings[1]
+
+
+async def test_the_token_of_a_lab_is_the_one_for_its_server_whatever_else_the_client_has() -> None:
+    async with HttpLab.open() as lab:
+        elsewhere = "https://other.example/mcp"
+        key, grant = (
+            TokenKey("https://other.example", "c", elsewhere),
+            Grant("https://other.example", elsewhere, lab.registered_client, token=Token("token-of-another-server")),
+        )
+        lab.auth.store.save(key, grant)
+        assert lab.token is None
+        await lab.session.call_tool(TOOL)
+        (found,) = [one.token for one in lab.auth.store.entries().values() if one.resource == lab.url]
+        assert lab.token == found
 
 
 async def test_the_three_forms_of_registration_show_on_the_wire() -> None:

@@ -157,6 +157,17 @@ async def test_an_unchanged_answer_is_304_and_free_of_quota(world: World):
     assert (await world.api("/user", secret, headers={"If-None-Match": etag})).status_code == 200
 
 
+async def test_a_page_whose_neighbours_have_changed_is_not_called_unchanged(world: World):
+    secret, query = token(world, "repo"), {"sort": "full_name", "per_page": 30}
+    first = await world.api("/user/repos", secret, params=query)
+    for number in range(60):
+        world.github.add_repository("octocat", f"zz-{number:02}")
+    known = {"If-None-Match": first.headers["etag"]}
+    again = await world.api("/user/repos", secret, params=query, headers=known)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert links(again)["last"] != links(first)["last"]
+
+
 # -- repositories -----------------------------------------------------------------------------------------------
 
 

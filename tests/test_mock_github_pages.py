@@ -159,6 +159,9 @@ async def test_only_so_many_browsers_are_remembered(world: World):
     for _ in range(1000):
         world.github._state.new_browser()
     assert "Nobody is signed in." in (await world.visit("https://github.com/")).text
+    # Those who came last are remembered.
+    await world.callback()
+    assert "Signed in as <strong>octocat</strong>" in (await world.visit("https://github.com/")).text
 
 
 async def test_over_plain_http_the_cookie_does_not_insist_on_tls():

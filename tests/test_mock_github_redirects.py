@@ -48,6 +48,7 @@ def test_another_host_port_scheme_or_path_does_not_match(uri: str):
         "http://user@example.com/path",
         "http://evil.example\\@example.com/path",
         "http://example.com/path/../evil",
+        "http://example.com/path/./evil",
         "http://example.com/path/%2e%2e/evil",
         "http://example.com/path/..%2fevil",
         "http://example.com/path/..%5cevil",

@@ -146,6 +146,14 @@ async def test_a_password_is_not_part_of_what_is_shown_and_is_masked_wherever_it
     await store.aclose()
 
 
+async def test_a_password_is_masked_as_it_is_written_in_the_url_and_as_it_is_meant() -> None:
+    store = open_store("redis://user:hush%40and%2Fbe%3Aquiet@127.0.0.1:6390/2")
+    assert store.place == "redis://127.0.0.1:6390/2"
+    for written in ("hush%40and%2Fbe%3Aquiet", "hush@and/be:quiet"):
+        assert written not in scrub(f"somebody logs {written}")
+    await store.aclose()
+
+
 async def test_a_redis_that_is_not_there_is_named_without_its_password() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
