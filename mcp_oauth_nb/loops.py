@@ -237,23 +237,22 @@ def run(awaitable: Awaitable[T]) -> T:
     Raises:
         SessionError: called on the loop thread itself, where waiting would stop what it waits for.
     """
-    target = loop()
-    if running_loop() is target:
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise SessionError(
-            "run() was called on the event loop that would have to do the work.",
-            hint="In a tool, a sampling callback or any other coroutine, write `await` in place of `run(...)`.",
-        )
-    work, done = _Work(awaitable), threading.Event()
+    work = _Work(awaitable)
     try:
+        target = loop()
+        if running_loop() is target:
+            raise SessionError(
+                "run() was called on the event loop that would have to do the work.",
+                hint="In a tool, a sampling callback or any other coroutine, write `await` in place of `run(...)`.",
+            )
+        done = threading.Event()
         with _keyboard_interrupts():
-            future = _hand_over(work.result(), target)
+            future = work.hand_over(target)
             future.add_done_callback(lambda _: done.set())
             while not done.wait(_SLICE_SECONDS):
                 pass
     except BaseException:
-        work.give_up(target)
+        work.give_up()
         raise
     return future.result()
 
@@ -266,22 +265,43 @@ class _Work(Generic[T]):
 
     def __init__(self, awaitable: Awaitable[T]):
         self._awaitable = awaitable
+        self._result = self._awaited()
+        self._target: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._given_up = False
 
-    async def result(self) -> T:
+    def hand_over(self, target: asyncio.AbstractEventLoop) -> concurrent.futures.Future[T]:
+        self._target = target
+        return _hand_over(self._result, target)
+
+    def give_up(self) -> None:
+        self._given_up = True
+        if self._target is not None and self._target not in _dead:
+            # A loop that is closed does not begin it any more.
+            with suppress(RuntimeError):
+                self._target.call_soon_threadsafe(self._cancel)
+                return
+        self._leave()
+
+    async def _awaited(self) -> T:
         self._task = asyncio.current_task()
         if self._given_up:
             self._cancel()
         return await self._awaitable
 
-    def give_up(self, target: asyncio.AbstractEventLoop) -> None:
-        self._given_up = True
-        target.call_soon_threadsafe(self._cancel)
-
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        elif self._target is not None:
+            # What was handed over begins in the loop's next turn at the latest.
+            self._target.call_soon(self._leave)
+
+    def _leave(self) -> None:
+        """Close what has not begun: Python warns of a coroutine that nobody awaits."""
+        if self._task is None:
+            self._result.close()
+            if inspect.iscoroutine(self._awaitable):
+                self._awaitable.close()
 
 
 @contextmanager

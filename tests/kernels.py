@@ -124,19 +124,17 @@ class Kernel:
         self._manager.restart_kernel()
         self._client.wait_for_ready(timeout=PATIENCE)
 
-    def shutdown(self) -> tuple[float, int | None, str]:
+    def shutdown(self) -> tuple[int | None, str]:
         """Ask the kernel to exit, and wait until it did.
 
         Returns:
-            The seconds that it took, its exit code, and what it wrote to its own stderr.
+            Its exit code, and what it wrote to its own stderr.
         """
-        begin = time.monotonic()
         process = self._manager.provisioner.process  # type: ignore[union-attr]
         self._client.stop_channels()
         self._manager.shutdown_kernel()
-        seconds = time.monotonic() - begin
         self._log.seek(0)
-        return seconds, process.returncode, self._log.read()
+        return process.returncode, self._log.read()
 
     def kill(self) -> None:
         """End it for sure."""

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 import weakref
 from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -318,13 +321,55 @@ def test_work_that_is_given_up_before_it_starts_is_cancelled_at_its_first_await(
     work = _Work(waiting.forever())
 
     async def hand_over() -> None:
-        work.give_up(asyncio.get_running_loop())
-        await asyncio.sleep(0)
-        await work.result()
+        future = work.hand_over(asyncio.get_running_loop())
+        work.give_up()
+        await asyncio.wrap_future(future)
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(hand_over())
     assert waiting.ended.is_set()
+
+
+@contextmanager
+def ctrl_c_before(moment: int) -> Iterator[list[str]]:
+    """Raise `KeyboardInterrupt` before one of the lines of `loops.py` and of asyncio that this thread comes to."""
+    lines: list[str] = []
+
+    def line(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line":
+            if len(lines) == moment:
+                lines.append("Ctrl-C")
+                raise KeyboardInterrupt
+            lines.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        return line
+
+    def call(frame: FrameType, *_: Any) -> Any:
+        is_near = frame.f_code.co_filename == loops.__file__ or "asyncio" in frame.f_code.co_filename
+        return line if is_near and len(lines) <= moment else None
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+def test_ctrl_c_leaves_no_coroutine_behind_wherever_it_comes() -> None:
+    loops.loop()
+    with ctrl_c_before(10_000) as all_lines:
+        run(thread_name())
+    # Before the thread's loop is looked for the coroutine is the caller's. That look is under a lock, which a real
+    # signal does not keep from being released.
+    first = max(number for number, line in enumerate(all_lines) if line.startswith("loop:")) + 1
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for moment in range(first, len(all_lines)):
+            with suppress(KeyboardInterrupt), ctrl_c_before(moment) as lines:
+                run(thread_name())
+            assert run(thread_name()) == loops.THREAD_NAME
+            gc.collect(0)
+            assert [str(one.message) for one in told] == [], lines[-2:]
 
 
 async def test_run_is_ended_by_ctrl_c_although_the_blocked_loop_handles_the_signal() -> None:
