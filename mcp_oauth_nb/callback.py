@@ -137,11 +137,6 @@ class CallbackListener(Generic[T]):
         except TimeoutError:
             raise self.in_vain(timeout) from None
 
-    @property
-    def has_refused(self) -> bool:
-        """Whether a callback came that was not the one that is waited for."""
-        return self._refused is not None
-
     def in_vain(self, seconds: float) -> ReauthorizeError:
         """Return the error of who waited so long for nothing: it says what came instead, and why it was refused."""
         if self._refused is None:

@@ -25,6 +25,7 @@ from .redaction import SecretUrl, remember_made
 
 _TOO_LATE = "Call again, and paste the address that the browser ended at in time; `McpAuth(timeout=...)` sets it."
 _PASTE = "have its address pasted, with `McpAuth(paste=...)`."
+_PASTE_IN_TIME = "paste its address in time; `McpAuth(timeout=...)` sets it."
 
 #: Given the authorization URL, returns the URL that the browser was redirected to.
 Paste = Callable[[str], Awaitable[str]]
@@ -94,7 +95,8 @@ class Redirect:
         if not self._listens:
             return uri
         try:
-            listener = CallbackListener(uri, self._read, self._hub, paste=_PASTE)
+            hint = _PASTE if self._paste is None else _PASTE_IN_TIME
+            listener = CallbackListener(uri, self._read, self._hub, paste=hint)
         except ConfigurationError:
             if self._paste is None:
                 raise
@@ -147,12 +149,12 @@ class Redirect:
             raise refused.error from None
 
     async def _pasted(self, paste: Paste) -> AuthorizationCodeResult:
+        # The listener has the same deadline, and says what came instead.
+        seconds = self._timeout if self._listener is None else None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 return self._read(await paste(self._url))
         except TimeoutError:
-            if self._listener is not None and self._listener.has_refused:
-                raise self._listener.in_vain(self._timeout) from None
             raise ReauthorizeError(f"No address was pasted within {self._timeout:g} seconds.", hint=_TOO_LATE) from None
 
     @property

@@ -319,10 +319,8 @@ async def test_who_waited_in_vain_hears_that_a_callback_came_and_why_it_was_refu
 
 async def test_the_refused_callbacks_are_counted_and_do_not_keep_the_genuine_one_away() -> None:
     async with CallbackListener("http://127.0.0.1/callback", _stranger) as listener, httpx.AsyncClient() as browser:
-        assert not listener.has_refused
         for _ in range(3):
             await browser.get(listener.redirect_uri)
-        assert listener.has_refused
         assert "3 came and were refused" in listener.in_vain(1.0).message
         await browser.get(f"{listener.redirect_uri}?code=good")
         assert "code=good" in await listener.wait(5)
@@ -349,7 +347,6 @@ async def test_who_waited_in_vain_hears_that_a_callback_came_by_a_strange_name()
     async with CallbackListener("http://127.0.0.1/callback", _stranger) as listener, httpx.AsyncClient() as browser:
         for _ in range(2):
             await browser.get(f"{listener.redirect_uri}?code=good-secret", headers={"Host": "evil.example"})
-        assert listener.has_refused
         said = listener.in_vain(1.0)
     assert "2 came and were refused, the last because: It came by a name that is not this listener's." in said.message
     assert "use a redirect URI on 127.0.0.1" in said.hint

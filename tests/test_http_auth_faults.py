@@ -688,6 +688,23 @@ async def test_a_paste_that_is_given_up_has_ended_when_the_answer_is_there() -> 
         await redirect.stop()
 
 
+async def test_where_somebody_listens_and_may_paste_too_the_listener_says_that_nobody_came() -> None:
+    async def never(url: str) -> str:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    for _ in range(5):
+        redirect = way(paste=never, listen=True, timeout=0.01)
+        await redirect.start()
+        try:
+            await redirect.send("https://as.example/authorize?state=x", lambda iss: None)
+            with pytest.raises(ReauthorizeError, match="No callback arrived") as caught:
+                await redirect.answer()
+        finally:
+            await redirect.stop()
+        assert "paste its address in time" in caught.value.hint
+
+
 async def test_an_address_that_could_start_a_program_is_neither_shown_nor_opened() -> None:
     seen: list[str] = []
     redirect = way(show=seen.append, open_browser=lambda url: bool(seen.append(url)))
