@@ -46,7 +46,7 @@ def client_address(scope: Mapping[str, Any]) -> str:
 
 
 # One client asks often, and to read its address takes longer than to count it.
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache
 def _counted_as(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)

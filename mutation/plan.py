@@ -61,7 +61,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "http_auth_redirect.py": ("http_auth_faults", "jupyterhub", "http_auth_tokens"),
     "http_auth_front.py": ("http_auth_stepping", "http_auth_faults"),
     "http_auth_sdk_storage.py": ("http_auth_tokens", "http_auth_grants"),
-    "http_auth_storage.py": ("http_auth_storage", "http_auth_tokens"),
+    "http_auth_storage.py": ("http_auth_storage", "http_auth_tokens", "store_keyring"),
     "callback.py": ("browser_login", "jupyterhub"),
     "browser_login.py": ("browser_login", "leaks"),
     "loopback.py": ("loopback",),

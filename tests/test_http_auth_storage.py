@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, Protected
 from mcp_oauth_nb import FileGrantStore
 from mcp_oauth_nb.errors import ProtocolError
 from mcp_oauth_nb.http_auth_storage import Grant, KeyringGrantStore, MemoryGrantStore
+from mcp_oauth_nb.redaction import mask, scrub
 from mcp_oauth_nb.tokens import Token
 
 ISSUER, MCP = "https://id.example", "https://mcp.example/mcp"
@@ -33,6 +35,9 @@ LEAST = Grant(ISSUER, MCP, OAuthClientInformationFull(client_id="an-id"))
 def test_a_grant_comes_back_from_a_file_as_it_was_stored(grant: Grant, tmp_path: Path) -> None:
     FileGrantStore(tmp_path / "grants.json").save(grant.key, grant)
     assert FileGrantStore(tmp_path / "grants.json").entries() == {grant.key: grant}
+    # As other versions of this package write and read it.
+    (entry,) = json.loads((tmp_path / "grants.json").read_text())["grants"]
+    assert entry["grant"] == grant.to_dict()
 
 
 def test_a_grant_of_an_earlier_version_belongs_to_a_client_that_registered_itself() -> None:
@@ -56,6 +61,18 @@ def test_a_grant_shows_no_secret() -> None:
     for secret in ("a-secret-of-this-client", "access-token-one", "refresh-token-one"):
         assert secret not in shown
     assert LEAST.client.client_secret is None
+
+
+def test_the_secret_of_a_client_is_known_everywhere_while_a_grant_has_it() -> None:
+    secret = "".join(["the-secret", "-of-a-client-that-is-stored"])
+    grant = replace(WHOLE, client=CLIENT.model_copy(update={"client_secret": secret}))
+    assert scrub(f"It is {secret}.") == f"It is {mask(secret)}."
+    assert repr(grant.client.client_secret) == repr(mask(secret))
+    assert grant.client.client_secret == secret
+
+
+def test_a_grant_that_was_never_stored_is_older_than_any_other() -> None:
+    assert LEAST.saved_at == 0
 
 
 def test_a_client_that_was_made_beforehand_has_a_place_of_its_own_and_of_the_others_there_is_one() -> None:

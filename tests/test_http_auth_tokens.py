@@ -442,9 +442,33 @@ async def test_a_token_that_ended_and_cannot_be_refreshed_now_is_said_and_kept()
         server.good, server.refuse = good, refresh_gets(503)
         with pytest.raises(TransientError):
             await server.call(provider)
+        # It is asked no second time: what is asked next is where the endpoint is by now.
+        assert server.refreshed == ["refresh-1"]
     server.refuse = lambda form: None
     assert await server.call(provider) == 200
     assert len(server.sent_to) == 1
+
+
+async def test_calls_that_wait_while_a_token_endpoint_is_looked_for_ask_nobody_either() -> None:
+    server, failed = Issuing(), []
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    server.refuse = refresh_gets(503)
+
+    async def call() -> None:
+        try:
+            await server.walk(provider)
+        except TransientError as error:
+            failed.append(error)
+
+    async with anyio.create_task_group() as calls:
+        for _ in range(3):
+            calls.start_soon(call)
+    assert (len(failed), len(server.sent_to)) == (3, 1)
+    server.refuse = lambda form: None
+    assert await server.call(provider) == 200
+    assert (server.refreshed, len(server.sent_to)) == (["refresh-1"], 1)
 
 
 async def test_a_token_that_is_rejected_and_cannot_be_refreshed_now_is_no_reason_to_ask_anybody() -> None:
