@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_TESTS = _HERE.parent / "tests"
 _PACKAGE = _HERE.parent / "mcp_oauth_nb"
 
 _STORE = ("store", "store_encrypted", "store_keyring")
@@ -143,19 +143,60 @@ def tests_of(module: str) -> list[str]:
 
 
 def fingerprint(module: str) -> str:
-    """Return a hash of what a module's score depends on first: the code of the module and of its tests, the mistakes.
+    """Return a hash of what is tried: the code of the module, and the kinds of mistakes.
 
-    Imports, comments and docstrings are left out: no mistake is made in them, and a module may move. So are the rest of
-    the package and what the tests share: with them, each change would make all scores old.
+    Imports, comments and docstrings are left out: no mistake is made in them, and a module may move.
     """
-    parts = [_code(_PACKAGE / module), *sorted(_code(_TESTS / f"test_{name}.py") for name in PLAN[module])]
-    parts += [_code(_HERE / "mutants.py"), _code(_HERE / "operators.py")]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    parts = [_code(_PACKAGE / module), _code(_HERE / "mutants.py"), _code(_HERE / "operators.py")]
+    return _hash("\n".join(parts))
+
+
+def relied_on(module: str, killers: Iterable[str]) -> list[str]:
+    """Return hashes of the code by which a module's mutants were killed: tests, and all that is no test beside them.
+
+    The rest of the package and what all tests share is left out: with them, each change would make all scores old.
+
+    Args:
+        killers: the tests, as pytest names them.
+    """
+    noticed = {killer.split("::")[1].partition("[")[0] for killer in killers}
+    found = {
+        name: part for path in tests_of(module) for name, part in _parts(path) if not _is_test(name) or name in noticed
+    }
+    return sorted(set(found.values()))
+
+
+def is_there(module: str, hashes: Iterable[str]) -> bool:
+    """Say whether all of that is there still, as it was. What was added since can only notice more."""
+    return {part for path in tests_of(module) for _, part in _parts(path)}.issuperset(hashes)
+
+
+def _is_test(name: str) -> bool:
+    return name.lower().startswith("test")
+
+
+@functools.cache
+def _parts(path: str) -> list[tuple[str, str]]:
+    """Return the name and the hash of each definition of a file; what defines no name is its own name."""
+    parts = []
+    for node in _tree(_HERE.parent / path).body:
+        text = ast.dump(node)
+        parts.append((getattr(node, "name", text), _hash(text)[:8]))
+    return parts
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @functools.cache
 def _code(path: Path) -> str:
-    return ast.dump(_WithoutWords().visit(ast.parse(path.read_text(encoding="utf-8"))))
+    return ast.dump(_tree(path))
+
+
+def _tree(path: Path) -> ast.Module:
+    tree: ast.Module = _WithoutWords().visit(ast.parse(path.read_text(encoding="utf-8")))
+    return tree
 
 
 class _WithoutWords(ast.NodeTransformer):

@@ -27,8 +27,8 @@ No mutants are made of texts of several words, of the hints and references of er
 documentation, and of annotations. All others count: those that no test could tell from the original, too. Of all
 mutants together {least:.0%} must be killed; a module below that is marked, and its survivors are worth a look.
 
-A score is kept (`mutation/scores`) until the code of the module, that of its tests or the kinds of mistakes change; of
-a change elsewhere it knows nothing. `make mutation ALL=1` tries all of them again.
+A score is kept (`mutation/scores`) until the code of the module, that of a test which killed one of its mutants or the
+kinds of mistakes change; of a change elsewhere it knows nothing. `make mutation ALL=1` tries all of them again.
 """
 
 
@@ -61,6 +61,8 @@ class Score:
     fingerprint: str = ""
     #: The mutants that each test killed, by their numbers: next time these tests come first.
     killers: dict[str, list[int]] = field(default_factory=dict)
+    #: Hashes of the tests' code that killed; see `plan.relied_on`.
+    relied_on: list[str] = field(default_factory=list)
 
     def count(self, trial: Trial) -> None:
         """Take a trial into account."""
@@ -149,8 +151,8 @@ def keep(directory: Path, score: Score) -> None:
     directory.mkdir(exist_ok=True)
     rows = {**asdict(score), "killers": {test: sorted(numbers) for test, numbers in sorted(score.killers.items())}}
     text = json.dumps(rows, indent=1, ensure_ascii=False)
-    # The numbers of one test in one line.
-    text = re.sub(r"(?<=\d),\n *(?=\d)", ", ", text)
+    # The numbers of one test in one line, and the hashes.
+    text = re.sub(r'(?<=[\d"]),\n *(?=\d|"[0-9a-f]{8}")', ", ", text)
     _file(directory, score.module).write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -2,7 +2,8 @@
 
 Each mutant is a module with one small mistake. Those tests of the module that run its line are run on it: they kill it,
 or it survives.
-A module is tried again if it, or one of its tests, has changed since; see `plan.fingerprint`.
+A module is tried again if it, or a test that killed one of its mutants, has changed since; tests that were added make
+no score old: see `plan.relied_on`.
 Prints a score for each module and the survivors, and writes `scores/` and `results.md`. The reason why nobody should
 kill a survivor is in `survivors.toml`, by hand. Ends with 1 if a survivor has none, or if fewer than 85 of 100 mutants
 are killed; of all modules together, and those below it are named.
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import trials
 from mutants import mutants_of
-from plan import EACH, PLAN, fingerprint, tests_of
+from plan import EACH, PLAN, fingerprint, is_there, relied_on, tests_of
 from report import LEAST, Key, Score, keep, kept, low, printed, reasons, results, snippet
 from trials import Trial
 
@@ -63,7 +64,8 @@ def main() -> int:
 
 
 def _is_old(module: str, scores: dict[str, Score]) -> bool:
-    return module not in scores or scores[module].fingerprint != fingerprint(module)
+    score = scores.get(module)
+    return score is None or score.fingerprint != fingerprint(module) or not is_there(module, score.relied_on)
 
 
 def _tried(modules: list[str], options: argparse.Namespace, before: Mapping[str, Score]) -> Iterator[Score]:
@@ -104,6 +106,7 @@ def _score(module: str, at: list[trials.Place], only: str, before: Score | None,
     for trial in trials.run(module, tests, iter(found), at):
         score.count(trial)
         print("." if trial.outcome != "survived" else "S", end="", file=sys.stderr, flush=True)
+    score.relied_on = relied_on(module, score.killers)
     print(f" {module} ({tests.seconds:.0f} s of tests)", file=sys.stderr)
     return score
 
