@@ -288,6 +288,17 @@ def test_login_without_credentials_says_what_to_set(home: Path) -> None:
     assert "What to do:" in result.output
 
 
+def test_logout_says_so_where_the_provider_was_not_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "id-of-a-test")
+    monkeypatch.setenv("OAUTH_CLIENT_SECRET", "secret-of-a-test")
+    # One that is known to have no place for it.
+    for name, path in (("AUTHORIZATION_URL", "/authorize"), ("TOKEN_URL", "/token"), ("ISSUER", "")):
+        monkeypatch.setenv(f"OAUTH_{name}", f"https://login.example{path}")
+    OAuthHandler(settings=Settings(), store=FileTokenStore()).token = Token("access-token-of-a-test")
+    assert call("logout").output == "Forgotten; the provider was not told.\n"
+    assert call("logout").output == "There is no stored token.\n"
+
+
 def test_the_doctor_finds_missing_credentials(home: Path) -> None:
     result = call("doctor")
     assert result.exit_code == 1

@@ -99,6 +99,13 @@ async def test_the_error_of_an_answer_shows_no_secret_that_is_in_it() -> None:
             assert not [secret for secret in (token.access_token, token.refresh_token) if str(secret) in shown]
 
 
+@pytest.mark.parametrize(("notebook", "name"), [("nb07", "matches"), ("nb13", "redirect_uri")])
+def test_a_function_that_decides_says_true_or_false_and_nothing_like_it(notebook: str, name: str) -> None:
+    result = check_of(notebook, name)(lambda registered, asked: int(registered == asked))
+    assert not result.right
+    assert result.text.endswith(("it said 1.", "it returned 1."))
+
+
 def test_every_check_has_a_solution() -> None:
     checks = set()
     for path in Path(mcp_oauth_nb.exercises.__file__).parent.glob("nb*.py"):
