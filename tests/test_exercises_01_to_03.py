@@ -35,6 +35,7 @@ def test_a_well_known_part_behind_the_path_is_not_yet_right() -> None:
         ({}, "none of the 2 well-known URLs"),
         ({"oauth_issuer": f"{ISSUER}/"}, "only a slash at the end differs"),
         ({"oauth_issuer": ISSUER}, "scopes are read:user"),
+        ({"oauth_issuer": ISSUER, "oauth_scopes": "read:user,repo,gist"}, "scopes are read:user, repo, gist"),
     ],
 )
 async def test_a_lab_is_asked_for_what_its_server_announces(settings: dict[str, str], says: str) -> None:
