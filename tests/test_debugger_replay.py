@@ -232,6 +232,17 @@ async def test_a_server_that_does_not_rotate_is_found_again_however_short_its_to
     assert '"short"' not in json.dumps(recording)
 
 
+async def test_a_token_that_ran_out_between_two_calls_runs_out_again() -> None:
+    async with HttpLab.open() as lab, FlowDebugger.open(lab) as run:
+        await run.run()
+        lab.clock.advance(hours=9)
+        await run.begin("call")
+        await run.run()
+        assert "refresh" in [step.kind for step in run.steps]
+        recording, expected = written(run)
+    assert (await again(recording)).differences(expected) == []
+
+
 async def test_a_server_that_was_broken_is_broken_again() -> None:
     async with served() as world:
         world.patch[ASM] = {"code_challenge_methods_supported": None}
