@@ -126,6 +126,7 @@ PLAN: dict[str, tuple[str, ...]] = {
         "http_auth_places",
         "http_auth_registration",
         "http_auth_grants",
+        "http_auth_faults",
     ),
     "http_auth_stepup.py": ("http_auth_tokens", "http_auth_reading"),
     "http_auth_wire.py": ("http_auth_wire", "http_auth_places", "http_auth_tokens", "http_auth_carrier"),

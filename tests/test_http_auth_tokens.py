@@ -25,6 +25,7 @@ from mcp_oauth_nb.errors import (
     OAuthErrorResponse,
     ProtocolError,
     ReauthorizeError,
+    ServerUnavailable,
     TokenRejected,
     TransientError,
 )
@@ -469,6 +470,32 @@ async def test_calls_that_wait_while_a_token_endpoint_is_looked_for_ask_nobody_e
     server.refuse = lambda form: None
     assert await server.call(provider) == 200
     assert (server.refreshed, len(server.sent_to)) == (["refresh-1"], 1)
+
+
+@pytest.mark.parametrize(("headers", "looked_for"), [({}, True), ({"Retry-After": "60"}, False)])
+async def test_where_a_token_endpoint_is_by_now_is_found_out_unless_it_named_a_time_to_come_back(
+    headers: dict[str, str], looked_for: bool
+) -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    server.refuse = lambda form: httpx2.Response(503, headers=headers) if "refresh_token" in form else None
+    with pytest.raises(ServerUnavailable) as caught:
+        await server.call(provider)
+    assert (caught.value.retry_at is None, f"GET {SERVER}" in server.urls) == (looked_for, looked_for)
+    assert len(server.sent_to) == 1
+
+
+async def test_a_token_endpoint_that_is_out_of_service_and_has_moved_is_where_the_person_is_sent_from_then_on() -> None:
+    server = Issuing()
+    provider = server.new()
+    await server.call(provider)
+    server.clock.advance(3600)
+    server.refuse, server.changed["token_endpoint"] = refresh_gets(503), f"{ISSUER}/moved/token"
+    assert await server.call(provider) == 200
+    assert (server.urls[0], f"POST {ISSUER}/moved/token" in server.urls) == (f"POST {TOKEN}", True)
+    assert len(server.sent_to) == 2
 
 
 async def test_a_token_that_is_rejected_and_cannot_be_refreshed_now_is_no_reason_to_ask_anybody() -> None:
