@@ -119,6 +119,14 @@ async def test_a_user_whose_upstream_grant_is_gone_is_sent_to_authorize_again(mo
         assert caught.value.data["type"] == "oauth2"
 
 
+async def test_when_github_asks_for_a_pause_the_time_to_come_back_is_told_by_the_servers_clock() -> None:
+    async with World(stateless=True).running() as world:
+        token = world.verifier.issue("octocat", "read:user")
+        world.github.faults.next_api(status=503, headers={"Retry-After": "30"})
+        answer = await world.post(call(), token=token)
+        assert "2026-01-01T00:00:30Z" in answer.text
+
+
 async def test_the_open_tool_needs_no_token_in_the_current_version() -> None:
     async with World().running() as world, world.client("auto") as client:
         result = await client.call_tool("analyze_code_with_llm", {"code": "print(1)"})
