@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import anyio
 import pytest
-from resource_world import MCP, URL, World, call
+from resource_world import LEGACY, MCP, URL, World, call
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
@@ -14,8 +15,10 @@ from starlette.routing import Route
 from mcp_oauth_nb.challenge import AuthChallenge
 from mcp_oauth_nb.errors import ConfigurationError
 from mcp_oauth_nb.rate_limits import BoundedCounts
-from mcp_oauth_nb.resource import PublicAddress
+from mcp_oauth_nb.resource import PublicAddress, build_http_app
+from mcp_oauth_nb.resource.app import _lifespan
 from mcp_oauth_nb.resource.front import transport_security
+from mcp_oauth_nb.resource.sessions import Sessions
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +177,35 @@ async def test_health_needs_no_token_and_no_particular_host(world: World) -> Non
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert answer.headers["cache-control"] == "no-store"
     assert (await world.send("POST", "/health")).status_code == 405
+
+
+# -- sessions, and the form of answers -------------------------------------------------------------------------------
+
+
+async def test_while_the_application_runs_sessions_that_nobody_uses_are_looked_for_again_and_again() -> None:
+    looked = [anyio.Event() for _ in range(3)]
+
+    class Looked(Sessions):
+        async def end_idle(self) -> None:
+            next((event for event in looked if not event.is_set()), looked[-1]).set()
+
+    world = World()
+    with anyio.fail_after(10):
+        async with _lifespan(world.server, Looked(), 0.001)(world.app):
+            await looked[-1].wait()
+        # It has stopped, and so has that.
+        assert [event.is_set() for event in looked] == [True] * 3
+
+
+async def test_unless_somebody_asks_for_json_earlier_clients_are_answered_by_a_stream() -> None:
+    world = World()
+    default = build_http_app(public_url=URL, server=world.server, verifier=world.verifier)
+    async with default.router.lifespan_context(default):
+        params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        world.app = default
+        answer = await world.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+        assert "mcp-session-id" in answer.headers
 
 
 # -- hosts and origins -----------------------------------------------------------------------------------------------

@@ -142,12 +142,14 @@ class _CrossOrigin:
         await (self._for_pages if from_page else self._endpoint)(scope, receive, send)
 
 
-def _lifespan(server: MCPServer, sessions: Sessions | None) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    server: MCPServer, sessions: Sessions | None, look_seconds: float = _IDLE_LOOK_SECONDS
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:
         async with server.session_manager.run(), anyio.create_task_group() as group:
             if sessions is not None:
-                group.start_soon(_end_idle, sessions)
+                group.start_soon(_end_idle, sessions, look_seconds)
             try:
                 yield
             finally:
@@ -156,9 +158,9 @@ def _lifespan(server: MCPServer, sessions: Sessions | None) -> Callable[[Starlet
     return run
 
 
-async def _end_idle(sessions: Sessions) -> None:
+async def _end_idle(sessions: Sessions, look_seconds: float) -> None:
     while True:
-        await anyio.sleep(_IDLE_LOOK_SECONDS)
+        await anyio.sleep(look_seconds)
         await sessions.end_idle()
 
 
