@@ -104,7 +104,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "authserver/throttle.py": ("authserver_authorize", "values"),
     "authserver/vault.py": ("authserver_vault", "authserver_at_hand"),
     "authserver/waiting.py": ("authserver_waiting",),
-    "resource/app.py": ("resource_app", "resource_tools"),
+    "resource/app.py": ("resource_app",),
     "resource/front.py": ("resource_app", "resource_strangers"),
     "resource/incoming.py": ("resource_incoming",),
     "resource/limits.py": ("resource_strangers", "resource_protection"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -206,6 +207,13 @@ async def test_unless_somebody_asks_for_json_earlier_clients_are_answered_by_a_s
         answer = await world.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
         assert "mcp-session-id" in answer.headers
+
+
+async def test_a_body_may_be_as_long_as_the_operator_says_and_no_longer() -> None:
+    body, most = json.dumps(LIST).encode(), 6 * 1024 * 1024
+    async with World(stateless=True, max_body_bytes=most).running() as world:
+        assert (await world.post(body + b" " * (most - len(body)))).status_code == 200
+        assert (await world.post(body + b" " * (most - len(body) + 1))).status_code == 413
 
 
 # -- hosts and origins -----------------------------------------------------------------------------------------------
