@@ -16,8 +16,8 @@ from mcp import MCPError
 from mcp_types import CallToolResult, TextContent
 
 from mcp_oauth_nb import McpAuth, Session
-from mcp_oauth_nb.errors import McpOAuthError, ReauthorizeError, TransientError, Unreachable
-from mcp_oauth_nb.http import tls_context
+from mcp_oauth_nb.oauth.errors import McpOAuthError, ReauthorizeError, TransientError, Unreachable
+from mcp_oauth_nb.oauth.http import tls_context
 
 CALL_SECONDS = 45.0
 SIGN_IN_SECONDS = 60.0

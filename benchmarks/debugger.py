@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from report import Row, Size, ratio
 
 from mcp_oauth_nb import HttpLab, Session
-from mcp_oauth_nb.flow_debugger import FlowDebugger
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 
 TOOL = "get_github_user_info"
 

@@ -8,10 +8,10 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from mcp_oauth_nb.http import ClientFactory
-from mcp_oauth_nb.loopback import listen
-from mcp_oauth_nb.mock_github import MockGitHub
-from mcp_oauth_nb.serve_http import KEEP_ALIVE_SECONDS
+from mcp_oauth_nb.cli.serve_http import KEEP_ALIVE_SECONDS
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.oauth.http import ClientFactory
 
 
 def uvicorn_server(app: ASGIApp) -> uvicorn.Server:

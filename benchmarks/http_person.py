@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import httpx
 
-from mcp_oauth_nb.pkce import generate_pkce_pair
+from mcp_oauth_nb.oauth.pkce import generate_pkce_pair
 
 CLIENT_ID = "bench"
 CALLBACK = "http://127.0.0.1:5000/callback"

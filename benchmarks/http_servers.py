@@ -29,16 +29,16 @@ from mcp.shared.auth import OAuthClientInformationFull
 from pydantic import AnyHttpUrl, AnyUrl
 from starlette.types import ASGIApp
 
-from mcp_oauth_nb.authserver import AuthorizationServer, Rates
-from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.http import ClientFactory, default_client
-from mcp_oauth_nb.loopback import listen
-from mcp_oauth_nb.mock_github import MockGitHub
-from mcp_oauth_nb.mock_github.model import OAuthApp
-from mcp_oauth_nb.resource import PublicAddress, build_http_app, build_http_server, upstream_by
-from mcp_oauth_nb.tools import BASE_SCOPES, tools
+from mcp_oauth_nb.client.github import GitHubClient
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.lab.mock_github.model import OAuthApp
+from mcp_oauth_nb.oauth.challenge import AuthChallenge
+from mcp_oauth_nb.oauth.http import ClientFactory, default_client
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.authserver import AuthorizationServer, Rates
+from mcp_oauth_nb.server.resource import PublicAddress, build_http_app, build_http_server, upstream_by
+from mcp_oauth_nb.server.tools import BASE_SCOPES, tools
 
 LOG_LEVEL: Final = "WARNING"
 PROTECTED_TOOL: Final = "get_github_user_info"

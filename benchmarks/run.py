@@ -29,9 +29,9 @@ from report import FULL, SMALL, Row, Size, ratio, shares
 from trace_view import rendering
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.server import root_logger_untouched
-from mcp_oauth_nb.tools import tools
+from mcp_oauth_nb.client.github import GitHubClient
+from mcp_oauth_nb.server.build import root_logger_untouched
+from mcp_oauth_nb.server.tools import tools
 
 ARGUMENTS = {"repo_limit": 5}
 INTRODUCTION = """# Measured ratios

@@ -11,8 +11,8 @@ from functools import partial
 from report import Row, Size
 
 from mcp_oauth_nb import ManualClock, Trace
-from mcp_oauth_nb.widgets import TraceView
-from mcp_oauth_nb.wire import CLIENT, GITHUB
+from mcp_oauth_nb.jupyter.widgets import TraceView
+from mcp_oauth_nb.trace.messages import CLIENT, GITHUB
 
 
 def trace(exchanges: int) -> Trace:

@@ -21,7 +21,7 @@ import suite
 from client import METADATA_URL, open_browser, registered
 
 from mcp_oauth_nb import McpAuth
-from mcp_oauth_nb.flow_debugger import FlowDebugger
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 
 HERE = Path(__file__).parent
 

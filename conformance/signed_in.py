@@ -11,8 +11,8 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 from urllib.parse import urlsplit
 
 from mcp_oauth_nb import McpAuth, Session
-from mcp_oauth_nb.browser_login import Opener
-from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
+from mcp_oauth_nb.client.login import Opener
+from mcp_oauth_nb.store.grants import MemoryGrantStore
 
 TIMEOUT_SECONDS = 120
 

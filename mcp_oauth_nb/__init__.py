@@ -18,57 +18,57 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .browser_login import login
-    from .challenge import AuthChallenge
-    from .clock import ManualClock, SystemClock
-    from .config import Settings
-    from .discovery import discover_authorization_server, discover_resource
-    from .errors import AuthenticationRequired, McpOAuthError
-    from .flow_debugger import FlowDebugger
-    from .http_auth import McpAuth
-    from .http_auth_storage import FileGrantStore, KeyringGrantStore
-    from .http_lab import HttpLab
-    from .lab import Lab
-    from .loops import allow_asyncio_run, run
-    from .mock_github import MockGitHub
-    from .oauth_handler import OAuthHandler
-    from .pkce import PKCE, generate_pkce_pair
-    from .server import build_server
-    from .session import Session
-    from .store import FileTokenStore, MemoryTokenStore
-    from .store_keyring import KeyringTokenStore
-    from .tokens import Token
-    from .trace import Trace
+    from .client.auth import McpAuth
+    from .client.handler import OAuthHandler
+    from .client.login import login
+    from .client.session import Session
+    from .jupyter.flow_debugger import FlowDebugger
+    from .lab.http_lab import HttpLab
+    from .lab.lab import Lab
+    from .lab.mock_github import MockGitHub
+    from .oauth.challenge import AuthChallenge
+    from .oauth.clock import ManualClock, SystemClock
+    from .oauth.discovery import discover_authorization_server, discover_resource
+    from .oauth.errors import AuthenticationRequired, McpOAuthError
+    from .oauth.pkce import PKCE, generate_pkce_pair
+    from .oauth.settings import Settings
+    from .oauth.token import Token
+    from .runtime.loops import allow_asyncio_run, run
+    from .server.build import build_server
+    from .store.grants import FileGrantStore, KeyringGrantStore
+    from .store.keyring import KeyringTokenStore
+    from .store.tokens import FileTokenStore, MemoryTokenStore
+    from .trace.recorder import Trace
 
 _HOMES = {
-    "AuthChallenge": "challenge",
-    "AuthenticationRequired": "errors",
-    "FileGrantStore": "http_auth_storage",
-    "FileTokenStore": "store",
-    "FlowDebugger": "flow_debugger",
-    "HttpLab": "http_lab",
-    "KeyringGrantStore": "http_auth_storage",
-    "KeyringTokenStore": "store_keyring",
-    "Lab": "lab",
-    "ManualClock": "clock",
-    "McpAuth": "http_auth",
-    "McpOAuthError": "errors",
-    "MemoryTokenStore": "store",
-    "MockGitHub": "mock_github",
-    "OAuthHandler": "oauth_handler",
-    "PKCE": "pkce",
-    "Session": "session",
-    "Settings": "config",
-    "SystemClock": "clock",
-    "Token": "tokens",
-    "Trace": "trace",
-    "allow_asyncio_run": "loops",
-    "build_server": "server",
-    "discover_authorization_server": "discovery",
-    "discover_resource": "discovery",
-    "generate_pkce_pair": "pkce",
-    "login": "browser_login",
-    "run": "loops",
+    "AuthChallenge": "oauth.challenge",
+    "AuthenticationRequired": "oauth.errors",
+    "FileGrantStore": "store.grants",
+    "FileTokenStore": "store.tokens",
+    "FlowDebugger": "jupyter.flow_debugger",
+    "HttpLab": "lab.http_lab",
+    "KeyringGrantStore": "store.grants",
+    "KeyringTokenStore": "store.keyring",
+    "Lab": "lab.lab",
+    "ManualClock": "oauth.clock",
+    "McpAuth": "client.auth",
+    "McpOAuthError": "oauth.errors",
+    "MemoryTokenStore": "store.tokens",
+    "MockGitHub": "lab.mock_github",
+    "OAuthHandler": "client.handler",
+    "PKCE": "oauth.pkce",
+    "Session": "client.session",
+    "Settings": "oauth.settings",
+    "SystemClock": "oauth.clock",
+    "Token": "oauth.token",
+    "Trace": "trace.recorder",
+    "allow_asyncio_run": "runtime.loops",
+    "build_server": "server.build",
+    "discover_authorization_server": "oauth.discovery",
+    "discover_resource": "oauth.discovery",
+    "generate_pkce_pair": "oauth.pkce",
+    "login": "client.login",
+    "run": "runtime.loops",
 }
 
 __all__ = [
@@ -121,7 +121,8 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Make the kernel honest and give it `%mcp`: `%load_ext mcp_oauth_nb`. See `kernel` and `magics`."""
-    from . import kernel, magics
+    from .jupyter import magics
+    from .runtime import kernel
 
     kernel.load_ipython_extension(shell)
     magics.load(shell)
@@ -129,7 +130,8 @@ def load_ipython_extension(shell: Any) -> None:
 
 def unload_ipython_extension(shell: Any) -> None:
     """Undo it: `%unload_ext mcp_oauth_nb`."""
-    from . import kernel, magics
+    from .jupyter import magics
+    from .runtime import kernel
 
     try:
         magics.unload(shell)

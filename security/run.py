@@ -21,7 +21,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcp_oauth_nb import attacks, run
+from mcp_oauth_nb import run
+from mcp_oauth_nb.lab import attacks
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"

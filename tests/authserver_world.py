@@ -12,11 +12,11 @@ from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import OAuthClientInformationFull
 from starlette.applications import Starlette
 
-from mcp_oauth_nb.authserver import AuthorizationServer, Rates
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.pkce import challenge_for
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.pkce import challenge_for
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.authserver import AuthorizationServer, Rates
 
 PUBLIC_URL = "http://127.0.0.1:8000"
 RESOURCE = f"{PUBLIC_URL}/mcp"

@@ -14,10 +14,11 @@ import pytest
 import uvicorn
 from provider import Provider
 
-from mcp_oauth_nb import loops, redaction
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.mock_github import MockGitHub
-from mcp_oauth_nb.secret_memory import Memory
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.secret_memory import Memory
+from mcp_oauth_nb.runtime import loops
 
 # In CI the same examples on every run: a change is to blame for a failure, not the day. Elsewhere new ones each time;
 # what they find is printed with the way to see it again, and is pinned with `@example` once it is mended.

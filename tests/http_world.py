@@ -35,9 +35,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from mcp_oauth_nb import ManualClock
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.loopback import listen
-from mcp_oauth_nb.retry_after import Patience
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.oauth.patience import Patience
 
 P = "http://127.0.0.1:8123"
 MCP = f"{P}/mcp"

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub, OAuthApp
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub, OAuthApp
+from mcp_oauth_nb.oauth.clock import ManualClock
 
 EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 AUTHORIZE = "https://github.com/login/oauth/authorize"

@@ -23,8 +23,8 @@ from starlette.types import ASGIApp
 from test_serve_http import LIMIT_SECONDS, Form, Person
 
 from mcp_oauth_nb import McpAuth, Session, Trace
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.store_lock import ProcessLock
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.store.lock import ProcessLock
 
 PEERS = Path(__file__).parent / "peers"
 

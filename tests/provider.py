@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings, Settings
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.retry_after import Patience
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.patience import Patience
+from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
+from mcp_oauth_nb.oauth.token import Token
 
 CLIENT_ID = "the-client-id"
 CLIENT_SECRET = "-".join(["the", "client", "secret", "nobody", "sees"])

@@ -20,12 +20,12 @@ from mcp_types import (
     PROTOCOL_VERSION_META_KEY,
 )
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import ReauthorizeError, TransientError
-from mcp_oauth_nb.lab import stand_in_model
-from mcp_oauth_nb.mock_github import MockGitHub
-from mcp_oauth_nb.resource import build_http_app, build_http_server
+from mcp_oauth_nb.lab.lab import stand_in_model
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import ReauthorizeError, TransientError
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.resource import build_http_app, build_http_server
 
 URL = "http://127.0.0.1:8000"
 MCP = f"{URL}/mcp"

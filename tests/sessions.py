@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from mcp_types import CallToolResult, TextContent
 
-from mcp_oauth_nb import loops
+from mcp_oauth_nb.runtime import loops
 
 SECONDS = 5.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from mcp_oauth_nb.kernel import unload_ipython_extension
+from mcp_oauth_nb.runtime.kernel import unload_ipython_extension
 
 
 class Shell(InteractiveShell):

@@ -17,7 +17,7 @@ from mcp.server.extension import Extension
 from mcp.server.mcpserver.resolve import Resolve, Sample
 from mcp_types import TextContent
 
-from mcp_oauth_nb.challenge import AUTHENTICATION_REQUIRED, NOT_CONFIGURED, OAUTH_EXTENSION, AuthChallenge
+from mcp_oauth_nb.oauth.challenge import AUTHENTICATION_REQUIRED, NOT_CONFIGURED, OAUTH_EXTENSION, AuthChallenge
 
 METADATA = {"issuer": "https://github.com", "token_endpoint": "https://github.com/login/oauth/access_token"}
 CHALLENGE = AuthChallenge(

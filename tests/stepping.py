@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx2
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_provider import AuthProvider
-from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
-from mcp_oauth_nb.retry_after import Patience
-from mcp_oauth_nb.store import TokenKey
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.provider import AuthProvider
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.patience import Patience
+from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
+from mcp_oauth_nb.store.tokens import TokenKey
 
 SERVER = "https://mcp.example/mcp"
 ISSUER = "https://auth.example"

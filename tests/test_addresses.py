@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcp_oauth_nb.addresses import Reach, is_public, is_public_name, peer_of, reach, reach_of_address, resolve
+from mcp_oauth_nb.oauth.addresses import Reach, is_public, is_public_name, peer_of, reach, reach_of_address, resolve
 
 PUBLIC = [
     "mcp.example",

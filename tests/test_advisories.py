@@ -34,12 +34,12 @@ from resource_world import World as ResourceWorld
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import FileGrantStore, Lab, OAuthHandler, Session, Settings, login
-from mcp_oauth_nb.browser_login import open_url
-from mcp_oauth_nb.callback import CallbackListener
-from mcp_oauth_nb.errors import ConfigurationError, McpOAuthError, RefreshRejected, SecurityError
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.loopback import listen
-from mcp_oauth_nb.widgets import AuthorizePanel
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.callback import CallbackListener
+from mcp_oauth_nb.client.login import open_url
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.jupyter.widgets import AuthorizePanel
+from mcp_oauth_nb.oauth.errors import ConfigurationError, McpOAuthError, RefreshRejected, SecurityError
 
 pytestmark = pytest.mark.anyio
 

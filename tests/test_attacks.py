@@ -14,12 +14,13 @@ import pytest
 from starlette.types import ASGIApp
 
 import mcp_oauth_nb
-from mcp_oauth_nb import HttpLab, Lab, attacks
-from mcp_oauth_nb.attacks import fronts
-from mcp_oauth_nb.attacks.by_hand import ByHand, code_of, said, whose_data
-from mcp_oauth_nb.attacks.outcome import Outcome, Plot, Refused, Table
-from mcp_oauth_nb.attacks.scene import Browser, form_of
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb import HttpLab, Lab
+from mcp_oauth_nb.lab import attacks
+from mcp_oauth_nb.lab.attacks import weakened_servers as fronts
+from mcp_oauth_nb.lab.attacks.cast import Browser, form_of
+from mcp_oauth_nb.lab.attacks.outcome import Outcome, Plot, Refused, Table
+from mcp_oauth_nb.lab.attacks.raw_client import ByHand, code_of, said, whose_data
+from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
     InsufficientScope,
     InvalidAuthorizationCode,
@@ -30,7 +31,7 @@ from mcp_oauth_nb.errors import (
     SecurityError,
     StateMismatch,
 )
-from mcp_oauth_nb.pkce import PKCE
+from mcp_oauth_nb.oauth.pkce import PKCE
 
 IMPORTS = (ast.Import, ast.ImportFrom)
 pytestmark = pytest.mark.anyio

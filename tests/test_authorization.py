@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.authorization import (
+from mcp_oauth_nb.oauth.authorization import (
     FLOW_LIFETIME_SECONDS,
     AuthorizationRequest,
     PendingFlow,
@@ -22,8 +22,8 @@ from mcp_oauth_nb.authorization import (
     describe,
     read_callback,
 )
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
     IssuerMismatch,
@@ -34,8 +34,8 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.pkce import PKCE
-from mcp_oauth_nb.redaction import mask, printable, remember, remember_heard, remember_made, scrub
+from mcp_oauth_nb.oauth.masking import mask, printable, remember, remember_heard, remember_made, scrub
+from mcp_oauth_nb.oauth.pkce import PKCE
 
 ISSUER = "https://id.example"
 REDIRECT_URI = "http://127.0.0.1:8765/callback"

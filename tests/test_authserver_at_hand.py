@@ -10,8 +10,8 @@ from authserver_world import World
 from key_value.aio.stores.memory import MemoryStore
 from test_authserver_races import Contended
 
-from mcp_oauth_nb.authserver.vault import Kind, Vault, _key
-from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.server.authserver.vault import Kind, Vault, _key
 
 pytestmark = pytest.mark.anyio
 

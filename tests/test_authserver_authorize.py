@@ -16,12 +16,12 @@ from limits.errors import StorageError
 from pydantic import AnyUrl
 from starlette.requests import Request
 
-from mcp_oauth_nb.authserver import AuthorizationServer, Rates
-from mcp_oauth_nb.authserver.browsers import Browsers
-from mcp_oauth_nb.authserver.throttle import Throttle
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import StoreUnavailable
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.authserver import AuthorizationServer, Rates
+from mcp_oauth_nb.server.authserver.browsers import Browsers
+from mcp_oauth_nb.server.authserver.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
 

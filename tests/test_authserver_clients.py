@@ -14,11 +14,11 @@ from key_value.aio.stores.memory import MemoryStore
 from mcp.shared.auth import InvalidRedirectUriError, InvalidScopeError, OAuthClientInformationFull
 from pydantic import AnyUrl
 
-from mcp_oauth_nb.authserver import Rates
-from mcp_oauth_nb.authserver.clients import Client
-from mcp_oauth_nb.authserver.redirects import answer_url, matches, problem_with
-from mcp_oauth_nb.errors import ConfigurationError, StoreUnavailable
-from mcp_oauth_nb.redaction import mask, scrub
+from mcp_oauth_nb.oauth.errors import ConfigurationError, StoreUnavailable
+from mcp_oauth_nb.oauth.masking import mask, scrub
+from mcp_oauth_nb.server.authserver import Rates
+from mcp_oauth_nb.server.authserver.clients import Client
+from mcp_oauth_nb.server.authserver.redirects import answer_url, matches, problem_with
 
 pytestmark = pytest.mark.anyio
 

@@ -17,10 +17,10 @@ from mcp.shared.auth import OAuthClientInformationFull
 from pydantic import AnyUrl
 from starlette.responses import HTMLResponse
 
-from mcp_oauth_nb.authserver import DocumentFetcher
-from mcp_oauth_nb.authserver.pages import Question, consent_page, error_page
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import StoreUnavailable
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.authserver import DocumentFetcher
+from mcp_oauth_nb.server.authserver.pages import Question, consent_page, error_page
 
 pytestmark = pytest.mark.anyio
 

@@ -16,10 +16,10 @@ import httpx
 import pytest
 from authserver_world import CALLBACK, World, answer
 
-from mcp_oauth_nb.addresses import is_public, resolve
-from mcp_oauth_nb.authserver import DocumentFetcher
-from mcp_oauth_nb.authserver.documents import check_url, direct_client
-from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, SecurityError, ServerUnavailable, Unreachable
+from mcp_oauth_nb.oauth.addresses import is_public, resolve
+from mcp_oauth_nb.oauth.errors import ProtocolError, RedirectRefused, SecurityError, ServerUnavailable, Unreachable
+from mcp_oauth_nb.server.authserver import DocumentFetcher
+from mcp_oauth_nb.server.authserver.documents import check_url, direct_client
 
 pytestmark = pytest.mark.anyio
 
@@ -312,7 +312,7 @@ def test_no_proxy_of_the_environment_stands_between_us_and_a_document() -> None:
     # It would resolve the name by itself, and get to where a document must not come from.
     code = """
         import asyncio, httpx, sys
-        from mcp_oauth_nb.authserver.documents import direct_client
+        from mcp_oauth_nb.server.authserver.documents import direct_client
         async def main():
             async with direct_client() as client:
                 try:

@@ -10,8 +10,8 @@ from authserver_world import World
 from starlette.requests import Request
 from starlette.types import Message
 
-from mcp_oauth_nb.authserver import forms
-from mcp_oauth_nb.authserver.forms import FORM, Malformed
+from mcp_oauth_nb.server.authserver import forms
+from mcp_oauth_nb.server.authserver.forms import FORM, Malformed
 
 pytestmark = pytest.mark.anyio
 

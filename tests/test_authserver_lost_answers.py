@@ -14,8 +14,8 @@ from mcp.server.auth.provider import TokenError
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_oauth_nb.authserver import AuthorizationServer
-from mcp_oauth_nb.errors import StoreUnavailable
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.server.authserver import AuthorizationServer
 
 pytestmark = pytest.mark.anyio
 

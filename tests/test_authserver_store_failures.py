@@ -16,10 +16,10 @@ from limits.aio.storage import MemoryStorage
 from limits.errors import StorageError
 from mcp.server.auth.provider import AccessToken
 
-from mcp_oauth_nb.authserver import Rates
-from mcp_oauth_nb.authserver.server import _every
-from mcp_oauth_nb.authserver.vault import Vault
-from mcp_oauth_nb.errors import StoreUnavailable
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.server.authserver import Rates
+from mcp_oauth_nb.server.authserver.server import _every
+from mcp_oauth_nb.server.authserver.vault import Vault
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,10 @@ from pydantic import AnyUrl
 from starlette.applications import Starlette
 from test_authserver_documents import URL, Web
 
-from mcp_oauth_nb.authserver import consent, provider
-from mcp_oauth_nb.authserver.clients import MOST_NEWCOMERS, MOST_NEWCOMERS_EACH
-from mcp_oauth_nb.authserver.provider import MOST_FLOWS_EACH
+from mcp_oauth_nb.server.authserver import consent
+from mcp_oauth_nb.server.authserver import sdk_provider as provider
+from mcp_oauth_nb.server.authserver.clients import MOST_NEWCOMERS, MOST_NEWCOMERS_EACH
+from mcp_oauth_nb.server.authserver.sdk_provider import MOST_FLOWS_EACH
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +148,6 @@ async def test_whoever_hands_the_provider_a_request_for_another_resource_is_refu
 
 
 def test_an_authorization_request_waits_as_long_as_a_session_without_a_token() -> None:
-    from mcp_oauth_nb.resource.sessions import ANONYMOUS_IDLE_SECONDS
+    from mcp_oauth_nb.server.resource.sessions import ANONYMOUS_IDLE_SECONDS
 
     assert provider.FLOW_LIFETIME_SECONDS == ANONYMOUS_IDLE_SECONDS

@@ -14,9 +14,9 @@ from authserver_world import CALLBACK, PUBLIC_URL, RESOURCE, World
 from key_value.aio.stores.memory import MemoryStore
 from mcp.server.auth.provider import TokenError
 
-from mcp_oauth_nb.authserver import Rates
-from mcp_oauth_nb.errors import StoreUnavailable
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.server.authserver import Rates
 
 pytestmark = pytest.mark.anyio
 

@@ -18,12 +18,18 @@ from mcp.server.auth.provider import AccessToken, AuthorizationParams, TokenErro
 from pydantic import AnyUrl
 from test_authserver_consent import OneStep
 
-from mcp_oauth_nb.authserver.grants import Grants
-from mcp_oauth_nb.authserver.vault import Vault
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import ConfigurationError, RateLimited, ReauthorizeError, StoreUnavailable, TransientError
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
+    ConfigurationError,
+    RateLimited,
+    ReauthorizeError,
+    StoreUnavailable,
+    TransientError,
+)
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.server.authserver.grants import Grants
+from mcp_oauth_nb.server.authserver.vault import Vault
 
 pytestmark = pytest.mark.anyio
 

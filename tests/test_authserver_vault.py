@@ -11,9 +11,9 @@ import anyio
 import pytest
 from key_value.aio.stores.memory import MemoryStore
 
-from mcp_oauth_nb.authserver.vault import Vault
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ConfigurationError
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.server.authserver.vault import Vault
 
 pytestmark = pytest.mark.anyio
 

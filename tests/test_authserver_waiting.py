@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from key_value.aio.stores.memory import MemoryStore
 
-from mcp_oauth_nb.authserver.vault import Vault
-from mcp_oauth_nb.authserver.waiting import ADDRESS, Waiting
-from mcp_oauth_nb.clock import ManualClock
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.server.authserver.vault import Vault
+from mcp_oauth_nb.server.authserver.waiting import ADDRESS, Waiting
 
 pytestmark = pytest.mark.anyio
 

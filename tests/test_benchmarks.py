@@ -16,7 +16,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import http_servers  # noqa: E402 - it is found there
 
-from mcp_oauth_nb.server import root_logger_untouched  # noqa: E402
+from mcp_oauth_nb.server.build import root_logger_untouched  # noqa: E402
 
 PARTS = [
     "The flow debugger and the trace view",

@@ -18,7 +18,7 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, Request
 from test_serve_http import LIMIT_SECONDS, Program
 
 from mcp_oauth_nb import McpAuth, Session
-from mcp_oauth_nb.errors import AccessDenied
+from mcp_oauth_nb.oauth.errors import AccessDenied
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 

@@ -18,9 +18,10 @@ import httpx
 import pytest
 
 from mcp_oauth_nb import Lab, McpAuth, login
-from mcp_oauth_nb.browser_login import open_url
-from mcp_oauth_nb.callback import CallbackListener
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.callback import CallbackListener
+from mcp_oauth_nb.client.login import open_url
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
     McpOAuthError,
@@ -29,7 +30,6 @@ from mcp_oauth_nb.errors import (
     SecurityError,
     StateMismatch,
 )
-from mcp_oauth_nb.loopback import listen
 
 pytestmark = pytest.mark.anyio
 
@@ -286,7 +286,7 @@ def test_the_listener_works_where_warnings_are_errors() -> None:
     # A process of its own: what warns at its import does so once.
     code = """
         import asyncio, httpx
-        from mcp_oauth_nb.callback import CallbackListener
+        from mcp_oauth_nb.client.callback import CallbackListener
         async def main():
             async with CallbackListener("http://127.0.0.1/callback", str) as listener, httpx.AsyncClient() as browser:
                 await browser.get(listener.redirect_uri + "?code=1")

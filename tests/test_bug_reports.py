@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from test_authserver_documents import URL, Web
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import OAuthErrorResponse, ProtocolError, ReauthorizeError, SessionFailed, TransientError
+from mcp_oauth_nb.oauth.errors import OAuthErrorResponse, ProtocolError, ReauthorizeError, SessionFailed, TransientError
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ import pytest
 from causes import ROWS
 
 import mcp_oauth_nb
-from mcp_oauth_nb import errors
-from mcp_oauth_nb.errors import McpOAuthError
+from mcp_oauth_nb.oauth import errors
+from mcp_oauth_nb.oauth.errors import McpOAuthError
 
 PACKAGE = Path(mcp_oauth_nb.__file__).parent
 #: What a server, a browser or a person at the other end can bring about.

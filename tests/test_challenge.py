@@ -16,16 +16,16 @@ from mcp import MCPError
 from mcp.client.auth.utils import extract_field_from_www_auth
 from mcp_types import REQUEST_TIMEOUT
 
-from mcp_oauth_nb.challenge import (
+from mcp_oauth_nb.oauth.challenge import (
     AUTHENTICATION_REQUIRED,
     NOT_CONFIGURED,
     OAUTH_EXTENSION,
     AuthChallenge,
     parse_challenges,
 )
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.redaction import mask, remember
+from mcp_oauth_nb.oauth.errors import ProtocolError
+from mcp_oauth_nb.oauth.masking import mask, remember
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
 
 GUIDE = AuthChallenge(
     authorization_url="https://github.com/login/oauth/authorize",

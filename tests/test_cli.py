@@ -22,10 +22,10 @@ from click.testing import CliRunner
 from mcp import MCPError, StdioServerParameters
 
 from mcp_oauth_nb import FileTokenStore, OAuthHandler, Session, Settings, __version__
-from mcp_oauth_nb.cli import copy_notebooks, main
-from mcp_oauth_nb.clock import SystemClock
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.cli.commands import copy_notebooks, main
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth.clock import SystemClock
+from mcp_oauth_nb.oauth.token import Token
 
 pytestmark = pytest.mark.anyio
 
@@ -257,7 +257,7 @@ def test_a_token_store_that_is_none_is_one_clear_message(home: Path, command: st
 
 BROWSER = """
 import asyncio, sys, httpx
-from mcp_oauth_nb.mock_github import Autopilot
+from mcp_oauth_nb.lab.mock_github import Autopilot
 print(httpx.get(asyncio.run(Autopilot(httpx.AsyncHTTPTransport()).authorize(sys.argv[1]))).status_code)
 """
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.clock import ManualClock, SystemClock, iso
+from mcp_oauth_nb.oauth.clock import ManualClock, SystemClock, iso
 
 
 def test_the_system_clock_tells_the_machines_time() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import guide
 import pytest
 
-from mcp_oauth_nb.config import IsolatedSettings, Settings
-from mcp_oauth_nb.errors import ConfigurationError, NotConfigured
-from mcp_oauth_nb.lab import Lab
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.lab.lab import Lab
+from mcp_oauth_nb.oauth.errors import ConfigurationError, NotConfigured
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 
 SECRET = "-".join(["a", "secret", "that", "nobody", "may", "see"])
 COMPLETE = {"OAUTH_CLIENT_ID": "an-id", "OAUTH_CLIENT_SECRET": SECRET}
@@ -389,7 +389,7 @@ def test_the_guides_check_of_the_configuration_works_as_printed(tmp_path: Path) 
 
 
 def test_the_module_has_no_other_lazy_names() -> None:
-    import mcp_oauth_nb.config as config
+    import mcp_oauth_nb.oauth.settings as config
 
     with pytest.raises(AttributeError, match="has no attribute 'setting'"):
         _ = config.setting  # type: ignore[attr-defined]

@@ -18,11 +18,11 @@ from mcp.server import MCPServer
 from sessions import happens, nothing_left, text  # noqa: F401
 from small_server import METADATA, Knobs, build
 
-from mcp_oauth_nb.connection import _first_file
-from mcp_oauth_nb.errors import AuthenticationRequired, ConfigurationError, SessionFailed
-from mcp_oauth_nb.redaction import mask, remember
-from mcp_oauth_nb.session import Session
-from mcp_oauth_nb.trace import Trace
+from mcp_oauth_nb.client.connection import _first_file
+from mcp_oauth_nb.client.session import Session
+from mcp_oauth_nb.oauth.errors import AuthenticationRequired, ConfigurationError, SessionFailed
+from mcp_oauth_nb.oauth.masking import mask, remember
+from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left")]
 

@@ -27,13 +27,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from test_serve_http import Person, Program
 
 from mcp_oauth_nb import McpAuth, run
-from mcp_oauth_nb.cli import main
-from mcp_oauth_nb.debug_command import FINDING, IN_ORDER, INTERRUPTED, NO_ANSWER, exit_code
-from mcp_oauth_nb.debug_walk import FORMATS, walk
-from mcp_oauth_nb.debugger.export import FORMATS as EXPORTS
-from mcp_oauth_nb.errors import ServerUnavailable
-from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.redaction import remember
+from mcp_oauth_nb.cli.commands import main
+from mcp_oauth_nb.cli.debug import FINDING, IN_ORDER, INTERRUPTED, NO_ANSWER, exit_code
+from mcp_oauth_nb.cli.debug_walk import FORMATS, walk
+from mcp_oauth_nb.debugger.export.formats import FORMATS as EXPORTS
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
+from mcp_oauth_nb.oauth.errors import ServerUnavailable
+from mcp_oauth_nb.oauth.masking import remember
 
 LIMIT_SECONDS = 60
 
@@ -521,7 +521,7 @@ def test_a_token_in_the_address_is_a_finding_and_is_not_shown(site: Site, form: 
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    code = "from mcp_oauth_nb.cli import main; import sys; print(*sys.modules)"
+    code = "from mcp_oauth_nb.cli.commands import main; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"mcp", "httpx", "httpx2", "pydantic", "starlette", "uvicorn", "IPython"}
     assert "debug " in CliRunner().invoke(main, ["--help"]).output

@@ -23,12 +23,12 @@ from nbclient.exceptions import CellExecutionError
 
 from mcp_oauth_nb import HttpLab, Lab, run
 from mcp_oauth_nb.debugger import FlowRun
-from mcp_oauth_nb.debugger.export import FORMATS
-from mcp_oauth_nb.debugger.export_pytest import literal
+from mcp_oauth_nb.debugger.export.formats import FORMATS
+from mcp_oauth_nb.debugger.export.pytest_test import literal
 from mcp_oauth_nb.debugger.recording import wire_form
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.redaction import SECRET_NAMES
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.oauth.masking import SECRET_NAMES
 
 pytestmark = pytest.mark.anyio
 pytest_plugins = ["pytester"]

@@ -9,10 +9,10 @@ import pytest
 from IPython.lib.pretty import pretty
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.checks import Check
 from mcp_oauth_nb.debugger import Cause, FlowRun, GuidedFlow, Step
 from mcp_oauth_nb.debugger.gate import Gate, Held
-from mcp_oauth_nb.errors import ConfigurationError, InvalidAuthorizationCode, SessionError
+from mcp_oauth_nb.oauth.check import Check
+from mcp_oauth_nb.oauth.errors import ConfigurationError, InvalidAuthorizationCode, SessionError
 
 pytestmark = pytest.mark.anyio
 

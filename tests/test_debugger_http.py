@@ -14,7 +14,10 @@ from mcp_oauth_nb.debugger.breaking import Between, LetsPagesIn
 from mcp_oauth_nb.debugger.faults import FAULTS, with_fault
 from mcp_oauth_nb.debugger.http_flow import HttpFlow
 from mcp_oauth_nb.debugger.recording import Recording
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
+from mcp_oauth_nb.lab.http_lab import HttpLab
+from mcp_oauth_nb.lab.network import Network2
+from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
     InvalidAuthorizationCode,
     IssuerMismatch,
@@ -25,10 +28,7 @@ from mcp_oauth_nb.errors import (
     StateMismatch,
     TokenRejected,
 )
-from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.http_lab import HttpLab
-from mcp_oauth_nb.http_lab_network import Network2
-from mcp_oauth_nb.trace import Trace
+from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = pytest.mark.anyio
 

@@ -14,13 +14,14 @@ import pytest
 from http_world import ASM, MCP, PRM, World, client_of, served
 from mcp.shared.auth import OAuthClientInformationFull
 
-from mcp_oauth_nb import HttpLab, Lab, errors
+from mcp_oauth_nb import HttpLab, Lab
 from mcp_oauth_nb.debugger import FlowRun
-from mcp_oauth_nb.debugger.observed import differences, observe
+from mcp_oauth_nb.debugger.comparison import differences, observe
 from mcp_oauth_nb.debugger.recording import Recording
 from mcp_oauth_nb.debugger.replay import Answers, NotRecorded, Replayed, _nobody, replay
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.flow_debugger import FlowDebugger
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
+from mcp_oauth_nb.oauth import errors
+from mcp_oauth_nb.oauth.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ from fastmcp.server.auth.providers.in_memory import InMemoryOAuthProvider
 from test_serve_http import LIMIT_SECONDS, Person, Program
 
 from mcp_oauth_nb import McpAuth
-from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.loopback import listen
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 
 pytestmark = pytest.mark.anyio
 

@@ -10,17 +10,17 @@ from urllib.parse import urlencode
 
 import pytest
 
-from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.checks import Check
-from mcp_oauth_nb.debugger.record import Step, first_cause
-from mcp_oauth_nb.debugger.refusals import STILL_COUNT
-from mcp_oauth_nb.debugger.seen import JSONRPC, Facts, Seen
-from mcp_oauth_nb.debugger.steps import STEPS
-from mcp_oauth_nb.debugger.verdicts import check, check_error
-from mcp_oauth_nb.debugger.verdicts_pages import ORIGIN
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.pkce import challenge_for
-from mcp_oauth_nb.redaction import remember
+from mcp_oauth_nb.debugger.checks.pages import ORIGIN
+from mcp_oauth_nb.debugger.checks.refusals import STILL_COUNT
+from mcp_oauth_nb.debugger.checks.table import check, check_error
+from mcp_oauth_nb.debugger.exchange import JSONRPC, Facts, Seen
+from mcp_oauth_nb.debugger.flow_table import STEPS
+from mcp_oauth_nb.debugger.step import Step, first_cause
+from mcp_oauth_nb.oauth.challenge import AuthChallenge
+from mcp_oauth_nb.oauth.check import Check
+from mcp_oauth_nb.oauth.errors import ProtocolError
+from mcp_oauth_nb.oauth.masking import remember
+from mcp_oauth_nb.oauth.pkce import challenge_for
 
 MCP = "https://mcp.example/mcp"
 AS = "https://login.example"

@@ -7,9 +7,9 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.diagram import Diagram, to_mermaid, to_text
-from mcp_oauth_nb.diagram_layout import WIDTH, cells
-from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER, Message
+from mcp_oauth_nb.trace.diagram import Diagram, to_mermaid, to_text
+from mcp_oauth_nb.trace.layout import WIDTH, cells
+from mcp_oauth_nb.trace.messages import BROWSER, CLIENT, GITHUB, SERVER, Message
 
 KINDS = ("request", "response", "error", "notification")
 

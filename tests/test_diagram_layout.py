@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.diagram_layout import WIDTH, cells, lay_out, name_of, participants, printable, shorten, title_of
-from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER, Message
+from mcp_oauth_nb.trace.layout import WIDTH, cells, lay_out, name_of, participants, printable, shorten, title_of
+from mcp_oauth_nb.trace.messages import BROWSER, CLIENT, GITHUB, SERVER, Message
 
 
 def arrow(sender: str, receiver: str, title: str = "title") -> Message:

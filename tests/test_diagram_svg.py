@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.diagram import Diagram, to_svg
-from mcp_oauth_nb.wire import BROWSER, CLIENT, GITHUB, SERVER, Kind, Message
+from mcp_oauth_nb.trace.diagram import Diagram, to_svg
+from mcp_oauth_nb.trace.messages import BROWSER, CLIENT, GITHUB, SERVER, Kind, Message
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,11 +9,18 @@ import pytest
 from scripted_server import Site
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.discovery import discover, discover_authorization_server, discover_resource
-from mcp_oauth_nb.discovery_report import Probe
-from mcp_oauth_nb.errors import IssuerMismatch, McpOAuthError, NotFound, ProtocolError, SecurityError, ServerUnavailable
-from mcp_oauth_nb.mock_github import MockGitHub
-from mcp_oauth_nb.redaction import mask
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.oauth.discovery import discover, discover_authorization_server, discover_resource
+from mcp_oauth_nb.oauth.discovery_report import Probe
+from mcp_oauth_nb.oauth.errors import (
+    IssuerMismatch,
+    McpOAuthError,
+    NotFound,
+    ProtocolError,
+    SecurityError,
+    ServerUnavailable,
+)
+from mcp_oauth_nb.oauth.masking import mask
 
 pytestmark = pytest.mark.anyio
 

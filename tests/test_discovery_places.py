@@ -12,8 +12,8 @@ import pytest
 from odd_places import INSIDE, ODD, OUTSIDE, WAYS, naming
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.discovery import Discovery, discover
-from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, SecurityError, Unreachable
+from mcp_oauth_nb.oauth.discovery import Discovery, discover
+from mcp_oauth_nb.oauth.errors import ProtocolError, RedirectRefused, SecurityError, Unreachable
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_oauth_nb.discovery_report import Probe, Report
+from mcp_oauth_nb.oauth.discovery_report import Probe, Report
 
 
 @dataclass(frozen=True, repr=False)

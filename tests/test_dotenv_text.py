@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.dotenv_text import write
+from mcp_oauth_nb.oauth.dotenv_text import write
 
 
 def read(text: str) -> dict[str, str | None]:

@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 
-from mcp_oauth_nb import errors
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.oauth import errors
+from mcp_oauth_nb.oauth.errors import (
     AuthenticationRequired,
     ConfigurationError,
     InsufficientScope,

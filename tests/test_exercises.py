@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-import mcp_oauth_nb.exercises
+import mcp_oauth_nb.jupyter.exercises
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.exercises import Verdict
-from mcp_oauth_nb.exercises.verdict import checked
+from mcp_oauth_nb.jupyter.exercises import Verdict
+from mcp_oauth_nb.jupyter.exercises.verdict import checked
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +108,7 @@ def test_a_function_that_decides_says_true_or_false_and_nothing_like_it(notebook
 
 def test_every_check_has_a_solution() -> None:
     checks = set()
-    for path in Path(mcp_oauth_nb.exercises.__file__).parent.glob("nb*.py"):
+    for path in Path(mcp_oauth_nb.jupyter.exercises.__file__).parent.glob("nb*.py"):
         module = importlib.import_module(f"mcp_oauth_nb.exercises.{path.stem}")
         checks |= {(path.stem, name.removeprefix("check_")) for name in vars(module) if name.startswith("check_")}
     assert checks == set(solutions())

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
-from mcp_oauth_nb.authserver.redirects import matches
-from mcp_oauth_nb.exercises import nb13
+from mcp_oauth_nb.jupyter.exercises import nb13
+from mcp_oauth_nb.server.authserver.redirects import matches
 
 
 def same_host_and_path(registered: str, asked: str) -> bool:

@@ -18,10 +18,10 @@ import pytest
 from test_exercises import SOLUTIONS, check_of, solutions, verdict
 
 from mcp_oauth_nb import AuthChallenge, FlowDebugger, HttpLab, Lab, MemoryTokenStore, OAuthHandler, Token
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import AccessDenied, AuthenticationRequired
-from mcp_oauth_nb.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb10, nb11, nb12, nb13
-from mcp_oauth_nb.store import TokenKey
+from mcp_oauth_nb.jupyter.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb10, nb11, nb12, nb13
+from mcp_oauth_nb.oauth.errors import AccessDenied, AuthenticationRequired
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.store.tokens import TokenKey
 
 pytestmark = pytest.mark.anyio
 
@@ -354,7 +354,7 @@ async def test_a_path_that_differs_by_its_last_slash_is_not_one_of_its_own() -> 
 
 async def test_credentials_that_env_does_not_hold_are_seen_in_the_list_of_processes() -> None:
     import_and_set = "import os; os.environ.update(OAUTH_CLIENT_ID='a', OAUTH_CLIENT_SECRET='b'); "
-    program = import_and_set + "from mcp_oauth_nb.cli import main; main(['serve'])"
+    program = import_and_set + "from mcp_oauth_nb.cli.commands import main; main(['serve'])"
     said = await nb08.check_host({"command": sys.executable, "args": ["-c", program], "env": {}})
     assert "not from env" in said.text
 

@@ -19,10 +19,10 @@ import pytest
 from http_world import Person, World, served
 
 from mcp_oauth_nb import FileGrantStore, FileTokenStore, ManualClock, OAuthHandler
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import ReauthorizeError
-from mcp_oauth_nb.http_auth_storage import Grant
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth.errors import ReauthorizeError
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.store.grants import Grant
 
 pytestmark = pytest.mark.anyio
 

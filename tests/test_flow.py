@@ -11,9 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.github import GitHubClient, check_token
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.client.provider_settings import GITHUB_ISSUER
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
     InvalidAuthorizationCode,
@@ -23,10 +26,7 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     TokenRejected,
 )
-from mcp_oauth_nb.github import GitHubClient, check_token
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.provider import GITHUB_ISSUER
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
 
 pytestmark = pytest.mark.anyio
 

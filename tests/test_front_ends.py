@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SETUP = """
 import json
 from pathlib import Path
-from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, redaction
+from mcp_oauth_nb import FlowDebugger, HttpLab, Lab; from mcp_oauth_nb.oauth import masking as redaction
 from mcp_oauth_nb.widgets import *
 lab, other, world = await Lab.open(), await Lab.open(seed=8), await HttpLab.open()
 await lab.authorize()

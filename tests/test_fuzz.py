@@ -29,23 +29,24 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb import HttpLab, ManualClock, token_endpoint
-from mcp_oauth_nb.authorization import PendingFlows, callback_parameters, read_callback
-from mcp_oauth_nb.authserver.documents import DocumentFetcher
-from mcp_oauth_nb.callback import CallbackListener
-from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.config import Settings
-from mcp_oauth_nb.discovery import discover
-from mcp_oauth_nb.errors import McpOAuthError
-from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.http import Answer, send
-from mcp_oauth_nb.http_auth_registration import read_registration
-from mcp_oauth_nb.http_auth_stepup import challenged_scopes
-from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
-from mcp_oauth_nb.redaction import mask, mask_fields, mask_form, mask_header, mask_url, printable, remember, scrub
-from mcp_oauth_nb.tokens import Token
-from mcp_oauth_nb.trace import Trace
+from mcp_oauth_nb import HttpLab, ManualClock
+from mcp_oauth_nb.client.callback import CallbackListener
+from mcp_oauth_nb.client.github import GitHubClient
+from mcp_oauth_nb.client.registration import read_registration
+from mcp_oauth_nb.client.step_up import challenged_scopes
+from mcp_oauth_nb.oauth import token_endpoint
+from mcp_oauth_nb.oauth.authorization import PendingFlows, callback_parameters, read_callback
+from mcp_oauth_nb.oauth.challenge import AuthChallenge
+from mcp_oauth_nb.oauth.discovery import discover
+from mcp_oauth_nb.oauth.errors import McpOAuthError
+from mcp_oauth_nb.oauth.http import Answer, send
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
+from mcp_oauth_nb.oauth.masking import mask, mask_fields, mask_form, mask_header, mask_url, printable, remember, scrub
+from mcp_oauth_nb.oauth.settings import Settings
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.server.authserver.documents import DocumentFetcher
+from mcp_oauth_nb.store.grants import MemoryGrantStore
+from mcp_oauth_nb.trace.recorder import Trace
 
 NOW = 1_800_000_000.0
 JSON = {"content-type": "application/json"}

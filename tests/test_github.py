@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from scripted_server import Script
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.github import GitHubClient, check_token, next_link, revoke_token
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AuthenticationRequired,
     ConfigurationError,
     InsufficientScope,
@@ -28,9 +30,7 @@ from mcp_oauth_nb.errors import (
     TokenRejected,
     Unreachable,
 )
-from mcp_oauth_nb.github import GitHubClient, check_token, next_link, revoke_token
-from mcp_oauth_nb.mock_github import MockGitHub
-from mcp_oauth_nb.redaction import mask
+from mcp_oauth_nb.oauth.masking import mask
 
 pytestmark = pytest.mark.anyio
 

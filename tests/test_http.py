@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from scripted_server import Script
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.errors import McpOAuthError, ProtocolError, RedirectRefused, Unreachable
-from mcp_oauth_nb.http import Answer, default_client, limited, send, unhurried
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
+from mcp_oauth_nb.oauth.errors import McpOAuthError, ProtocolError, RedirectRefused, Unreachable
+from mcp_oauth_nb.oauth.http import Answer, default_client, limited, send, unhurried
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

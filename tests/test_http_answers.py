@@ -12,11 +12,12 @@ import httpx2
 import pytest
 from mcp import MCPError
 
-from mcp_oauth_nb import Session, http_bounds
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ProtocolError, RateLimited, ServerUnavailable, SessionFailed, TransientError
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_cookies import MOST_CHARACTERS, MOST_COOKIES
+from mcp_oauth_nb import Session
+from mcp_oauth_nb.client import bounds as http_bounds
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.cookies import MOST_CHARACTERS, MOST_COOKIES
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import ProtocolError, RateLimited, ServerUnavailable, SessionFailed, TransientError
 
 pytestmark = pytest.mark.anyio
 

@@ -17,10 +17,10 @@ from starlette.responses import Response
 from stepping import SERVER, Steps
 
 from mcp_oauth_nb import ManualClock, Session, Trace
-from mcp_oauth_nb.errors import ConfigurationError, InsufficientScope, ServerUnavailable
-from mcp_oauth_nb.http_auth import McpAuth, default_auth
-from mcp_oauth_nb.http_auth_storage import FileGrantStore, MemoryGrantStore
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.client.auth import McpAuth, default_auth
+from mcp_oauth_nb.oauth.errors import ConfigurationError, InsufficientScope, ServerUnavailable
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.store.grants import FileGrantStore, MemoryGrantStore
 
 pytestmark = pytest.mark.anyio
 

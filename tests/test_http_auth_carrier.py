@@ -13,10 +13,10 @@ from http_world import ASM, MCP, PRM, P, Person, World
 from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
-from mcp_oauth_nb.errors import ProtocolError, SessionFailed, Unreachable
-from mcp_oauth_nb.http_auth_carrier import PatientTransport, allow, error_of, unsent
-from mcp_oauth_nb.http_bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
+from mcp_oauth_nb.client.bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS
+from mcp_oauth_nb.client.carrier import PatientTransport, allow, error_of, unsent
+from mcp_oauth_nb.oauth.errors import ProtocolError, SessionFailed, Unreachable
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

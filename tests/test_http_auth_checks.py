@@ -12,8 +12,12 @@ from mcp.client.auth import OAuthFlowError
 from mcp.shared.auth import OAuthMetadata
 from stepping import ISSUER, Steps
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.flow_checks import answer_of, flow_error, read_token
+from mcp_oauth_nb.client.metadata import check_metadata
+from mcp_oauth_nb.client.reading import Discovery
+from mcp_oauth_nb.oauth.allowed_urls import Places
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     IssuerMismatch,
     McpOAuthError,
     ProtocolError,
@@ -21,10 +25,6 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.http_auth_checks import answer_of, flow_error, read_token
-from mcp_oauth_nb.http_auth_metadata import check_metadata
-from mcp_oauth_nb.http_auth_reading import Discovery
-from mcp_oauth_nb.places import Places
 
 pytestmark = pytest.mark.anyio
 

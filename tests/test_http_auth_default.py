@@ -15,10 +15,10 @@ from http_world import MCP, World, served
 from starlette.responses import Response
 
 from mcp_oauth_nb import McpAuth, Session
-from mcp_oauth_nb.errors import ConfigurationError, SessionFailed
-from mcp_oauth_nb.http_auth import default_auth
-from mcp_oauth_nb.http_transport import HttpTransport
-from mcp_oauth_nb.session import _http_transport
+from mcp_oauth_nb.client.auth import default_auth
+from mcp_oauth_nb.client.session import _http_transport
+from mcp_oauth_nb.client.transport import HttpTransport
+from mcp_oauth_nb.oauth.errors import ConfigurationError, SessionFailed
 
 pytestmark = pytest.mark.anyio
 

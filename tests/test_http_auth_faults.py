@@ -19,7 +19,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from stepping import SERVER, Steps
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.redirect import Redirect
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
     IssuerMismatch,
@@ -36,12 +38,10 @@ from mcp_oauth_nb.errors import (
     TransientError,
     Unreachable,
 )
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_redirect import Redirect
-from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
-from mcp_oauth_nb.redaction import scrub
-from mcp_oauth_nb.retry_after import Patience
-from mcp_oauth_nb.store import TokenKey
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.patience import Patience
+from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
+from mcp_oauth_nb.store.tokens import TokenKey
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,10 @@ from mcp_types import ErrorData, JSONRPCError
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import ProtocolError, ServerUnavailable
-from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
-from mcp_oauth_nb.http_transport import HttpTransport
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.transport import HttpTransport
+from mcp_oauth_nb.oauth.errors import ProtocolError, ServerUnavailable
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
 
 pytestmark = pytest.mark.anyio
 

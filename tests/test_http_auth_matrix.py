@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response
 from stepping import ISSUER, SERVER, Steps
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import AccessDenied, InsufficientScope, OAuthErrorResponse, ProtocolError, TokenRejected
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.oauth.errors import AccessDenied, InsufficientScope, OAuthErrorResponse, ProtocolError, TokenRejected
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import MemoryGrantStore
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,9 @@ import pytest
 from odd_places import INSIDE, ODD, OUTSIDE, WAYS, naming
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.addresses import resolve
-from mcp_oauth_nb.errors import ProtocolError, SecurityError
-from mcp_oauth_nb.places import Places
+from mcp_oauth_nb.oauth.addresses import resolve
+from mcp_oauth_nb.oauth.allowed_urls import Places
+from mcp_oauth_nb.oauth.errors import ProtocolError, SecurityError
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
     IssuerMismatch,
     McpOAuthError,

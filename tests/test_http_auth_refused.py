@@ -13,7 +13,8 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
     McpOAuthError,
     ProtocolError,
@@ -21,10 +22,9 @@ from mcp_oauth_nb.errors import (
     RefreshRejected,
     TransientError,
 )
-from mcp_oauth_nb.http import Answer
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_storage import Grant, MemoryGrantStore
-from mcp_oauth_nb.token_endpoint import read_token
+from mcp_oauth_nb.oauth.http import Answer
+from mcp_oauth_nb.oauth.token_endpoint import read_token
+from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
 
 pytestmark = pytest.mark.anyio
 

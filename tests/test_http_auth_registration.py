@@ -13,8 +13,10 @@ import pytest
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.registration import METHODS, auth_method, read_registration
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
     McpOAuthError,
     OAuthErrorResponse,
@@ -23,10 +25,8 @@ from mcp_oauth_nb.errors import (
     ReauthorizeError,
     ServerUnavailable,
 )
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_registration import METHODS, auth_method, read_registration
-from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.store.grants import MemoryGrantStore
 
 pytestmark = pytest.mark.anyio
 

@@ -20,11 +20,11 @@ from mcp.shared.auth import OAuthClientInformationFull
 from stepping import Plain
 
 from mcp_oauth_nb import FileGrantStore, ManualClock, Session
-from mcp_oauth_nb.errors import AccessDenied, ReauthorizeError, Unreachable
-from mcp_oauth_nb.http_auth_grants import TURN_SECONDS
-from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
-from mcp_oauth_nb.http_auth_storage import GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.grants import TURN_SECONDS
+from mcp_oauth_nb.client.sdk_storage import GrantStorage
+from mcp_oauth_nb.oauth.errors import AccessDenied, ReauthorizeError, Unreachable
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
 
 pytestmark = pytest.mark.anyio
 

@@ -12,11 +12,12 @@ import pytest
 from mcp.shared.auth import AuthorizationCodeResult
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb import McpAuth, pkce
-from mcp_oauth_nb.errors import ConfigurationError, StateMismatch
-from mcp_oauth_nb.http_auth_front import FrontChannel
-from mcp_oauth_nb.http_auth_redirect import CheckIssuer, Redirect
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb import McpAuth
+from mcp_oauth_nb.client.front import FrontChannel
+from mcp_oauth_nb.client.redirect import CheckIssuer, Redirect
+from mcp_oauth_nb.oauth import pkce
+from mcp_oauth_nb.oauth.errors import ConfigurationError, StateMismatch
+from mcp_oauth_nb.oauth.masking import scrub
 
 pytestmark = pytest.mark.anyio
 

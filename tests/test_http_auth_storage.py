@@ -13,10 +13,10 @@ from keyrings import MemoryKeyring
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, ProtectedResourceMetadata
 
 from mcp_oauth_nb import FileGrantStore
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.http_auth_storage import Grant, KeyringGrantStore, MemoryGrantStore
-from mcp_oauth_nb.redaction import mask, scrub
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.errors import ProtocolError
+from mcp_oauth_nb.oauth.masking import mask, scrub
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import Grant, KeyringGrantStore, MemoryGrantStore
 
 ISSUER, MCP = "https://id.example", "https://mcp.example/mcp"
 CLIENT = OAuthClientInformationFull.model_validate(

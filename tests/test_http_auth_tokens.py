@@ -16,8 +16,10 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from stepping import ISSUER, SERVER, Plain, Steps
 
 from mcp_oauth_nb import McpAuth
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.provider import AuthProvider
+from mcp_oauth_nb.client.sdk_storage import GrantStorage
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
     InsufficientScope,
@@ -29,12 +31,10 @@ from mcp_oauth_nb.errors import (
     TokenRejected,
     TransientError,
 )
-from mcp_oauth_nb.http_auth_provider import AuthProvider
-from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
-from mcp_oauth_nb.http_auth_storage import Grant, GrantStore, MemoryGrantStore
-from mcp_oauth_nb.redaction import mask, remember_heard, scrub
-from mcp_oauth_nb.retry_after import Patience
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.masking import mask, remember_heard, scrub
+from mcp_oauth_nb.oauth.patience import Patience
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import Grant, GrantStore, MemoryGrantStore
 
 pytestmark = pytest.mark.anyio
 

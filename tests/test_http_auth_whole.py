@@ -12,9 +12,9 @@ import pytest
 from authserver_world import RESOURCE, World, answer
 
 from mcp_oauth_nb import McpAuth, Session, Trace
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import AccessDenied
-from mcp_oauth_nb.resource import build_http_app, build_http_server, upstream_by
+from mcp_oauth_nb.oauth.errors import AccessDenied
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.resource import build_http_app, build_http_server, upstream_by
 
 pytestmark = pytest.mark.anyio
 

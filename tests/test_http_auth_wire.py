@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.errors import McpOAuthError, ProtocolError, RedirectRefused
-from mcp_oauth_nb.http_auth_carrier import DEADLINE_SECONDS
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
+from mcp_oauth_nb.client.carrier import DEADLINE_SECONDS
+from mcp_oauth_nb.oauth.errors import McpOAuthError, ProtocolError, RedirectRefused
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

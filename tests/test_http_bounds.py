@@ -11,14 +11,15 @@ import anyio
 import httpx2
 import pytest
 
-from mcp_oauth_nb import Session, http_bounds
-from mcp_oauth_nb.errors import McpOAuthError, ProtocolError, Unreachable
-from mcp_oauth_nb.http_auth import McpAuth
-from mcp_oauth_nb.http_auth_carrier import PatientTransport
-from mcp_oauth_nb.http_bounds import GLANCE_BYTES, MAX_MESSAGE_BYTES
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
-from mcp_oauth_nb.http_transport import HttpTransport
-from mcp_oauth_nb.trace import Trace
+from mcp_oauth_nb import Session
+from mcp_oauth_nb.client import bounds as http_bounds
+from mcp_oauth_nb.client.auth import McpAuth
+from mcp_oauth_nb.client.bounds import GLANCE_BYTES, MAX_MESSAGE_BYTES
+from mcp_oauth_nb.client.carrier import PatientTransport
+from mcp_oauth_nb.client.transport import HttpTransport
+from mcp_oauth_nb.oauth.errors import McpOAuthError, ProtocolError, Unreachable
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
+from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx2
 
-from mcp_oauth_nb.http_cookies import BoundedCookies
+from mcp_oauth_nb.client.cookies import BoundedCookies
 
 
 class Keeping:

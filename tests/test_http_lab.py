@@ -12,14 +12,15 @@ import httpx
 import httpx2
 import pytest
 
-from mcp_oauth_nb import AuthenticationRequired, HttpLab, loops, run
-from mcp_oauth_nb.errors import AccessDenied, InsufficientScope, ProtocolError, RateLimited, SessionClosed
-from mcp_oauth_nb.http import Answer
-from mcp_oauth_nb.http_auth_storage import Grant
-from mcp_oauth_nb.http_lab_network import Network2
-from mcp_oauth_nb.store import TokenKey
-from mcp_oauth_nb.tokens import Token
-from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, CLIENT, SERVER
+from mcp_oauth_nb import AuthenticationRequired, HttpLab, run
+from mcp_oauth_nb.lab.network import Network2
+from mcp_oauth_nb.oauth.errors import AccessDenied, InsufficientScope, ProtocolError, RateLimited, SessionClosed
+from mcp_oauth_nb.oauth.http import Answer
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.runtime import loops
+from mcp_oauth_nb.store.grants import Grant
+from mcp_oauth_nb.store.tokens import TokenKey
+from mcp_oauth_nb.trace.messages import AUTHORIZATION_SERVER, CLIENT, SERVER
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ import pytest
 from front_ends import FrontEnds, browsing, new_page, started
 from playwright.sync_api import Browser, Response
 
-from mcp_oauth_nb.callback import CallbackListener
-from mcp_oauth_nb.jupyterhub import JupyterHub
-from mcp_oauth_nb.loops import run
+from mcp_oauth_nb.client.callback import CallbackListener
+from mcp_oauth_nb.client.jupyterhub import JupyterHub
+from mcp_oauth_nb.runtime.loops import run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 

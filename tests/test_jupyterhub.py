@@ -19,13 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Session, login
-from mcp_oauth_nb.callback import CallbackListener
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import AccessDenied, ConfigurationError, ReauthorizeError, StateMismatch
-from mcp_oauth_nb.jupyterhub import JupyterHub, Proxied, proxied, way_back
-from mcp_oauth_nb.widgets import AuthorizePanel
-from mcp_oauth_nb.widgets.flow import FlowPanel
-from mcp_oauth_nb.wire import CLIENT
+from mcp_oauth_nb.client.callback import CallbackListener
+from mcp_oauth_nb.client.jupyterhub import JupyterHub, Proxied, proxied, way_back
+from mcp_oauth_nb.jupyter.widgets import AuthorizePanel
+from mcp_oauth_nb.jupyter.widgets.flow import FlowPanel
+from mcp_oauth_nb.oauth.errors import AccessDenied, ConfigurationError, ReauthorizeError, StateMismatch
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.trace.messages import CLIENT
 
 pytestmark = pytest.mark.anyio
 

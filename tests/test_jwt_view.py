@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.jwt_view import decode
+from mcp_oauth_nb.oauth.jwt import decode
 
 
 def part(value: Any) -> str:

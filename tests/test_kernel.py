@@ -16,8 +16,8 @@ from IPython import get_ipython
 from IPython.core.error import UsageError
 from shells import Shell, opened
 
-from mcp_oauth_nb.kernel import install, load_ipython_extension, unload_ipython_extension
-from mcp_oauth_nb.redaction import mask, remember
+from mcp_oauth_nb.oauth.masking import mask, remember
+from mcp_oauth_nb.runtime.kernel import install, load_ipython_extension, unload_ipython_extension
 
 # As long as a real one, and of no known shape: only that it was remembered gives it away.
 SECRET = "Zk3" + "qW9" * 12 + "%2F" + "x7"
@@ -84,7 +84,7 @@ def test_outside_ipython_there_is_nothing_to_install() -> None:
 
 
 def test_a_program_without_ipython_does_not_import_it() -> None:
-    code = "import sys; from mcp_oauth_nb.kernel import install; install(); print('IPython' in sys.modules)"
+    code = "import sys; from mcp_oauth_nb.runtime.kernel import install; install(); print('IPython' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "False\n"
 
@@ -92,7 +92,7 @@ def test_a_program_without_ipython_does_not_import_it() -> None:
 def test_the_slow_import_of_the_first_call_is_begun() -> None:
     code = """if True:
         import sys, threading
-        from mcp_oauth_nb import kernel
+        from mcp_oauth_nb.runtime import kernel
         kernel._import_slow_modules()
         for thread in set(threading.enumerate()) - {threading.main_thread()}:
             thread.join()

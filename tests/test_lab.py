@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from mcp_oauth_nb import AuthChallenge, AuthenticationRequired, Lab, run
-from mcp_oauth_nb.demo import demo
-from mcp_oauth_nb.errors import AccessDenied, SessionClosed
+from mcp_oauth_nb.lab.demo import demo
+from mcp_oauth_nb.oauth.errors import AccessDenied, SessionClosed
 
 pytestmark = pytest.mark.anyio
 

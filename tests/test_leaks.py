@@ -31,15 +31,18 @@ from mcp import StdioServerParameters
 from mcp.shared.auth import OAuthClientInformationFull
 
 import mcp_oauth_nb
-from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Session, redaction, shared_store, widgets
-from mcp_oauth_nb.authorization import PendingFlows
-from mcp_oauth_nb.cli import main
-from mcp_oauth_nb.config import IsolatedSettings, Settings
-from mcp_oauth_nb.environment import SECRET_VARIABLES, without_secrets
-from mcp_oauth_nb.http_auth_storage import Grant
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.serve import ScrubbingFormatter
-from mcp_oauth_nb.store_key import from_environment
+from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Session
+from mcp_oauth_nb.cli.commands import main
+from mcp_oauth_nb.cli.serve import ScrubbingFormatter
+from mcp_oauth_nb.jupyter import widgets
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth.authorization import PendingFlows
+from mcp_oauth_nb.oauth.environment import SECRET_VARIABLES, without_secrets
+from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
+from mcp_oauth_nb.store import shared as shared_store
+from mcp_oauth_nb.store.grants import Grant
+from mcp_oauth_nb.store.key import from_environment
 
 pytestmark = pytest.mark.anyio
 
@@ -216,7 +219,7 @@ def test_neither_do_those_of_a_client_with_a_secret() -> None:
 
 def of_the_mock(one: object) -> bool:
     # GitHub's own tables: what they hold is what is looked for.
-    return type(one).__module__.startswith("mcp_oauth_nb.mock_github")
+    return type(one).__module__.startswith("mcp_oauth_nb.lab.mock_github")
 
 
 # -- tracebacks --------------------------------------------------------------------------------------------------------
@@ -283,7 +286,7 @@ QUIET = {"a usage error", "a thread", "a forgotten task", "a finalizer", "loggin
 SETUP = r"""
 %load_ext mcp_oauth_nb
 import random, string
-from mcp_oauth_nb.redaction import remember
+from mcp_oauth_nb.oauth.masking import remember
 letters = random.Random(5)
 secret, long = ("".join(letters.choices(string.ascii_letters, k=length)) for length in (43, 240))
 long = "ghr_" + long
@@ -432,10 +435,10 @@ import asyncio, json, os, sys
 from contextlib import suppress
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.browser_login import login
-from mcp_oauth_nb.debug_command import _open_link
+from mcp_oauth_nb.client.login import login
+from mcp_oauth_nb.cli.debug import _open_link
 from mcp_oauth_nb.errors import ReauthorizeError
-from mcp_oauth_nb.http_auth import McpAuth
+from mcp_oauth_nb.client.auth import McpAuth
 
 async def main():
     async with Lab.open() as lab:

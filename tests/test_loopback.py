@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.loopback import _listener, can_listen_at, listen, listen_as
+from mcp_oauth_nb.client.loopback import _listener, can_listen_at, listen, listen_as
+from mcp_oauth_nb.oauth.errors import ConfigurationError
 
 Bind = Callable[[str, int], socket.socket]
 

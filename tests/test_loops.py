@@ -20,10 +20,10 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_oauth_nb import loops
-from mcp_oauth_nb.errors import ConfigurationError, SessionError, SessionFailed
-from mcp_oauth_nb.loops import LoopThread, ReportingThread, _Work, allow_asyncio_run, on, run
-from mcp_oauth_nb.opening import Opening
+from mcp_oauth_nb.oauth.errors import ConfigurationError, SessionError, SessionFailed
+from mcp_oauth_nb.runtime import loops
+from mcp_oauth_nb.runtime.loops import LoopThread, ReportingThread, _Work, allow_asyncio_run, on, run
+from mcp_oauth_nb.runtime.opening import Opening
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +137,7 @@ def test_a_task_that_exits_does_not_take_the_thread_with_it(
 def test_a_script_that_left_work_behind_exits_at_once_and_silently() -> None:
     done = script("""
         import asyncio
-        from mcp_oauth_nb import loops
+        from mcp_oauth_nb.runtime import loops
 
         async def forever():
             try:
@@ -154,7 +154,7 @@ def test_a_script_that_left_work_behind_exits_at_once_and_silently() -> None:
 def test_a_fork_gets_a_thread_of_its_own_and_leaves_the_parents_alone() -> None:
     done = script("""
         import os, threading
-        from mcp_oauth_nb import loops
+        from mcp_oauth_nb.runtime import loops
 
         async def name():
             return threading.current_thread().name

@@ -25,8 +25,9 @@ from test_debug_command import Site, follows
 from traitlets.config import Config
 
 from mcp_oauth_nb import HttpLab, Lab, McpAuth, Session, Trace, load_ipython_extension, run
-from mcp_oauth_nb.diagram import Diagram
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.jupyter.magics_completion import COMMANDS
+from mcp_oauth_nb.jupyter.magics_results import Connected, ExchangeList, ToolList, ToolResult
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     AuthenticationRequired,
     ConfigurationError,
@@ -34,10 +35,9 @@ from mcp_oauth_nb.errors import (
     SessionError,
     SessionFailed,
 )
-from mcp_oauth_nb.magics_completion import COMMANDS
-from mcp_oauth_nb.magics_results import Connected, ExchangeList, ToolList, ToolResult
-from mcp_oauth_nb.redaction import remember
-from mcp_oauth_nb.wire import Exchange
+from mcp_oauth_nb.oauth.masking import remember
+from mcp_oauth_nb.trace.diagram import Diagram
+from mcp_oauth_nb.trace.messages import Exchange
 
 USER = "get_github_user_info"
 
@@ -615,6 +615,6 @@ def test_in_a_kernel_the_address_for_the_browser_is_shown_under_the_cell(kernel:
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
-    code = "import mcp_oauth_nb.magics, sys; print(*sys.modules)"
+    code = "import mcp_oauth_nb.jupyter.magics, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"mcp", "httpx", "pydantic", "ipywidgets", "IPython"}

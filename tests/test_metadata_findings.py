@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 
-from mcp_oauth_nb.checks import Check
-from mcp_oauth_nb.metadata_fields import AUTHORIZATION_SERVER, FIELDS, PROTECTED_RESOURCE
-from mcp_oauth_nb.metadata_findings import check_document, check_field, kind_of
+from mcp_oauth_nb.oauth.check import Check
+from mcp_oauth_nb.oauth.metadata_fields import AUTHORIZATION_SERVER, FIELDS, PROTECTED_RESOURCE
+from mcp_oauth_nb.oauth.metadata_findings import check_document, check_field, kind_of
 
 SERVER: dict[str, Any] = {
     "issuer": "https://login.example",

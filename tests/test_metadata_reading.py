@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mcp_oauth_nb.errors import IssuerMismatch, ProtocolError, RedirectRefused, SecurityError, ServerUnavailable
-from mcp_oauth_nb.http import Answer
-from mcp_oauth_nb.metadata_reading import Reading, dumped, read_resource_metadata, read_server_metadata
+from mcp_oauth_nb.oauth.errors import IssuerMismatch, ProtocolError, RedirectRefused, SecurityError, ServerUnavailable
+from mcp_oauth_nb.oauth.http import Answer
+from mcp_oauth_nb.oauth.metadata_reading import Reading, dumped, read_resource_metadata, read_server_metadata
 
 NOW = 1_800_000_000.0
 SERVER = "https://mcp.example/mcp"

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from mock_github_world import CALLBACK, CHALLENGE, PKCE, World
 
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.mock_github import RedirectUri
+from mcp_oauth_nb.lab.mock_github import RedirectUri
+from mcp_oauth_nb.oauth.errors import ProtocolError
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from mock_github_world import CALLBACK, World
 
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.mock_github import Autopilot
+from mcp_oauth_nb.lab.mock_github import Autopilot
+from mcp_oauth_nb.oauth.errors import ProtocolError
 
 pytestmark = pytest.mark.anyio
 

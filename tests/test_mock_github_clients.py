@@ -33,7 +33,7 @@ from e2e_programs import node, npm
 from githubkit.exception import RequestFailed
 from mock_github_world import CALLBACK, CHALLENGE, VERIFIER, World
 
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
 
 pytestmark = pytest.mark.anyio
 

@@ -7,10 +7,10 @@ import httpx
 import pytest
 from mock_github_world import API, CALLBACK, TOKEN, World
 
-from mcp_oauth_nb import http
-from mcp_oauth_nb.errors import ProtocolError, RedirectRefused, Unreachable
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
-from mcp_oauth_nb.mock_github.faults import Fault
+from mcp_oauth_nb.lab.mock_github.faults import Fault
+from mcp_oauth_nb.oauth import http
+from mcp_oauth_nb.oauth.errors import ProtocolError, RedirectRefused, Unreachable
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from mock_github_world import CALLBACK, World
 
-from mcp_oauth_nb.mock_github import Autopilot, OAuthApp
+from mcp_oauth_nb.lab.mock_github import Autopilot, OAuthApp
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from mock_github_world import API, CALLBACK, TOKEN, World
 
-from mcp_oauth_nb.clock import SystemClock
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub, RedirectUri
-from mcp_oauth_nb.mock_github.transport import netloc
-from mcp_oauth_nb.redaction import mask, scrub
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub, RedirectUri
+from mcp_oauth_nb.lab.mock_github.transport import netloc
+from mcp_oauth_nb.oauth.clock import SystemClock
+from mcp_oauth_nb.oauth.masking import mask, scrub
 
 pytestmark = pytest.mark.anyio
 

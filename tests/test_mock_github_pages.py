@@ -11,7 +11,7 @@ import httpx
 import pytest
 from mock_github_world import AUTHORIZE, CALLBACK, World
 
-from mcp_oauth_nb.mock_github import MockGitHub
+from mcp_oauth_nb.lab.mock_github import MockGitHub
 
 pytestmark = pytest.mark.anyio
 

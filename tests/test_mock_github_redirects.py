@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_oauth_nb.mock_github import RedirectUri
-from mcp_oauth_nb.mock_github.redirects import matches
+from mcp_oauth_nb.lab.mock_github import RedirectUri
+from mcp_oauth_nb.lab.mock_github.redirects import matches
 
 
 @pytest.mark.parametrize(

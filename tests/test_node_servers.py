@@ -13,7 +13,7 @@ from peers_world import POLL_SECONDS, Visit, node_server
 from test_other_servers import MODES, enter_refresh_and_call_again, said
 from test_serve_http import LIMIT_SECONDS
 
-from mcp_oauth_nb.errors import IssuerMismatch
+from mcp_oauth_nb.oauth.errors import IssuerMismatch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 

@@ -21,9 +21,9 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from mcp_oauth_nb.attacks import ATTACKS
-from mcp_oauth_nb.mock_github.minting import Mint
-from mcp_oauth_nb.pkce import PKCE, random_token
+from mcp_oauth_nb.lab.attacks import ATTACKS
+from mcp_oauth_nb.lab.mock_github.minting import Mint
+from mcp_oauth_nb.oauth.pkce import PKCE, random_token
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))

@@ -14,10 +14,11 @@ from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, setti
 from scripted_server import Script
 from starlette.responses import Response
 
-from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.client.provider_settings import is_github
+from mcp_oauth_nb.oauth.challenge import AuthChallenge
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AuthenticationRequired,
     ConfigurationError,
     McpOAuthError,
@@ -25,11 +26,10 @@ from mcp_oauth_nb.errors import (
     RateLimited,
     ServerUnavailable,
 )
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.provider import is_github
-from mcp_oauth_nb.redaction import mask
-from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.masking import mask
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore, TokenKey
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,10 @@ import pytest
 from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.client.provider_settings import GITHUB_ISSUER, known_issuer
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     InvalidAuthorizationCode,
     InvalidCodeVerifier,
@@ -25,9 +26,8 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     StateMismatch,
 )
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.provider import GITHUB_ISSUER, known_issuer
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from provider import API, CLIENT_ID, Provider, handler_for, signed_in
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import McpOAuthError, ReauthorizeError
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.store import FileTokenStore, TokenKey
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import McpOAuthError, ReauthorizeError
+from mcp_oauth_nb.store.tokens import FileTokenStore, TokenKey
 
 #: What can come in place of the token endpoint's answer.
 SPOILS = {

@@ -14,8 +14,9 @@ import pytest
 from provider import API, CLIENT_ID, CLIENT_SECRET, Provider, handler_for, settings_for, signed_in, token_of
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     AuthenticationRequired,
     ConfigurationError,
     McpOAuthError,
@@ -25,9 +26,8 @@ from mcp_oauth_nb.errors import (
     TokenRejected,
     Unreachable,
 )
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.retry_after import Patience
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.patience import Patience
+from mcp_oauth_nb.oauth.token import Token
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,9 @@ import pytest
 from provider import CLIENT_SECRET, Provider, handler_for, settings_for, signed_in
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     InvalidCodeVerifier,
     McpOAuthError,
     ProtocolError,
@@ -24,8 +25,7 @@ from mcp_oauth_nb.errors import (
     RefreshRejected,
     Unreachable,
 )
-from mcp_oauth_nb.http_faults import MAX_BODY_BYTES
-from mcp_oauth_nb.oauth_handler import OAuthHandler
+from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
 pytestmark = pytest.mark.anyio
 

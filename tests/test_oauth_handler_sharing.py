@@ -17,12 +17,12 @@ from keyrings import MemoryKeyring
 from provider import API, CLIENT_ID, Provider, handler_for, settings_for, signed_in, token_of
 from starlette.responses import JSONResponse
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ReauthorizeError, RefreshRejected, TokenRejected, Unreachable
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore
-from mcp_oauth_nb.store_keyring import KeyringTokenStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import ReauthorizeError, RefreshRejected, TokenRejected, Unreachable
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.keyring import KeyringTokenStore
+from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,9 @@ from http_world import ASM, MCP, PRM, P, Seen, World
 from starlette.responses import Response
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.discovery import discover
-from mcp_oauth_nb.errors import McpOAuthError
-from mcp_oauth_nb.flow_debugger import FlowDebugger
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
+from mcp_oauth_nb.oauth.discovery import discover
+from mcp_oauth_nb.oauth.errors import McpOAuthError
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from peers_world import PEERS, Client, cached, talking
 from test_real_clients import LIFETIME_SECONDS, authorizations, refreshes
 from test_serve_http import Person, Program
 
-from mcp_oauth_nb.store_lock import ProcessLock
+from mcp_oauth_nb.store.lock import ProcessLock
 
 pytestmark = pytest.mark.e2e
 

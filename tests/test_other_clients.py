@@ -10,7 +10,7 @@ import pytest
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from mock_github_world import CALLBACK, VERIFIER
 
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
 
 pytestmark = pytest.mark.anyio
 

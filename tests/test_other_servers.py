@@ -34,9 +34,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from mcp_oauth_nb.authserver import AuthorizationServer
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.mock_github import MockGitHub
+from mcp_oauth_nb.lab.mock_github import MockGitHub
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.authserver import AuthorizationServer
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.errors import InvalidCodeVerifier
-from mcp_oauth_nb.pkce import PKCE, challenge_for, check_verifier, generate_pkce_pair, verify
-from mcp_oauth_nb.redaction import scrub
+from mcp_oauth_nb.oauth.errors import InvalidCodeVerifier
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.pkce import PKCE, challenge_for, check_verifier, generate_pkce_pair, verify
 
 # RFC 7636 appendix B
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"

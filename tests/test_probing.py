@@ -11,8 +11,8 @@ import pytest
 from scripted_server import Script, Site
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import (
     NotFound,
     ProtocolError,
     RateLimited,
@@ -21,9 +21,9 @@ from mcp_oauth_nb.errors import (
     ServerUnavailable,
     Unreachable,
 )
-from mcp_oauth_nb.http import ClientFactory
-from mcp_oauth_nb.metadata_reading import Reading, read_server_metadata
-from mcp_oauth_nb.probing import Prober, Search
+from mcp_oauth_nb.oauth.http import ClientFactory
+from mcp_oauth_nb.oauth.metadata_reading import Reading, read_server_metadata
+from mcp_oauth_nb.oauth.probing import Prober, Search
 
 pytestmark = pytest.mark.anyio
 

@@ -36,16 +36,16 @@ from pydantic import AnyHttpUrl
 from watching import Watch
 
 from mcp_oauth_nb import HttpLab, ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import McpOAuthError, ReauthorizeError
-from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.http_auth_carrier import PatientTransport
-from mcp_oauth_nb.http_auth_storage import FileGrantStore
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.retry_after import Patience
-from mcp_oauth_nb.store import FileTokenStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.carrier import PatientTransport
+from mcp_oauth_nb.client.github import GitHubClient
+from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth.errors import McpOAuthError, ReauthorizeError
+from mcp_oauth_nb.oauth.patience import Patience
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import FileGrantStore
+from mcp_oauth_nb.store.tokens import FileTokenStore
 
 T = TypeVar("T")
 
@@ -736,8 +736,8 @@ import asyncio, os, sys
 from mcp_oauth_nb.config import IsolatedSettings
 from mcp_oauth_nb.errors import McpOAuthError
 from mcp_oauth_nb.oauth_handler import OAuthHandler
-from mcp_oauth_nb.store import FileTokenStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.store.tokens import FileTokenStore
+from mcp_oauth_nb.oauth.token import Token
 
 origin, path, client_id, client_secret, crashes = sys.argv[1:]
 settings = IsolatedSettings(

@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from mcp_oauth_nb import Lab, ManualClock, MockGitHub, run
-from mcp_oauth_nb.errors import ServerUnavailable, SessionClosed
+from mcp_oauth_nb.oauth.errors import ServerUnavailable, SessionClosed
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.anyio

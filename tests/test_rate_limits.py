@@ -12,9 +12,9 @@ from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 from limits.errors import StorageError
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import StoreUnavailable
-from mcp_oauth_nb.rate_limits import BoundedCounts, Shares, client_address, counted_in_store, seconds_left
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.server.rate_limits import BoundedCounts, Shares, client_address, counted_in_store, seconds_left
 
 pytestmark = pytest.mark.anyio
 

@@ -18,10 +18,15 @@ import click
 import pytest
 from mcp import MCPError
 
-from mcp_oauth_nb import Lab, McpOAuthError, Session, cli, debug_command, shared_store, store_choice, store_document
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.debugger.export import FORMATS
-from mcp_oauth_nb.errors import AccessDenied
+from mcp_oauth_nb import Lab, McpOAuthError, Session
+from mcp_oauth_nb.cli import commands as cli
+from mcp_oauth_nb.cli import debug as debug_command
+from mcp_oauth_nb.debugger.export.formats import FORMATS
+from mcp_oauth_nb.oauth.errors import AccessDenied
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.store import chosen as store_choice
+from mcp_oauth_nb.store import document as store_document
+from mcp_oauth_nb.store import shared as shared_store
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ AT_ONCE = 1.0
 SETUP = """
 import asyncio, gc, sys, threading
 from mcp_oauth_nb import Session, run
-from mcp_oauth_nb.loops import loop
+from mcp_oauth_nb.runtime.loops import loop
 from small_server import Knobs, build
 
 knobs = Knobs()
@@ -225,7 +225,7 @@ def test_a_group_is_an_error_and_the_next_cell_runs(kernel: Kernel) -> None:
 
 
 def test_a_known_secret_is_masked_in_the_message_and_in_the_reply(kernel: Kernel) -> None:
-    kernel.value(f"from mcp_oauth_nb.redaction import remember; secret = {SECRET}; remember(secret)")
+    kernel.value(f"from mcp_oauth_nb.oauth.masking import remember; secret = {SECRET}; remember(secret)")
     failed = kernel.run("raise LookupError(f'no such token: {secret}')")
     assert failed.error is not None
     sent = str((failed.error, failed.reply, failed.stdout, failed.stderr))
@@ -237,7 +237,7 @@ def test_a_known_secret_is_masked_in_the_message_and_in_the_reply(kernel: Kernel
 
 @pytest.mark.parametrize("begin", ["", "await asyncio.sleep(0); "], ids=["plain", "awaiting"])
 def test_an_error_whose_text_cannot_be_had_is_answered_without_a_secret(kernel: Kernel, begin: str) -> None:
-    kernel.value(f"from mcp_oauth_nb.redaction import remember; secret = {SECRET}; remember(secret)")
+    kernel.value(f"from mcp_oauth_nb.oauth.masking import remember; secret = {SECRET}; remember(secret)")
     kernel.value("class Speechless(Exception):\n  def __str__(self): raise RuntimeError(secret)")
     # ipykernel alone does not answer at all if the cell awaits.
     failed = kernel.run(f"{begin}raise Speechless")
@@ -295,7 +295,7 @@ def test_a_kernel_restarts_and_shuts_down_with_sessions_open_at_once_and_silentl
 # What is registered last runs first at exit: it ends the loop thread, and says whether all that ran there has ended.
 ENDING = """
 import atexit, sys
-from mcp_oauth_nb import loops
+from mcp_oauth_nb.runtime import loops
 atexit.register(lambda: print("all ended" if loops.stop() else "left behind", file=sys.__stderr__))
 """
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb import redaction
-from mcp_oauth_nb.redaction import (
+from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth.masking import (
     JSONRPC_SECRET_NAMES,
     SECRET_NAMES,
     TooLong,
@@ -199,7 +199,7 @@ def test_a_piece_that_begins_twice_is_found_where_it_is_cut() -> None:
 
 FINALIZER = """
 import gc
-from mcp_oauth_nb.redaction import remember, scrub
+from mcp_oauth_nb.oauth.masking import remember, scrub
 
 class Dropped:
     seen = []

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
-from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.rate_limits import BoundedCounts
-from mcp_oauth_nb.resource import PublicAddress, build_http_app
-from mcp_oauth_nb.resource.app import _lifespan
-from mcp_oauth_nb.resource.front import transport_security
-from mcp_oauth_nb.resource.sessions import Sessions
+from mcp_oauth_nb.oauth.challenge import AuthChallenge
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.server.rate_limits import BoundedCounts
+from mcp_oauth_nb.server.resource import PublicAddress, build_http_app
+from mcp_oauth_nb.server.resource.app import _lifespan
+from mcp_oauth_nb.server.resource.front_door import transport_security
+from mcp_oauth_nb.server.resource.sessions import Sessions
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from mcp_oauth_nb.resource.incoming import Incoming, parse_message, read_body
+from mcp_oauth_nb.server.resource.incoming import Incoming, parse_message, read_body
 
 pytestmark = pytest.mark.anyio
 

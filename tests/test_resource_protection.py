@@ -25,14 +25,14 @@ from resource_world import (
 )
 from starlette.responses import Response
 
-from mcp_oauth_nb.challenge import AuthChallenge
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import ServerUnavailable
-from mcp_oauth_nb.redaction import scrub
-from mcp_oauth_nb.resource import ProtectedResource, PublicAddress
-from mcp_oauth_nb.resource.bearer import RefusedRequest
-from mcp_oauth_nb.resource.sessions import Sessions
-from mcp_oauth_nb.tools import required_scopes
+from mcp_oauth_nb.oauth.challenge import AuthChallenge
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import ServerUnavailable
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.server.resource import ProtectedResource, PublicAddress
+from mcp_oauth_nb.server.resource.bearer import RefusedRequest
+from mcp_oauth_nb.server.resource.sessions import Sessions
+from mcp_oauth_nb.server.tools import required_scopes
 
 pytestmark = pytest.mark.anyio
 

@@ -19,14 +19,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.errors import StoreUnavailable
-from mcp_oauth_nb.rate_limits import BoundedCounts, Shares
-from mcp_oauth_nb.resource.front import FrontDoor, transport_security
-from mcp_oauth_nb.resource.limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, RateLimit
-from mcp_oauth_nb.resource.metadata import PublicAddress
-from mcp_oauth_nb.resource.protection import MOST_REQUESTS_OF_STRANGERS
-from mcp_oauth_nb.resource.sessions import ANONYMOUS_IDLE_SECONDS, MOST_ANONYMOUS, Sessions
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.errors import StoreUnavailable
+from mcp_oauth_nb.server.rate_limits import BoundedCounts, Shares
+from mcp_oauth_nb.server.resource.front_door import FrontDoor, transport_security
+from mcp_oauth_nb.server.resource.gate import MOST_REQUESTS_OF_STRANGERS
+from mcp_oauth_nb.server.resource.limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, RateLimit
+from mcp_oauth_nb.server.resource.metadata import PublicAddress
+from mcp_oauth_nb.server.resource.sessions import ANONYMOUS_IDLE_SECONDS, MOST_ANONYMOUS, Sessions
 
 pytestmark = pytest.mark.anyio
 

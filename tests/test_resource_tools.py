@@ -19,15 +19,15 @@ from mcp.server.auth.provider import AccessToken
 from resource_world import MODERN, PRIVATE, PROTECTED, URL, World, call, token_of
 
 from mcp_oauth_nb import AuthenticationRequired, Lab
-from mcp_oauth_nb.challenge import OAUTH_EXTENSION
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.lab import stand_in_model
-from mcp_oauth_nb.loopback import listen
-from mcp_oauth_nb.resource import upstream_by
-from mcp_oauth_nb.resource.server import CallersToken
-from mcp_oauth_nb.resource.sessions import Sessions
-from mcp_oauth_nb.tokens import Token
-from mcp_oauth_nb.tools import required_scopes
+from mcp_oauth_nb.client.loopback import listen
+from mcp_oauth_nb.lab.lab import stand_in_model
+from mcp_oauth_nb.oauth.challenge import OAUTH_EXTENSION
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.server.resource import upstream_by
+from mcp_oauth_nb.server.resource.many_users import CallersToken
+from mcp_oauth_nb.server.resource.sessions import Sessions
+from mcp_oauth_nb.server.tools import required_scopes
 
 pytestmark = pytest.mark.anyio
 

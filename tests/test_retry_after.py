@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from mcp_oauth_nb.errors import RateLimited, ServerUnavailable, TransientError
-from mcp_oauth_nb.http import Answer
-from mcp_oauth_nb.retry_after import Patience
+from mcp_oauth_nb.oauth.errors import RateLimited, ServerUnavailable, TransientError
+from mcp_oauth_nb.oauth.http import Answer
+from mcp_oauth_nb.oauth.patience import Patience
 
 pytestmark = pytest.mark.anyio
 

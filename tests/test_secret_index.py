@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from working import calls_of
 
-from mcp_oauth_nb.redaction import mask_fields, remember, remember_heard, scrub
-from mcp_oauth_nb.secret_index import LONGEST_PIECE, SHORTEST_PIECE, Index
+from mcp_oauth_nb.oauth.masking import mask_fields, remember, remember_heard, scrub
+from mcp_oauth_nb.oauth.secret_index import LONGEST_PIECE, SHORTEST_PIECE, Index
 
 
 def index_of(forms: list[str], *more: str) -> Index:

@@ -13,8 +13,8 @@ import pytest
 from authserver_world import CALLBACK, World
 
 import mcp_oauth_nb
-from mcp_oauth_nb import redaction
-from mcp_oauth_nb.redaction import (
+from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth.masking import (
     Secret,
     SecretUrl,
     mask,
@@ -25,7 +25,7 @@ from mcp_oauth_nb.redaction import (
     remembered,
     scrub,
 )
-from mcp_oauth_nb.secret_memory import MOST, MOST_CHARACTERS, Memory
+from mcp_oauth_nb.oauth.secret_memory import MOST, MOST_CHARACTERS, Memory
 
 OURS = "the-very-first-secret"
 FLOODS: dict[str, Callable[[str], None]] = {

@@ -13,10 +13,10 @@ import pytest
 from mcp import StdioServerParameters
 
 from mcp_oauth_nb import AuthenticationRequired, FileTokenStore, OAuthHandler, Session, Token
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.redaction import mask, remember
-from mcp_oauth_nb.serve import ScrubbingFormatter
+from mcp_oauth_nb.cli.serve import ScrubbingFormatter
+from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
+from mcp_oauth_nb.oauth.masking import mask, remember
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ def test_libraries_that_report_every_request_are_heard_at_debug_only(level: str,
     work = """
 import logging, sys
 from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.serve import configure_logging
+from mcp_oauth_nb.cli.serve import configure_logging
 configure_logging(IsolatedSettings(log_level=sys.argv[1]))
 logging.getLogger("mcp_oauth_nb.x").warning("ours")
 for name in ("httpx", "mcp", "httpcore", "asyncio"):

@@ -24,12 +24,12 @@ import httpx
 import pytest
 
 from mcp_oauth_nb import McpAuth, Session
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import AccessDenied, ConfigurationError, NotConfigured
-from mcp_oauth_nb.http_auth_storage import MemoryGrantStore
-from mcp_oauth_nb.rate_limits import BoundedCounts
-from mcp_oauth_nb.serve_http import build, instructions
-from mcp_oauth_nb.shared_store import SharedStore
+from mcp_oauth_nb.cli.serve_http import build, instructions
+from mcp_oauth_nb.oauth.errors import AccessDenied, ConfigurationError, NotConfigured
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.rate_limits import BoundedCounts
+from mcp_oauth_nb.store.grants import MemoryGrantStore
+from mcp_oauth_nb.store.shared import SharedStore
 
 pytestmark = pytest.mark.anyio
 

@@ -16,13 +16,13 @@ from scripted_server import Script
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import AuthenticationRequired, Lab, OAuthHandler, build_server
-from mcp_oauth_nb.challenge import OAUTH_EXTENSION
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.github import GitHubClient
-from mcp_oauth_nb.mock_github.faults import FaultOptions
-from mcp_oauth_nb.protection import ProtectTools, TokenCheck
-from mcp_oauth_nb.server import log_authorization_metadata
+from mcp_oauth_nb.client.github import GitHubClient
+from mcp_oauth_nb.lab.mock_github.faults import FaultOptions
+from mcp_oauth_nb.oauth.challenge import OAUTH_EXTENSION
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.build import log_authorization_metadata
+from mcp_oauth_nb.server.protection import ProtectTools, TokenCheck
 
 pytestmark = pytest.mark.anyio
 

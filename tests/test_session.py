@@ -17,13 +17,13 @@ from pydantic import BaseModel
 from sessions import happens, nothing_left, text  # noqa: F401
 from small_server import CHALLENGE, METADATA, Knobs, build
 
-from mcp_oauth_nb import loops
-from mcp_oauth_nb.challenge import AUTHENTICATION_REQUIRED, AuthChallenge
-from mcp_oauth_nb.errors import AuthenticationRequired, SessionClosed, SessionError, SessionFailed
-from mcp_oauth_nb.loops import run
-from mcp_oauth_nb.redaction import mask, remember
-from mcp_oauth_nb.session import Session
-from mcp_oauth_nb.trace import Trace
+from mcp_oauth_nb.client.session import Session
+from mcp_oauth_nb.oauth.challenge import AUTHENTICATION_REQUIRED, AuthChallenge
+from mcp_oauth_nb.oauth.errors import AuthenticationRequired, SessionClosed, SessionError, SessionFailed
+from mcp_oauth_nb.oauth.masking import mask, remember
+from mcp_oauth_nb.runtime import loops
+from mcp_oauth_nb.runtime.loops import run
+from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left")]
 

@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_oauth_nb.errors import RefreshRejected, Unreachable
-from mcp_oauth_nb.single_flight import SingleFlight
+from mcp_oauth_nb.oauth.errors import RefreshRejected, Unreachable
+from mcp_oauth_nb.runtime.single_flight import SingleFlight
 
 pytestmark = pytest.mark.anyio
 

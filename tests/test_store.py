@@ -18,10 +18,10 @@ import anyio
 import pytest
 from keyrings import MemoryKeyring
 
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore, default_path
-from mcp_oauth_nb.store_keyring import KeyringTokenStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.keyring import KeyringTokenStore
+from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore, default_path
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 
@@ -292,8 +292,8 @@ def test_a_reader_never_sees_half_a_file(path: Path) -> None:
 PREPARATION = f"""
 import logging, os, sys
 from pathlib import Path
-from mcp_oauth_nb.store import FileTokenStore, TokenKey
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.store.tokens import FileTokenStore, TokenKey
+from mcp_oauth_nb.oauth.token import Token
 KEY = TokenKey{tuple(KEY)!r}
 path, argument = Path(sys.argv[1]), sys.argv[2]
 logging.basicConfig()

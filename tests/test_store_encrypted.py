@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.http_auth_storage import FileGrantStore
-from mcp_oauth_nb.redaction import mask, scrub
-from mcp_oauth_nb.store import FileTokenStore, TokenKey
-from mcp_oauth_nb.store_key import key_from
-from mcp_oauth_nb.store_seal import Seal, is_sealed
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.oauth.masking import mask, scrub
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import FileGrantStore
+from mcp_oauth_nb.store.key import key_from
+from mcp_oauth_nb.store.seal import Seal, is_sealed
+from mcp_oauth_nb.store.tokens import FileTokenStore, TokenKey
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 TOKEN = Token("access-token-one", refresh_token="refresh-token-one", expires_at=1_700_000_000.5)

@@ -18,11 +18,11 @@ from keyring.backends import fail, null
 from keyrings import MOST_BYTES, Crash, MemoryKeyring
 from mcp.shared.auth import OAuthClientInformationFull
 
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.http_auth_storage import Grant, KeyringGrantStore
-from mcp_oauth_nb.store import TokenKey
-from mcp_oauth_nb.store_keyring import KeyringTokenStore, system_keyring
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import Grant, KeyringGrantStore
+from mcp_oauth_nb.store.keyring import KeyringTokenStore, system_keyring
+from mcp_oauth_nb.store.tokens import TokenKey
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 
@@ -287,7 +287,7 @@ def test_a_keyring_that_is_badly_configured_is_a_typed_error() -> None:
     code = """
 import os, sys
 from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.store_keyring import system_keyring
+from mcp_oauth_nb.store.keyring import system_keyring
 foreign = "Windows.WinVaultKeyring" if sys.platform == "darwin" else "macOS.Keyring"
 for name in ("no.such.Backend", "keyring.backends.fail.Nothing", "nothing", f"keyring.backends.{foreign}"):
     os.environ["PYTHON_KEYRING_BACKEND"] = name
@@ -304,6 +304,6 @@ for name in ("no.such.Backend", "keyring.backends.fail.Nothing", "nothing", f"ke
 
 
 def test_without_the_extra_there_is_no_keyring_but_everything_else() -> None:
-    code = "import sys; sys.modules['keyring'] = None; import mcp_oauth_nb.store_keyring"
+    code = "import sys; sys.modules['keyring'] = None; import mcp_oauth_nb.store.keyring"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -18,12 +18,12 @@ from keyrings import FolderKeyring
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata
 
 from mcp_oauth_nb import ManualClock, Session
-from mcp_oauth_nb.errors import ReauthorizeError
-from mcp_oauth_nb.http_auth_sdk_storage import GrantStorage
-from mcp_oauth_nb.http_auth_storage import FileGrantStore, Grant, KeyringGrantStore, MemoryGrantStore
-from mcp_oauth_nb.store import FileTokenStore, SharedTokenStore, TokenKey
-from mcp_oauth_nb.store_keyring import KeyringTokenStore
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.client.sdk_storage import GrantStorage
+from mcp_oauth_nb.oauth.errors import ReauthorizeError
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.grants import FileGrantStore, Grant, KeyringGrantStore, MemoryGrantStore
+from mcp_oauth_nb.store.keyring import KeyringTokenStore
+from mcp_oauth_nb.store.tokens import FileTokenStore, SharedTokenStore, TokenKey
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 TOKEN = Token(

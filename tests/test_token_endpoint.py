@@ -12,8 +12,7 @@ import pytest
 from scripted_server import Script
 from starlette.responses import JSONResponse, Response
 
-from mcp_oauth_nb.config import IsolatedSettings, Settings
-from mcp_oauth_nb.errors import (
+from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
     InvalidAuthorizationCode,
@@ -27,10 +26,11 @@ from mcp_oauth_nb.errors import (
     RefreshRejected,
     ServerUnavailable,
 )
-from mcp_oauth_nb.http import Answer
-from mcp_oauth_nb.redaction import remember
-from mcp_oauth_nb.token_endpoint import Grant, client_authentication, post, read, read_token, revoke
-from mcp_oauth_nb.tokens import Token
+from mcp_oauth_nb.oauth.http import Answer
+from mcp_oauth_nb.oauth.masking import remember
+from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.oauth.token_endpoint import Grant, client_authentication, post, read, read_token, revoke
 
 pytestmark = pytest.mark.anyio
 

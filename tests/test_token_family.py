@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.errors import RefreshRejected
-from mcp_oauth_nb.redaction import mask
-from mcp_oauth_nb.token_family import REPLACED, REVOKED, ROTATED, Family, asked_scopes, read
-from mcp_oauth_nb.trace import Trace
-from mcp_oauth_nb.wire import CLIENT, GITHUB
+from mcp_oauth_nb.oauth.errors import RefreshRejected
+from mcp_oauth_nb.oauth.masking import mask
+from mcp_oauth_nb.trace.messages import CLIENT, GITHUB
+from mcp_oauth_nb.trace.recorder import Trace
+from mcp_oauth_nb.trace.token_family import REPLACED, REVOKED, ROTATED, Family, asked_scopes, read
 
 pytestmark = pytest.mark.anyio
 

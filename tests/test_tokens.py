@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.redaction import scrub
-from mcp_oauth_nb.tokens import EARLY_REFRESH_SECONDS, Token, pasted_token, split_scopes
+from mcp_oauth_nb.oauth.errors import ProtocolError
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.token import EARLY_REFRESH_SECONDS, Token, pasted_token, split_scopes
 
 NOW = 1_767_225_600.0
 END_OF_DATES = 253_402_300_799  # the last second of the year 9999

@@ -22,13 +22,13 @@ from scripted_server import Script
 from small_server import build
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from mcp_oauth_nb.clock import ManualClock
-from mcp_oauth_nb.connection import transport
-from mcp_oauth_nb.diagram import Diagram
-from mcp_oauth_nb.recording_http import acting_as, receiver_of
-from mcp_oauth_nb.redaction import mask, remember
-from mcp_oauth_nb.trace import Trace
-from mcp_oauth_nb.wire import AUTHORIZATION_SERVER, BROWSER, CLIENT, GITHUB, SERVER
+from mcp_oauth_nb.client.connection import transport
+from mcp_oauth_nb.oauth.clock import ManualClock
+from mcp_oauth_nb.oauth.masking import mask, remember
+from mcp_oauth_nb.trace.diagram import Diagram
+from mcp_oauth_nb.trace.http import acting_as, receiver_of
+from mcp_oauth_nb.trace.messages import AUTHORIZATION_SERVER, BROWSER, CLIENT, GITHUB, SERVER
+from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = pytest.mark.anyio
 

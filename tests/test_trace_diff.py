@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.trace_diff import Line, diff
-from mcp_oauth_nb.wire import CLIENT, GITHUB, Exchange, Message
+from mcp_oauth_nb.trace.diff import Line, diff
+from mcp_oauth_nb.trace.messages import CLIENT, GITHUB, Exchange, Message
 
 
 def exchange(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_oauth_nb.url_difference import difference
+from mcp_oauth_nb.oauth.url_difference import difference
 
 
 @pytest.mark.parametrize(

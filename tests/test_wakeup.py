@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from shells import Shell, opened
 
-from mcp_oauth_nb.kernel import load_ipython_extension
+from mcp_oauth_nb.runtime.kernel import load_ipython_extension
 
 SECONDS = 5.0
 

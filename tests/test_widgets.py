@@ -14,9 +14,9 @@ import pytest
 from kernels import started
 
 from mcp_oauth_nb import Lab, OAuthHandler
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import AccessDenied, NotConfigured, ServerUnavailable, StateMismatch
-from mcp_oauth_nb.widgets import AuthorizeModel, AuthorizePanel
+from mcp_oauth_nb.jupyter.widgets import AuthorizeModel, AuthorizePanel
+from mcp_oauth_nb.oauth.errors import AccessDenied, NotConfigured, ServerUnavailable, StateMismatch
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -9,10 +9,10 @@ import pytest
 from mcp import MCPError
 
 from mcp_oauth_nb import AuthChallenge, AuthenticationRequired, Lab
-from mcp_oauth_nb.errors import ProtocolError
-from mcp_oauth_nb.redaction import remember
-from mcp_oauth_nb.widgets.challenge import ChallengeInspector
-from mcp_oauth_nb.widgets.challenge_model import EXAMPLES, ChallengeModel
+from mcp_oauth_nb.jupyter.widgets.challenge import ChallengeInspector
+from mcp_oauth_nb.jupyter.widgets.challenge_model import EXAMPLES, ChallengeModel
+from mcp_oauth_nb.oauth.errors import ProtocolError
+from mcp_oauth_nb.oauth.masking import remember
 
 CHALLENGE = AuthChallenge(
     authorization_url="https://login.example/authorize",

@@ -15,15 +15,16 @@ import ipywidgets
 import pytest
 from ipywidgets.embed import dependency_state
 
-from mcp_oauth_nb import Lab, redaction
-from mcp_oauth_nb.checks import Check
-from mcp_oauth_nb.debugger.export import FORMATS
-from mcp_oauth_nb.debugger.record import Cause, Step
-from mcp_oauth_nb.errors import ConfigurationError, SessionError
-from mcp_oauth_nb.flow_debugger import FlowDebugger
-from mcp_oauth_nb.http_lab import HttpLab
-from mcp_oauth_nb.widgets import flow_view
-from mcp_oauth_nb.widgets.flow import FlowPanel
+from mcp_oauth_nb import Lab
+from mcp_oauth_nb.debugger.export.formats import FORMATS
+from mcp_oauth_nb.debugger.step import Cause, Step
+from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
+from mcp_oauth_nb.jupyter.widgets import flow_view
+from mcp_oauth_nb.jupyter.widgets.flow import FlowPanel
+from mcp_oauth_nb.lab.http_lab import HttpLab
+from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth.check import Check
+from mcp_oauth_nb.oauth.errors import ConfigurationError, SessionError
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,9 @@ import pytest
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.discovery import AuthorizationServer, Discovery, ProtectedResource
-from mcp_oauth_nb.widgets.metadata import MetadataExplorer
-from mcp_oauth_nb.widgets.metadata_model import MetadataModel, read_value, value_text
+from mcp_oauth_nb.jupyter.widgets.metadata import MetadataExplorer
+from mcp_oauth_nb.jupyter.widgets.metadata_model import MetadataModel, read_value, value_text
+from mcp_oauth_nb.oauth.discovery import AuthorizationServer, Discovery, ProtectedResource
 
 SERVER: dict[str, Any] = {
     "issuer": "https://login.example",

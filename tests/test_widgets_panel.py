@@ -9,8 +9,7 @@ import ipywidgets
 import pytest
 from traitlets import HasTraits
 
-from mcp_oauth_nb.redaction import remember
-from mcp_oauth_nb.widgets.panel import (
+from mcp_oauth_nb.jupyter.widgets.panel import (
     ACCENT,
     COLOURS,
     Html,
@@ -38,6 +37,7 @@ from mcp_oauth_nb.widgets.panel import (
     verbatim,
     without_kernel,
 )
+from mcp_oauth_nb.oauth.masking import remember
 
 MARKUP = "<script>alert('x')</script>&"
 

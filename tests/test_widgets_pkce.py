@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from mcp_oauth_nb.errors import InvalidCodeVerifier
-from mcp_oauth_nb.pkce import PKCE, challenge_for, check_verifier, generate_pkce_pair, verify
-from mcp_oauth_nb.redaction import scrub
-from mcp_oauth_nb.widgets.pkce import PkcePlayground
-from mcp_oauth_nb.widgets.pkce_model import APPENDIX_B, UNRESERVED, PkceModel
+from mcp_oauth_nb.jupyter.widgets.pkce import PkcePlayground
+from mcp_oauth_nb.jupyter.widgets.pkce_model import APPENDIX_B, UNRESERVED, PkceModel
+from mcp_oauth_nb.oauth.errors import InvalidCodeVerifier
+from mcp_oauth_nb.oauth.masking import scrub
+from mcp_oauth_nb.oauth.pkce import PKCE, challenge_for, check_verifier, generate_pkce_pair, verify
 
 
 @pytest.fixture

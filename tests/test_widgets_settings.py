@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_oauth_nb import OAuthHandler
-from mcp_oauth_nb.config import IsolatedSettings, Settings
-from mcp_oauth_nb.errors import ConfigurationError
-from mcp_oauth_nb.redaction import mask
-from mcp_oauth_nb.widgets.settings import SettingsForm
-from mcp_oauth_nb.widgets.settings_model import FIELDS, SettingsModel
+from mcp_oauth_nb.jupyter.widgets.settings import SettingsForm
+from mcp_oauth_nb.jupyter.widgets.settings_model import FIELDS, SettingsModel
+from mcp_oauth_nb.oauth.errors import ConfigurationError
+from mcp_oauth_nb.oauth.masking import mask
+from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 
 A_SECRET = "typed-by-a-person-" + "in-a-test"
 

@@ -18,15 +18,16 @@ import anyio
 import ipywidgets
 import pytest
 
-from mcp_oauth_nb import Lab, OAuthHandler, loops
-from mcp_oauth_nb.clock import ManualClock, SystemClock
-from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.errors import ConfigurationError, RefreshRejected, ServerUnavailable
-from mcp_oauth_nb.redaction import mask
-from mcp_oauth_nb.store import FileTokenStore, MemoryTokenStore, TokenKey
-from mcp_oauth_nb.tokens import Token
-from mcp_oauth_nb.widgets.token import TokenPanel
-from mcp_oauth_nb.widgets.token_model import TokenModel, duration
+from mcp_oauth_nb import Lab, OAuthHandler
+from mcp_oauth_nb.jupyter.widgets.token import TokenPanel
+from mcp_oauth_nb.jupyter.widgets.token_model import TokenModel, duration
+from mcp_oauth_nb.oauth.clock import ManualClock, SystemClock
+from mcp_oauth_nb.oauth.errors import ConfigurationError, RefreshRejected, ServerUnavailable
+from mcp_oauth_nb.oauth.masking import mask
+from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.runtime import loops
+from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore, TokenKey
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from mcp_oauth_nb.wire import CLIENT, GITHUB, Exchange, Message
+from mcp_oauth_nb.trace.messages import CLIENT, GITHUB, Exchange, Message
 
 REQUEST = Message(
     number=1,

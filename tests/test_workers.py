@@ -19,8 +19,8 @@ from test_serve_http import LIMIT_SECONDS, Person
 from workers_world import PASSWORD, Mock, Proxy, Redis, Worker
 
 from mcp_oauth_nb import McpAuth, Session
-from mcp_oauth_nb.mock_github import Autopilot
-from mcp_oauth_nb.pkce import challenge_for
+from mcp_oauth_nb.lab.mock_github import Autopilot
+from mcp_oauth_nb.oauth.pkce import challenge_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 

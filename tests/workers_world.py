@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from mcp_oauth_nb.http import tls_context
+from mcp_oauth_nb.oauth.http import tls_context
 
 LIMIT_SECONDS = 30
 PASSWORD = "p@ss/of#a:test"

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 
-from ..pkce import PKCE
+from ..oauth.pkce import PKCE
 
 
 @dataclass(frozen=True)

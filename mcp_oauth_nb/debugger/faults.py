@@ -16,11 +16,11 @@ from types import MappingProxyType
 
 import httpx2
 
-from ..checks import Outcome
-from ..errors import ConfigurationError
-from ..http_auth import McpAuth
-from ..http_lab import HttpLab
-from ..http_lab_network import Network2
+from ..client.auth import McpAuth
+from ..lab.http_lab import HttpLab
+from ..lab.network import Network2
+from ..oauth.check import Outcome
+from ..oauth.errors import ConfigurationError
 from .breaking import (
     Again,
     Between,

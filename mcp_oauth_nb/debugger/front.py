@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from ..redaction import mask_url
-from ..wire import BROWSER, CLIENT
+from ..oauth.masking import mask_url
+from ..trace.messages import BROWSER, CLIENT
+from .exchange import Seen
 from .gate import Held
-from .seen import Seen
 
 if TYPE_CHECKING:
     from .run import FlowRun

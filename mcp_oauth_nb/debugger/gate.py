@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..errors import ConfigurationError, SessionError
-from ..redaction import is_secret_name, mask, mask_header, mask_url, scrub
+from ..oauth.errors import ConfigurationError, SessionError
+from ..oauth.masking import is_secret_name, mask, mask_header, mask_url, scrub
 
 
 @dataclass

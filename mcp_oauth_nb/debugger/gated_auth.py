@@ -8,14 +8,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from mcp.shared.auth import AuthorizationCodeResult
 
-from ..authorization import callback_parameters
-from ..clock import Clock
-from ..errors import ProtocolError, ReauthorizeError
-from ..http_auth import McpAuth
-from ..http_auth_redirect import CheckIssuer, Redirect
-from ..http_auth_storage import MemoryGrantStore
-from ..http_transport import TransportFactory
-from ..retry_after import Patience
+from ..client.auth import McpAuth
+from ..client.redirect import CheckIssuer, Redirect
+from ..client.transport import TransportFactory
+from ..oauth.authorization import callback_parameters
+from ..oauth.clock import Clock
+from ..oauth.errors import ProtocolError, ReauthorizeError
+from ..oauth.patience import Patience
+from ..store.grants import MemoryGrantStore
 from .front import at_browser
 from .person import Person
 

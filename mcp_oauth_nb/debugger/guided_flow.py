@@ -9,17 +9,17 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from ..challenge import AuthChallenge
-from ..errors import AuthenticationRequired, ConfigurationError, SessionError
-from ..lab import Lab
-from ..tokens import Token
-from ..trace import Trace
-from ..wire import CLIENT
+from ..lab.lab import Lab
+from ..oauth.challenge import AuthChallenge
+from ..oauth.errors import AuthenticationRequired, ConfigurationError, SessionError
+from ..oauth.token import Token
+from ..trace.messages import CLIENT
+from ..trace.recorder import Trace
+from .exchange import JSONRPC, Facts, Seen
 from .front import at_browser
 from .gate import Held
 from .recording import Setup, public
 from .run import FlowRun, Script
-from .seen import JSONRPC, Facts, Seen
 from .tap import KIND, Gated, Tap
 
 _TOOL = "get_github_user_info"

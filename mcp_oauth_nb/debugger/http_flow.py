@@ -13,21 +13,21 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 
-from ..config import LOOPBACK_HOSTS
-from ..errors import ConfigurationError, SessionFailed
-from ..http_auth import McpAuth
-from ..recording_http import receiver_of
-from ..redaction import mask_fields, mask_url
-from ..session import Session
-from ..trace import Trace
+from ..client.auth import McpAuth
+from ..client.session import Session
+from ..oauth.errors import ConfigurationError, SessionFailed
+from ..oauth.masking import mask_fields, mask_url
+from ..oauth.settings import LOOPBACK_HOSTS
+from ..trace.http import receiver_of
+from ..trace.recorder import Trace
+from .checks.pages import ORIGIN
+from .exchange import Facts, Seen
 from .gated_auth import Ahead, GatedAuth
 from .older import Mode, offering, session_mode
 from .person import Person
 from .recording import Setup, client_of, public
 from .run import FlowRun, Script
-from .seen import Facts, Seen
 from .tap import KIND, Gated2, Tap, step_of
-from .verdicts_pages import ORIGIN
 
 _AUTHORIZED = ("token", "refresh")
 _LOOK_SECONDS = 30.0

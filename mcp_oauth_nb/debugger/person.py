@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..errors import SessionError
+from ..oauth.errors import SessionError
 
 
 class Person:

@@ -18,17 +18,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from ..errors import ConfigurationError
-from ..redaction import JSONRPC_SECRET_NAMES, is_secret_name, mask_fields, scrub
-from ..wire import Message
+from ..oauth.errors import ConfigurationError
+from ..oauth.masking import JSONRPC_SECRET_NAMES, is_secret_name, mask_fields, scrub
+from ..trace.messages import Message
 from .older import Mode
 
 if TYPE_CHECKING:
-    from ..http_auth import McpAuth
+    from ..client.auth import McpAuth
+    from .exchange import Seen
     from .gate import Held
-    from .record import Step
     from .run import FlowRun
-    from .seen import Seen
+    from .step import Step
 
 #: In what a browser brought back: the `state` was the one that it was sent away with.
 OWN_STATE = "stand-in-state"

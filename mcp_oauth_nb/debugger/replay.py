@@ -19,20 +19,20 @@ import httpx2
 from mcp.shared.auth import OAuthClientInformationFull
 from mcp_types import METHOD_NOT_FOUND
 
-from .. import errors
-from ..clock import ManualClock
-from ..errors import ConfigurationError, SessionError
-from ..http_auth import McpAuth
-from ..lab import Lab
-from ..recording_frames import call_title
-from ..redaction import escape, mask_url
-from ..trace import Trace
+from ..client.auth import McpAuth
+from ..lab.lab import Lab
+from ..oauth import errors
+from ..oauth.clock import ManualClock
+from ..oauth.errors import ConfigurationError, SessionError
+from ..oauth.masking import escape, mask_url
+from ..trace.frames import call_title
+from ..trace.recorder import Trace
+from .comparison import differences, observe
+from .exchange import json_object
 from .guided_flow import GuidedFlow
 from .http_flow import HttpFlow, is_real
-from .observed import differences, observe
 from .recording import OWN_STATE, Answer, RecordedStep, Recording
 from .run import FlowRun, MakeFlow
-from .seen import json_object
 from .tap import KIND, step_of
 
 #: How long a client may wait for what the recording does not have, in seconds.

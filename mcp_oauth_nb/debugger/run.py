@@ -22,17 +22,17 @@ import httpx2
 from mcp import MCPError
 from pydantic import ValidationError
 
-from .. import loops
-from ..diagram import Diagram
-from ..errors import ConfigurationError, McpOAuthError, ProtocolError, SessionError, Unreachable
-from ..redaction import printable
-from ..trace import Trace
+from ..oauth.errors import ConfigurationError, McpOAuthError, ProtocolError, SessionError, Unreachable
+from ..oauth.masking import printable
+from ..runtime import loops
+from ..trace.diagram import Diagram
+from ..trace.recorder import Trace
+from .checks.table import check, check_error
+from .exchange import Facts, Seen
+from .flow_table import STEPS
 from .gate import Gate, Held
-from .record import Cause, Records, Step, first_cause
 from .recording import Recorder, Setup
-from .seen import Facts, Seen
-from .steps import STEPS
-from .verdicts import check, check_error
+from .step import Cause, Records, Step, first_cause
 
 _SERVER_LOG = "Look into the MCP server's own log: the answer of this step shows what it sent."
 

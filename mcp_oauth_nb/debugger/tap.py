@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 import httpx2
 
-from ..http import read_bounded, unhurried
-from ..redaction import mask_url
+from ..oauth.http import read_bounded, unhurried
+from ..oauth.masking import mask_url
+from .exchange import Seen, json_object
 from .gate import Gate, Held
-from .seen import Seen, json_object
 
 #: Under this name in a request's extensions stands which step it is, where its maker knows.
 KIND = "mcp_oauth_nb.step"

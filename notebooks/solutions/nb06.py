@@ -7,7 +7,7 @@ from mcp.client import ClientRequestContext
 from mcp_types import CreateMessageRequestParams, TextContent
 
 from mcp_oauth_nb import AuthChallenge, Lab
-from mcp_oauth_nb.session import Authorize, Sampling
+from mcp_oauth_nb.client.session import Authorize, Sampling
 
 
 async def authorize(lab: Lab) -> Authorize:

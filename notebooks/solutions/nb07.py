@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.config import IsolatedSettings, Settings
+from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 
 
 async def settings(lab: Lab) -> Settings:

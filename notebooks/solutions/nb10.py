@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from mcp_oauth_nb import AuthChallenge, Lab
-from mcp_oauth_nb.exercises.nb10 import MINE
+from mcp_oauth_nb.jupyter.exercises.nb10 import MINE
 
 
 async def find_metadata(lab: Lab) -> Callable[[httpx.Response], str]:

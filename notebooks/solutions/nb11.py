@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from mcp_oauth_nb import AuthChallenge, Lab, Session
-from mcp_oauth_nb.errors import AccessDenied
+from mcp_oauth_nb.oauth.errors import AccessDenied
 
 
 async def scopes_to_ask(lab: Lab) -> Callable[[str, set[str]], set[str] | None]:

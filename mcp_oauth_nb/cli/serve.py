@@ -1,0 +1,50 @@
+"""The server as a program over stdio: logs on stderr, the token that `login` has stored."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+
+from ..client.handler import OAuthHandler
+from ..oauth.masking import scrub
+from ..oauth.settings import Settings
+from ..runtime.log_records import mask_record
+from ..server.build import build_server, log_authorization_metadata
+from ..store.chosen import chosen_store
+
+# Libraries that report every request at INFO. With LOG_LEVEL=DEBUG they may.
+_CHATTY = ("httpx", "mcp")
+# These report sockets, which is no part of the flow at any level.
+_SILENT = ("httpcore", "asyncio")
+
+
+class ScrubbingFormatter(logging.Formatter):
+    """Masks every known secret in the finished line, tracebacks included, whoever logged it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record and mask what must not be read; one that cannot be formatted is shown as it is, masked."""
+        # Of such a one `logging` itself would show everything. The copy is because other handlers get the record too.
+        record = copy.copy(record)
+        mask_record(record)
+        return scrub(super().format(record))
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the logs of this process to stderr, at `LOG_LEVEL`: stdout belongs to the protocol."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ScrubbingFormatter("%(levelname)s - %(message)s"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    quiet = logging.NOTSET if settings.log_level == "DEBUG" else logging.WARNING
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(quiet)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve until the client closes stdin. Without credentials the server runs, and says so when called."""
+    configure_logging(settings)
+    log_authorization_metadata(settings)
+    oauth = OAuthHandler(settings=settings, store=chosen_store())
+    build_server(oauth).run("stdio")

@@ -1,0 +1,156 @@
+"""Every request that an authorization makes, and every answer that it gets, on their way through the provider.
+
+Places are checked before anything is sent there; JSON is asked for; bodies are bounded; credentials follow no redirect.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+from urllib.parse import parse_qs
+
+import httpx2
+
+from ..oauth.allowed_urls import Places
+from ..oauth.errors import McpOAuthError
+from ..oauth.http import read_bounded
+from ..oauth.http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
+from ..oauth.masking import printable
+from ..oauth.patience import Patience
+from .carrier import DEADLINE_SECONDS, allow, error_of, no_answer
+from .context import Context
+from .flow_checks import answer_of
+from .metadata import check_metadata
+from .reading import Discovery
+from .registration import check_registration_offered
+
+
+class Wire:
+    """Looks at what passes, for one provider. `discovery` reads the challenges and documents of it.
+
+    Args:
+        context: the flow's state.
+        places: where the MCP server may lead to.
+        patience: remembers how long a token endpoint asked to be left alone.
+    """
+
+    def __init__(self, context: Context, places: Places, patience: Patience):
+        self.places = places
+        self._context = context
+        self._patience = patience
+        self.discovery = Discovery(context, context.clock)
+
+    async def prepare(self, request: httpx2.Request) -> httpx2.Response | None:
+        """Check a request of the flow, and complete it.
+
+        Returns:
+            What stands for the answer to a request for a token that is not to be sent; None if it is. What that means
+            is for the flow: a token that cannot be refreshed may still be good.
+
+        Raises:
+            SecurityError: it would go to a place that the MCP server may not lead to.
+            McpOAuthError: see `check_metadata`, `check_registration_offered`.
+        """
+        try:
+            await self._prepare(request)
+            if is_token_request(request):
+                self.check_patience(str(request.url))
+        except McpOAuthError as error:
+            if not is_token_request(request):
+                raise
+            return no_answer(error, request)
+        return None
+
+    async def _prepare(self, request: httpx2.Request) -> None:
+        if (error := error_of(request)) is not None:
+            raise error
+        # GitHub answers form-encoded unless asked for JSON; and what is compressed cannot be bounded.
+        request.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+        # A request that no client built has no timeout at all.
+        request.extensions["timeout"] = httpx2.Timeout(DEADLINE_SECONDS).as_dict()
+        allow(request, attempts=_attempts(request))
+        if request.method == "POST" and not is_refresh(request):
+            # A refresh goes to the server that issued the token, which is not the one that was found since.
+            self.check_metadata()
+        if is_registration(request):
+            check_registration_offered(self._context, self.discovery.reason("registration_endpoint"))
+        self.places.check(str(request.url), credentials=request.method == "POST")
+        await self.places.check_resolved(str(request.url))
+
+    def check_metadata(self) -> None:
+        """Check that the authorization server may be used; see `http_auth_metadata.check_metadata`."""
+        check_metadata(self._context, self.places, self.discovery)
+
+    def check_patience(self, token_endpoint: str) -> None:
+        """Check that a token may be asked for now; see `Patience.check`."""
+        self._patience.check(token_endpoint, self._context.clock.now())
+
+    async def outlast(self, request: httpx2.Request) -> bool:
+        """Wait until a token may be asked for again; see `Patience.outlast`."""
+        return await self._patience.outlast(str(request.url), self._context.clock.now(), deadline=DEADLINE_SECONDS)
+
+    async def check(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Check an answer before the SDK reads it.
+
+        Returns:
+            The answer; for a token what stands for it, where it is none that the flow can use.
+
+        Raises:
+            TransientError: the server cannot answer now.
+            ProtocolError, SecurityError: it is none that the flow can use.
+        """
+        try:
+            await self._check(request, response)
+        except McpOAuthError as error:
+            if not is_token_request(request):
+                raise
+            return no_answer(error, request)
+        return response
+
+    async def _check(self, request: httpx2.Request, response: httpx2.Response) -> None:
+        place = printable(place_of(request.url))
+        if (error := error_of(response)) is not None:
+            raise error
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise compressed(place)
+        await _read(response, place)
+        if request.method == "POST" and response.has_redirect_location:
+            raise redirected(place, response.status_code)
+        if is_registration(request):
+            return  # The flow reads it, with what was sent.
+        if is_token_request(request):
+            self._patience.heard(await answer_of(response), self._context.clock.now())
+
+
+def is_registration(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow registers a client."""
+    # The SDK posts forms to the token endpoint, and JSON here.
+    return request.method == "POST" and request.headers.get("content-type") == "application/json"
+
+
+def is_token_request(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow asks for a token."""
+    return request.method == "POST" and not is_registration(request)
+
+
+def is_refresh(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow asks for a token by a refresh token."""
+    return is_token_request(request) and parse_qs(request.content.decode()).get("grant_type") == ["refresh_token"]
+
+
+def _attempts(request: httpx2.Request) -> int:
+    if request.method == "GET":
+        return 3
+    # Nobody knows whether the refresh token was used up; asking once more tells. A code is never sent twice.
+    return 2 if is_refresh(request) else 1
+
+
+async def _read(response: httpx2.Response, place: str) -> None:
+    """Read the body, from below the response: who carries the request reads that again, whatever it was."""
+    stream = cast(httpx2.AsyncByteStream, response.stream)
+    try:
+        body = await read_bounded(stream)
+    finally:
+        await stream.aclose()
+    response.stream = httpx2.ByteStream(body if len(body) <= MAX_BODY_BYTES else b"")
+    if len(body) > MAX_BODY_BYTES:
+        raise too_long(place)

@@ -1,0 +1,1 @@
+"""What a run is saved as: `formats` has them all."""

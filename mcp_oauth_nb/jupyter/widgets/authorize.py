@@ -1,0 +1,188 @@
+"""Bring the redirect back by hand, where nobody can listen for it: the kernel and the browser are on two machines.
+
+    panel = AuthorizePanel(oauth)
+    panel                                     # follow the link, authorize, paste the address that you end on
+    await panel.model.complete(url)           # the same by a line of code
+
+The model does all the work and is tested without a browser. The panel shows it, and passes on what is pasted.
+"""
+
+from __future__ import annotations
+
+import html
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from traitlets import Enum, HasTraits, Unicode
+
+from ...client.handler import OAuthHandler
+from ...client.jupyterhub import FindHub, JupyterHub, way_back
+from ...client.login import open_url
+from ...oauth.errors import McpOAuthError
+from ...oauth.masking import scrub
+from ...oauth.token import Token
+from ...runtime.loops import run
+from .panel import column, on_enter
+
+if TYPE_CHECKING:
+    # ipywidgets is typed in part only.
+    ipywidgets: Any
+else:
+    import ipywidgets
+
+_INTERRUPTED = "The exchange was interrupted before it was done."
+
+
+class AuthorizeModel(HasTraits):
+    """One sign-in, from the authorization URL to the token in the handler's store.
+
+    Args:
+        oauth: the handler that starts the flow and keeps the token.
+        scopes: what to ask for; the settings' scopes if not given.
+
+    Attributes:
+        state: `waiting` for the redirect, `done`, or `failed`; after a failure the next address is welcome too.
+        url: the authorization URL to open, of a flow that still waits; empty when done. It holds the flow's `state`.
+        message: what happened, in one sentence without secrets.
+        hint: what to do after a failure.
+
+    Raises:
+        SecurityError: the authorization URL is not one for a browser.
+    """
+
+    state = Enum(["waiting", "done", "failed"], default_value="waiting")
+    url = Unicode()
+    message = Unicode()
+    hint = Unicode()
+
+    def __init__(self, oauth: OAuthHandler, *, scopes: tuple[str, ...] | None = None):
+        super().__init__()
+        self._oauth = oauth
+        self._scopes = scopes
+        self._show("waiting", "Waiting for the redirected address.", url=self._begin())
+
+    async def complete(self, callback_url: str) -> Token:
+        """Verify the address that the browser was sent back to, and exchange its code for a token.
+
+        Args:
+            callback_url: the whole address, or its query string.
+
+        Raises:
+            McpOAuthError: see `OAuthHandler.read_callback` and `exchange_code_for_token`.
+        """
+        try:
+            token = await self._oauth.complete_authorization(callback_url.strip())
+        except BaseException as error:
+            # A flow is spent by its first genuine answer, used or not: only a new one is sure to work.
+            message, hint = _told(error)
+            self._show("failed", message, hint=hint, url=self._begin())
+            raise
+        self._show("done", f"Signed in. Scopes: {', '.join(token.scopes) or 'none'}.")
+        return token
+
+    def _begin(self) -> str:
+        url = self._oauth.get_authorization_url(scopes=self._scopes).url
+        # A link is an address that is opened: checked before it is shown to anybody (CVE-2025-58747).
+        open_url(url, lambda address: True)
+        return url
+
+    def _show(self, state: str, message: str, *, hint: str = "", url: str = "") -> None:
+        # As one change: who watches never sees half of it.
+        with self.hold_trait_notifications():
+            self.state, self.message, self.hint, self.url = state, message, hint, url
+
+    def __repr__(self) -> str:
+        return f"AuthorizeModel({self.state}: {self.message})"
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, McpOAuthError):
+        return scrub(error.message), scrub(error.hint)
+    return _INTERRUPTED, "Start again with the new link."
+
+
+class AuthorizePanel:
+    """A link to the authorization URL, a field for the redirected address, a button, and what came of it.
+
+    Args:
+        oauth: the handler that keeps the token.
+        scopes: what to ask for; the settings' scopes if not given.
+        hub: finds the JupyterHub that this runs in.
+
+    Attributes:
+        model: the `AuthorizeModel` that is shown.
+        field: where the address is pasted. Its content is hidden, since a code is in it, and is taken out at once:
+            a notebook that is saved later does not hold it.
+        button: completes the sign-in; the Enter key in the field does the same.
+        widget: all of it, to be put into another layout.
+    """
+
+    def __init__(self, oauth: OAuthHandler, *, scopes: tuple[str, ...] | None = None, hub: FindHub = JupyterHub.here):
+        self._hub = hub
+        self.model = AuthorizeModel(oauth, scopes=scopes)
+        self.field = ipywidgets.Password(
+            description="Redirected address",
+            placeholder=f"{oauth.settings.oauth_redirect_uri}?code=...",
+            style={"description_width": "initial"},
+            layout={"width": "40em", "max_width": "100%"},
+        )
+        self.button = ipywidgets.Button(description="Complete sign-in", button_style="primary")
+        self._link = ipywidgets.HTML()
+        self._status = ipywidgets.HTML()
+        self.widget = column(self._link, self.field, self.button, self._status)
+        self.field.observe(self._render, "value")
+        on_enter(self.field, self._submit)
+        self.button.on_click(self._submit)
+        self.model.observe(self._render)
+        self._render()
+
+    def _submit(self, _: Any = None) -> None:
+        address, self.field.value = self.field.value, ""
+        if address.strip() and self.model.state != "done":
+            # The status tells; a traceback in the log of the notebook would add nothing.
+            with suppress(McpOAuthError):
+                run(self.model.complete(address))
+
+    def _render(self, _: Any = None) -> None:
+        done = self.model.state == "done"
+        self._link.value = _link(self.model.url, self._hub())
+        self._status.value = _status(self.model)
+        self.field.disabled = done
+        self.button.disabled = done or not self.field.value.strip()
+
+    def __repr__(self) -> str:
+        return f"AuthorizePanel({self.model.state}: {self.model.message})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        # The HTML is for viewers without a kernel. It leaves out the URL, which holds the flow's state.
+        without_widgets = _status(self.model) + ("" if self.model.state == "done" else _WITHOUT_WIDGETS)
+        return {**self.widget._repr_mimebundle_(), "text/plain": repr(self), "text/html": without_widgets}
+
+
+_WITHOUT_WIDGETS = (
+    "<p>This panel needs a running kernel. A line of code does the same, with the address that the browser was sent "
+    "back to: <code>await panel.model.complete(url)</code></p>"
+)
+
+
+# The styles of notebooks do not reach into widgets.
+_TEXT = "margin:0;line-height:1.5"
+_LINK = "color:var(--jp-content-link-color,#0969da);text-decoration:underline"
+
+
+def _link(url: str, hub: JupyterHub | None) -> str:
+    if not url:
+        return ""
+    return (
+        f"<p style='{_TEXT}'><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer' style='{_LINK}'>"
+        f"Sign in at {html.escape(urlsplit(url).netloc)}</a> (opens a new tab). {html.escape(way_back(url, hub))} "
+        "It may show an error page there: copy its whole address and paste it here.</p>"
+    )
+
+
+def _status(model: AuthorizeModel) -> str:
+    # Assistive technology reads an alert at once, a status when it is idle.
+    role, sign = {"waiting": ("status", "…"), "done": ("status", "✔"), "failed": ("alert", "✘")}[model.state]
+    hint = f"<br><b>What to do:</b> {html.escape(model.hint)}" if model.hint else ""
+    return f"<p role='{role}' style='{_TEXT}'>{sign} {html.escape(model.message)}{hint}</p>"

@@ -1,0 +1,262 @@
+"""Grants, codes and tokens: what was issued, to whom, and whether it still works.
+
+All methods expect the caller to hold the state's lock; `Refused` carries GitHub's error code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...oauth import pkce
+from . import scopes as scope_rules
+from .knobs import Knobs
+from .minting import Mint
+from .model import Grant, IssuedCode, IssuedToken, OAuthApp
+
+_HOUR = 3600
+
+#: User, client id and scopes: tokens with the same of these are counted together.
+Rights = tuple[str, str, tuple[str, ...]]
+
+
+class Refused(Exception):
+    """An OAuth error on its way to the wire.
+
+    Args:
+        code: the value of `error`.
+        description: for the developer who reads it.
+        fields: what else the answer carries, such as a new `interval`.
+    """
+
+    def __init__(self, code: str, description: str, **fields: int):
+        super().__init__(code)
+        self.code = code
+        self.description = description
+        self.fields = fields
+
+
+class Ledger:
+    """Everything that was granted or issued."""
+
+    def __init__(self, mint: Mint, knobs: Knobs):
+        self._mint = mint
+        self._knobs = knobs
+        self._codes: dict[str, IssuedCode] = {}
+        self._grants: dict[tuple[str, str], Grant] = {}
+        self._tokens: list[IssuedToken] = []
+        self._by_access: dict[str, IssuedToken] = {}
+        self._by_refresh: dict[str, IssuedToken] = {}
+        self._live: dict[Rights, list[IssuedToken]] = {}
+        self._created: dict[Rights, list[float]] = {}
+
+    # -- grants ------------------------------------------------------------------------------------------------
+
+    def grant(self, user: str, client_id: str) -> Grant | None:
+        """Return what the user has allowed the app so far."""
+        return self._grants.get((user, client_id))
+
+    def allow(self, user: str, client_id: str, scopes: tuple[str, ...]) -> Grant:
+        """Add scopes to what the user has allowed the app."""
+        known = self._grants.setdefault((user, client_id), Grant(user, client_id))
+        known.scopes = scope_rules.normalise(known.scopes + scopes)
+        return known
+
+    def withdraw(self, user: str, client_id: str) -> None:
+        """Forget the grant, and revoke every token and every open code of the user for the app."""
+        self._grants.pop((user, client_id), None)
+        for code in self._codes.values():
+            if (code.user, code.client_id) == (user, client_id):
+                code.used = True
+        for token in self._tokens:
+            if (token.user, token.client_id) == (user, client_id):
+                self._kill(token)
+
+    # -- codes -------------------------------------------------------------------------------------------------
+
+    def add_code(
+        self,
+        app: OAuthApp,
+        user: str,
+        scopes: tuple[str, ...],
+        *,
+        redirect_uri: str,
+        code_challenge: str | None,
+        offline_access: bool,
+        now: float,
+    ) -> IssuedCode:
+        """Issue an authorization code, bound to all of these."""
+        code = IssuedCode(
+            self._mint.code(),
+            app.client_id,
+            user,
+            scopes,
+            redirect_uri,
+            code_challenge,
+            offline_access,
+            expires_at=now + self._knobs.code_lifetime,
+        )
+        self._codes[code.code] = code
+        return code
+
+    def redeem(
+        self, app: OAuthApp, code: str, *, redirect_uri: str | None, code_verifier: str | None, now: float
+    ) -> IssuedCode:
+        """Use up an authorization code.
+
+        Raises:
+            Refused: `bad_verification_code` or `redirect_uri_mismatch`.
+        """
+        issued = self._codes.get(code)
+        if issued is None or issued.client_id != app.client_id or issued.used or now >= issued.expires_at:
+            raise bad_code()
+        if redirect_uri is not None and redirect_uri != issued.redirect_uri:
+            raise Refused(
+                "redirect_uri_mismatch", "The redirect_uri MUST match the registered callback URL for this application."
+            )
+        # Single use (RFC 6749 section 4.1.2). A wrong verifier uses the code up too: otherwise whoever
+        # stole it could try again. What the live service does then is unverified.
+        issued.used = True
+        # RFC 7636 section 4.6; a verifier without a challenge is a downgrade (RFC 9700 section 2.1.1).
+        if (issued.code_challenge is None) != (code_verifier is None):
+            raise bad_code()
+        if issued.code_challenge is not None and not pkce.verify(code_verifier or "", issued.code_challenge):
+            raise bad_code()
+        return issued
+
+    # -- tokens ------------------------------------------------------------------------------------------------
+
+    def issue(
+        self,
+        app: OAuthApp,
+        user: str,
+        scopes: tuple[str, ...],
+        *,
+        expiring: bool,
+        now: float,
+        family: int | None = None,
+        by_device: bool = False,
+    ) -> IssuedToken:
+        """Issue an access token, with a refresh token where it expires, and revoke what exceeds the limit."""
+        number = len(self._tokens) + 1
+        knobs = self._knobs
+        token = IssuedToken(
+            access_token=self._mint.token(app.token_prefix),
+            refresh_token=self._mint.token("ghr_", 76) if expiring else None,
+            user=user,
+            client_id=app.client_id,
+            scopes=scopes,
+            created_at=now,
+            expires_at=now + knobs.access_token_lifetime if expiring else None,
+            refresh_token_expires_at=now + knobs.refresh_token_lifetime if expiring else None,
+            id=number,
+            family=number if family is None else family,
+            expires_in=knobs.access_token_lifetime if expiring else None,
+            refresh_token_expires_in=knobs.refresh_token_lifetime if expiring else None,
+            by_device=by_device,
+        )
+        if family is None:
+            self._created.setdefault((user, app.client_id, scopes), []).append(now)
+        return self._add(token, now)
+
+    def too_many_created(self, user: str, client_id: str, scopes: tuple[str, ...], now: float) -> bool:
+        """Say whether the hour's allowance of new tokens is used up."""
+        limit = self._knobs.tokens_per_hour
+        recent = [at for at in self._created.get((user, client_id, scopes), []) if at > now - _HOUR]
+        self._created[user, client_id, scopes] = recent
+        return limit is not None and len(recent) >= limit
+
+    def refresh(self, app: OAuthApp, refresh_token: str, now: float) -> IssuedToken:
+        """Rotate: a new pair of tokens, and the end of the old pair.
+
+        Raises:
+            Refused: `bad_refresh_token`.
+        """
+        old = self._by_refresh.get(refresh_token)
+        if old is None or old.client_id != app.client_id:
+            raise bad_refresh_token()
+        if not old.can_refresh(now):
+            if self._knobs.refresh_reuse_revokes and old.refresh_token_spent:
+                # RFC 9700 section 4.14.2: either the client or a thief used it first, and nobody can tell.
+                self._kill_family(old)
+            raise bad_refresh_token()
+        self._kill(old)
+        return self.issue(app, old.user, old.scopes, expiring=True, now=now, family=old.family, by_device=old.by_device)
+
+    def came_by_device(self, refresh_token: str) -> bool:
+        """Say whether a refresh token began with the device flow, whose clients keep no secret."""
+        known = self._by_refresh.get(refresh_token)
+        return known is not None and known.by_device
+
+    def find(self, access_token: str, now: float) -> IssuedToken | None:
+        """Return the token if it works at this time."""
+        token = self._by_access.get(access_token)
+        return token if token is not None and token.is_live(now) else None
+
+    def revoke(self, access_token: str) -> bool:
+        """Revoke an access token; say whether it existed.
+
+        Its refresh token goes too, which is unverified but the only reading that ends the access.
+        """
+        token = self._by_access.get(access_token)
+        if token is None or token.revoked:
+            return False
+        self._kill(token)
+        return True
+
+    def reset(self, token: IssuedToken, now: float) -> IssuedToken:
+        """Replace an access token by a new one with the same rights; the refresh token goes along."""
+        self._kill(token)
+        fresh = replace(
+            token,
+            access_token=self._mint.token(token.access_token[:4]),
+            id=len(self._tokens) + 1,
+            created_at=now,
+            expires_at=None if token.expires_in is None else now + token.expires_in,
+            revoked=False,
+            refresh_token_spent=False,
+        )
+        return self._add(fresh, now)
+
+    def tokens(self) -> tuple[IssuedToken, ...]:
+        """Return every token ever issued, oldest first."""
+        return tuple(self._tokens)
+
+    def codes(self) -> tuple[IssuedCode, ...]:
+        """Return every code ever issued, oldest first."""
+        return tuple(self._codes.values())
+
+    def _add(self, token: IssuedToken, now: float) -> IssuedToken:
+        self._tokens.append(token)
+        self._by_access[token.access_token] = token
+        if token.refresh_token is not None:
+            self._by_refresh[token.refresh_token] = token
+        rights = (token.user, token.client_id, token.scopes)
+        live = [known for known in self._live.get(rights, []) if known.is_live(now) or known.can_refresh(now)]
+        live.append(token)
+        limit = self._knobs.tokens_per_scope
+        excess = 0 if limit is None else max(0, len(live) - limit)
+        for oldest in live[:excess]:
+            self._kill(oldest)
+        self._live[rights] = live[excess:]
+        return token
+
+    def _kill(self, token: IssuedToken) -> None:
+        token.revoked = token.refresh_token_spent = True
+
+    def _kill_family(self, member: IssuedToken) -> None:
+        for token in self._tokens:
+            if token.family == member.family:
+                self._kill(token)
+
+
+def bad_code() -> Refused:
+    """Make the answer to a code that is wrong, used, expired, or whose PKCE verifier does not fit.
+
+    The code for the last is unverified.
+    """
+    return Refused("bad_verification_code", "The code passed is incorrect or expired.")
+
+
+def bad_refresh_token() -> Refused:
+    """Make the answer to a refresh token that is wrong, used or expired."""
+    return Refused("bad_refresh_token", "The refresh token passed is incorrect or expired.")
