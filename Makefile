@@ -34,6 +34,7 @@ check: $(TEST_VENV)/.ready ## lint, check the format and the types
 	$(TEST)/ruff check .
 	$(TEST)/ruff format --check .
 	$(TEST)/mypy
+	$(TEST)/lint-imports
 
 smoke: $(VENV)/.ready ## install and start as a newcomer would (needs a package index)
 	@$(VENV)/$(BIN)/python .ci/smoke.py plain

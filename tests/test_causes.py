@@ -26,14 +26,14 @@ PROVOKED = frozenset(
 )
 #: Rooms whose errors are not those of a client: each with the reason why it has no rows.
 ELSEWHERE = {
-    "authserver": "a server's: told to its peers as OAuth errors",
-    "attacks": "shows attacks; what it raises is about itself",
-    "mock_github": "plays the peer",
-    "http_lab_network.py": "plays the browser of a lab",
+    "server/authserver": "a server's: told to its peers as OAuth errors",
+    "lab/attacks": "shows attacks; what it raises is about itself",
+    "lab/mock_github": "plays the peer",
+    "lab/network.py": "plays the browser of a lab",
     "debugger": "reports an error of the SDK, or its own use",
-    "exercises": "speaks to a learner",
-    "widgets": "speaks to a person at a panel",
-    "resource": "a server's: told to its peers by status and challenge",
+    "jupyter/exercises": "speaks to a learner",
+    "jupyter/widgets": "speaks to a person at a panel",
+    "server/resource": "a server's: told to its peers by status and challenge",
 }
 
 Row = tuple[str, str, str, str, str]
@@ -45,7 +45,7 @@ def found() -> Iterator[Row]:
     """Where, class, the beginning of the message, the hint and the section of each error that a peer can provoke."""
     for path in sorted(PACKAGE.rglob("*.py")):
         relative = path.relative_to(PACKAGE)
-        if relative.parts[0] not in ELSEWHERE:
+        if not any(relative.is_relative_to(room) for room in ELSEWHERE):
             yield from _in(ast.parse(path.read_text(encoding="utf-8")), str(relative.with_suffix("")), "")
 
 

@@ -41,7 +41,7 @@ def load(path: Path) -> ModuleType:
 
 
 def check_of(notebook: str, name: str) -> Any:
-    return getattr(importlib.import_module(f"mcp_oauth_nb.exercises.{notebook}"), f"check_{name}")
+    return getattr(importlib.import_module(f"mcp_oauth_nb.jupyter.exercises.{notebook}"), f"check_{name}")
 
 
 async def verdict(check: Any, answer: Any, lab: Lab) -> Verdict:
@@ -109,7 +109,7 @@ def test_a_function_that_decides_says_true_or_false_and_nothing_like_it(notebook
 def test_every_check_has_a_solution() -> None:
     checks = set()
     for path in Path(mcp_oauth_nb.jupyter.exercises.__file__).parent.glob("nb*.py"):
-        module = importlib.import_module(f"mcp_oauth_nb.exercises.{path.stem}")
+        module = importlib.import_module(f"mcp_oauth_nb.jupyter.exercises.{path.stem}")
         checks |= {(path.stem, name.removeprefix("check_")) for name in vars(module) if name.startswith("check_")}
     assert checks == set(solutions())
 

@@ -1,8 +1,9 @@
-"""The layers of DESIGN.md: imports point down the table only, and what is heavy is imported when it is used."""
+"""What is heavy is imported when it is used; what is public is documented."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,168 +14,36 @@ import mcp_oauth_nb
 
 PACKAGE = Path(mcp_oauth_nb.__file__).parent
 
-# Beside DESIGN.md's table: `redaction`, `http`, `wire`, `loops` and the like are parts of its modules that two of them
-# share. `diagram` stands below `trace`, which offers `trace.diagram()`; both build on `wire`.
-HTTP_CLIENT_PARTS = (
-    "carrier",
-    "checks",
-    "context",
-    "front",
-    "grants",
-    "metadata",
-    "provider",
-    "reading",
-    "redirect",
-    "registration",
-    "stepup",
-)
-HTTP_CLIENT = [f"http_auth_{part}" for part in (*HTTP_CLIENT_PARTS, "sdk_storage", "storage", "wire")] + [
-    "http_auth",
-    "http_bounds",
-    "http_cookies",
-    "http_foreign",
-    "http_transport",
-]
-LAYERS = [
-    [
-        "_version",
-        "errors",
-        "clock",
-        "redaction",
-        "auth_headers",
-        "secret_forms",
-        "secret_index",
-        "secret_memory",
-        "pkce",
-        "pretty",
-        "tokens",
-        "http_faults",
-        "http",
-        "wire",
-        "config",
-        "environment",
-        "single_flight",
-        "loopback",
-        "jupyterhub",
-        "jwt_view",
-        "dotenv_text",
-        "checks",
-        "addresses",
-        "url_difference",
-        "places",
-        "rate_limits",
-    ],
-    [
-        "challenge",
-        "store_key",
-        "store_lock",
-        "store_seal",
-        "store_document",
-        "store_file",
-        "store_keyring",
-        "store",
-        "store_choice",
-        "shared_store",
-        "diagram_layout",
-        "diagram_svg",
-        "diagram",
-        "recording_http",
-        "recording_httpx2",
-        "recording_frames",
-        "trace",
-        "trace_diff",
-        "token_family",
-        "github",
-        "authorization",
-        "mock_github",
-        "loops",
-        "wakeup",
-        "log_records",
-        "opening",
-        "metadata_checks",
-        "metadata_fields",
-        "metadata_findings",
-    ],
-    ["token_endpoint", "retry_after", "provider", "oauth_handler", "discovery_report", "metadata_reading", "probing"],
-    ["discovery", "kernel"],
-    [
-        "tools",
-        "protection",
-        "server",
-        "resource",
-        "authserver",
-        "connection",
-        "session",
-        "callback",
-        "browser_login",
-        *HTTP_CLIENT,
-    ],
-    ["lab", "http_lab_network", "http_lab"],
-    ["debugger", "attacks"],
-    [
-        "demo",
-        "doctor",
-        "serve",
-        "serve_http",
-        "mock_server",
-        "widgets",
-        "flow_debugger",
-        "exercises",
-        "debug_text",
-        "debug_walk",
-        "debug_command",
-        "magics",
-        "magics_commands",
-        "magics_completion",
-        "magics_results",
-        "cli",
-        "main",
-        "__main__",
-        "pytest_plugin",
-        "__init__",
-    ],
-]
 # Methods that mean what they mean in the class that declares them.
 OVERRIDDEN = {"invoke", "aclose", "handle_async_request", "is_token_valid", "clear_tokens", "send"}
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
-def idea(path: Path) -> str:
-    """The module of the table that a file belongs to: a package counts as one."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+#: The paths that the guide, the README and the notebooks name, and what is behind each.
+PROMISED = {
+    "config": ("oauth.settings", ["Settings", "settings"]),
+    "errors": ("oauth.errors", ["McpOAuthError", "AuthenticationRequired"]),
+    "exercises": ("jupyter.exercises", [f"nb{number:02}" for number in range(14)]),
+    "oauth_handler": ("client.handler", ["OAuthHandler"]),
+    "pkce": ("oauth.pkce", ["PKCE", "generate_pkce_pair"]),
+    "server": ("server.build", ["build_server"]),
+    "widgets": ("jupyter.widgets", ["AuthorizePanel", "TokenPanel"]),
+}
+ROOMS = ["cli", "client", "debugger", "jupyter", "lab", "oauth", "runtime", "server", "store", "trace"]
 
 
-def imported(path: Path) -> set[str]:
-    """The modules of this package that a file imports when it runs; what only a type checker reads does not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    depth = len(path.relative_to(PACKAGE).parts)
-    found = set()
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == depth and id(node) not in skipped:
-            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-            found |= set(names)
-    return found - {idea(path)}
+def test_the_root_holds_the_rooms_and_the_promised_paths_alone() -> None:
+    names = sorted(path.stem for path in PACKAGE.iterdir() if path.name != "__pycache__" and path.stem != "py")
+    assert names == sorted({*ROOMS, *PROMISED, "main", "__init__", "__main__", "_version"})
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down_the_layers(path: Path) -> None:
-    module = idea(path)
-    assert module in RANK, f"{module} has no place in the table of layers"
-    upwards = {name for name in imported(path) if RANK[name] > RANK[module]}
-    assert not upwards, f"{module} (layer {RANK[module]}) imports {upwards}"
-
-
-def test_the_mock_does_not_know_the_client_that_it_checks() -> None:
-    for path in (PACKAGE / "mock_github").glob("*.py"):
-        assert not imported(path) & {"oauth_handler", "token_endpoint", "authorization"}
+@pytest.mark.parametrize("path", PROMISED)
+def test_a_promised_path_leads_to_what_is_in_its_room(path: str) -> None:
+    room, names = PROMISED[path]
+    for name in names:
+        inside = importlib.import_module(f"mcp_oauth_nb.{room}")
+        there = getattr(inside, name, None) or importlib.import_module(f"mcp_oauth_nb.{room}.{name}")
+        assert getattr(importlib.import_module(f"mcp_oauth_nb.{path}"), name) is there
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -222,4 +91,4 @@ def test_every_public_function_class_and_method_is_documented() -> None:
 
 
 def test_no_exported_name_hides_behind_a_module_of_the_same_name() -> None:
-    assert not set(mcp_oauth_nb.__all__) & {idea(path) for path in MODULES}
+    assert not set(mcp_oauth_nb.__all__) & {path.stem for path in PACKAGE.iterdir()}

@@ -168,13 +168,13 @@ def test_a_hold_on_what_is_configured_ends_without_effect() -> None:
 
 #: Where a person hands a secret over. All else is made for a request, or heard from a peer, and must be bounded.
 CONFIGURED = {
-    "config",
-    "store_key",
-    "shared_store",
-    "http_auth",
-    "tokens",
-    "authserver/clients",
-    "widgets/settings_model",
+    "oauth/settings",
+    "store/key",
+    "store/shared",
+    "client/auth",
+    "oauth/token",
+    "server/authserver/clients",
+    "jupyter/widgets/settings_model",
 }
 
 

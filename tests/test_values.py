@@ -12,16 +12,16 @@ PACKAGE = Path(mcp_oauth_nb.__file__).parent
 
 #: What stands for something that goes on, and changes with it.
 CHANGING = {
-    "attacks/outcome.py": {"Plot"},
-    "attacks/starting.py": {"Opened"},
+    "lab/attacks/outcome.py": {"Plot"},
+    "lab/attacks/starting.py": {"Opened"},
     "debugger/gate.py": {"Held"},
-    "debugger/seen.py": {"Facts"},
-    "http_auth_context.py": {"Context"},
-    "mock_github/autopilot.py": {"_Page", "_Walk"},
-    "mock_github/faults.py": {"_Answer"},
-    "mock_github/knobs.py": {"Knobs"},
-    "mock_github/limits.py": {"Window"},
-    "mock_github/model.py": {
+    "debugger/exchange.py": {"Facts"},
+    "client/context.py": {"Context"},
+    "lab/mock_github/autopilot.py": {"_Page", "_Walk"},
+    "lab/mock_github/faults.py": {"_Answer"},
+    "lab/mock_github/knobs.py": {"Knobs"},
+    "lab/mock_github/limits.py": {"Window"},
+    "lab/mock_github/model.py": {
         "Browser",
         "DeviceRequest",
         "Grant",
@@ -32,10 +32,10 @@ CHANGING = {
         "Repository",
         "User",
     },
-    "resource/bearer.py": {"RefusedRequest"},
-    "resource/sessions.py": {"_Session"},
-    "single_flight.py": {"_Flight"},
-    "token_family.py": {"Generation"},
+    "server/resource/bearer.py": {"RefusedRequest"},
+    "server/resource/sessions.py": {"_Session"},
+    "runtime/single_flight.py": {"_Flight"},
+    "trace/token_family.py": {"Generation"},
 }
 
 

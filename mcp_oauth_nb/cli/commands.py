@@ -225,7 +225,7 @@ def _tell(text: str) -> None:
 
 def _packaged_notebooks() -> Path:
     """Return where the notebooks are: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     for place in (here / "notebooks", here.parent / "notebooks"):
         if (place / _FIRST).exists():
             return place

@@ -44,7 +44,7 @@ class McpAuth:
         paste: asks for the URL that the browser came back to, for a browser on another machine. It is awaited on
             the session's event loop, beside the listener; the first answer counts.
         show: tells the person what to do, with the URL.
-        open_browser: opens the URL; `browser_login.open_in_browser` if not given.
+        open_browser: opens the URL; `login.open_in_browser` if not given.
         timeout: seconds to wait for the person.
         clock: says when a token has expired.
         carrier: makes the HTTP transport; the network if not given.

@@ -57,7 +57,7 @@ def _pause(failed: int) -> float:
 
 
 class PatientTransport(httpx2.AsyncBaseTransport):
-    """Sends the requests that `allow` marked by their terms, and bounds what all others are answered: `http_bounds`.
+    """Sends the requests that `allow` marked by their terms, and bounds what all others are answered: `bounds`.
 
     Args:
         inner: does the work.

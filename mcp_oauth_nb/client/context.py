@@ -87,7 +87,7 @@ class Context(OAuthContext):
 
     @property
     def auth_method(self) -> str:
-        """How the client authenticates at the token endpoint; see `http_auth_registration.auth_method`."""
+        """How the client authenticates at the token endpoint; see `registration.auth_method`."""
         return auth_method(self.client_info, self.oauth_metadata) if self.client_info is not None else "none"
 
     def prepare_token_auth(

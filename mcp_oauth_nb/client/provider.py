@@ -1,9 +1,9 @@
 """The SDK's `OAuthClientProvider`, with what it leaves out.
 
 The flow is the SDK's. This class stands around it, sees every request that it makes and every answer that it gets,
-and adds: typed errors without a body in them, places checked before anything goes there (`http_auth_wire`), tokens
-that are refreshed in turn, before a new authorization, and survive a server's bad day (`http_auth_grants`), an end to
-step-up (`http_auth_stepup`), and calls that do not wait for each other.
+and adds: typed errors without a body in them, places checked before anything goes there (`wire`), tokens
+that are refreshed in turn, before a new authorization, and survive a server's bad day (`grants`), an end to
+step-up (`step_up`), and calls that do not wait for each other.
 
 A flow may be stepped by hand, one request at a time and from any task:
 

@@ -77,7 +77,7 @@ class Wire:
         await self.places.check_resolved(str(request.url))
 
     def check_metadata(self) -> None:
-        """Check that the authorization server may be used; see `http_auth_metadata.check_metadata`."""
+        """Check that the authorization server may be used; see `metadata.check_metadata`."""
         check_metadata(self._context, self.places, self.discovery)
 
     def check_patience(self, token_endpoint: str) -> None:

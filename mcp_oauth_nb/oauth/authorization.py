@@ -1,5 +1,5 @@
 """The front channel of the authorization code flow, as values and pure functions: the URL that the user is
-sent to, and the callback that comes back. No I/O; `oauth_handler` adds the back channel.
+sent to, and the callback that comes back. No I/O; `client.handler` adds the back channel.
 """
 
 from __future__ import annotations

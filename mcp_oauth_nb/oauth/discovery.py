@@ -6,8 +6,8 @@
     found.server.metadata.token_endpoint
 
 What a server names is followed only where it is safe to go: https, no further inside the network than the server is
-itself (see `places`), no redirect to another host. The order of the URLs is the SDK's; what the documents are worth is
-decided in `metadata_reading`, for the client too.
+itself (see `allowed_urls`), no redirect to another host. The order of the URLs is the SDK's; what the documents are
+worth is decided in `metadata_reading`, for the client too.
 """
 
 from __future__ import annotations

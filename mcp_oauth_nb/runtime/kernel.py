@@ -49,7 +49,7 @@ def install(shell: InteractiveShell | None = None) -> None:
     shell = shell or _running_shell()
     if shell is not None and shell not in _installed:
         manager: Any = shell.extension_manager
-        manager.load_extension(__package__)
+        manager.load_extension("mcp_oauth_nb")
 
 
 def _running_shell() -> InteractiveShell | None:

@@ -2,7 +2,7 @@
 
 A token is stored under the issuer, the client and the resource that it belongs to, so that it is never
 sent to another server after the configuration changed. Expiry is absolute and survives a restart.
-`store_keyring` has a third place, the system's keyring.
+`keyring` has a third place, the system's keyring.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Records HTTP: a transport around a transport, and a body that is copied while it passes.
 
 `httpx`, with which this package calls, and `httpx2`, with which the SDK does, share the shape of their requests but
-not their classes: the recorder serves both, `recording_httpx2` has the other classes.
+not their classes: the recorder serves both, `httpx2` has the other classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records what the SDK's HTTP client sends: the classes of `httpx2` around the recorder of `recording_http`."""
+"""Records what the SDK's HTTP client sends: its classes around the recorder of `http`."""
 
 from __future__ import annotations
 

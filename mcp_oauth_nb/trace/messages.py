@@ -1,6 +1,6 @@
 """What crossed the wire, as values: messages (arrows) and exchanges (a request with its answer).
 
-Separate from the recorder (`trace`), so that `diagram` can draw a sequence without knowing who recorded it
+Separate from the recorder (`recorder`), so that `diagram` can draw a sequence without knowing who recorded it
 and the recorder can offer `trace.diagram()`: both build on this module, and no import points upwards.
 """
 

@@ -1,6 +1,6 @@
 """The recorder: HTTP exchanges and JSON-RPC frames, in the order in which they crossed the wire.
 
-Everything is masked while it is recorded (`redaction`), and copied, so that a trace can be shown, saved and
+Everything is masked while it is recorded (`oauth.masking`), and copied, so that a trace can be shown, saved and
 shared. Traffic is recorded on whatever thread it runs; a trace can be read while it grows.
 """
 

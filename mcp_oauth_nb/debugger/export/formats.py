@@ -1,6 +1,6 @@
 """A run as a file: JSON, HAR, Mermaid, a report, a notebook, a test. All are made from what is masked already.
 
-A notebook and a test play it again; see `export_notebook` and `export_pytest`.
+A notebook and a test play it again; see `notebook` and `pytest_test`.
 """
 
 from __future__ import annotations

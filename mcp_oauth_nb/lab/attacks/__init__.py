@@ -6,7 +6,8 @@
     await attacks.mix_up(lab, defence=False)      # what the attacker gets
     await attacks.mix_up(lab, defence=True)       # the check that stops it
 
-The copies are in `fronts` (servers) and `clients`, for the lab alone: no setting of the library turns a check off.
+The copies are in `weakened_servers` and `weakened_clients`, for the lab alone: no setting of the library turns a check
+off.
 """
 
 from .audience import session_hijack, token_passthrough, wrong_audience

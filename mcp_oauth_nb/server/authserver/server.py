@@ -67,7 +67,7 @@ class AuthorizationServer:
         client: makes the HTTP client for one request to GitHub.
         clock: decides what has expired.
         kv: where everything is remembered; in memory if not given. Workers that share it serve as one. Where it
-            raises `StoreUnavailable`, as those of `shared_store` do, the answer is 503.
+            raises `StoreUnavailable`, as those of `store.shared` do, the answer is 503.
         encryption_key: seals it; 32 random bytes or more, the same in every worker. Random if not given, and what
             a shared store holds is then lost at a restart.
         scopes: what can be asked for; each is a scope at GitHub too.

@@ -7,7 +7,7 @@ What must happen once is decided by `delete`. The store's API has no compare-and
 was the one that removed the record (Redis: DEL; memory: one loop), so of any number of workers one wins. Whatever
 follows from losing, such as reuse of a code, is written as a mark *before* the delete: no interleaving misses it.
 
-A store that does not answer raises `StoreUnavailable` (`shared_store` sees to that), and what is done in several steps
+A store that does not answer raises `StoreUnavailable` (`store.shared` sees to that), and what is done in several steps
 keeps what is used up for the last one: whoever was stopped half way can do it again.
 """
 
@@ -134,7 +134,7 @@ class Vault:
     async def take_expired(self, kind: Kind) -> list[dict[str, Any]]:
         """Take out all values that are no longer good: of all workers that ask, one gets each.
 
-        A store that cannot list its keys has none to give; those of `shared_store` and the one in memory can.
+        A store that cannot list its keys has none to give; those of `store.shared` and the one in memory can.
         """
         list_keys = getattr(self._store, "keys", None)
         if list_keys is None:
