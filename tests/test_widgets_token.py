@@ -359,6 +359,17 @@ async def test_two_clicks_at_once_are_one_refresh(lab: Lab, model: TokenModel) -
     assert len([exchange for exchange in lab.trace.since(mark) if "/access_token" in exchange.request.url]) == 1
 
 
+async def test_a_secret_that_an_error_quotes_is_masked_in_the_model_too(lab: Lab, model: TokenModel) -> None:
+    token = lab.oauth.token
+    assert token is not None
+    body = json.dumps({"error": "unknown_thing", "error_description": f"Not {token.refresh_token}!"})
+    lab.github.faults.next_token(status=400, body=body, content_type="application/json")
+    model.start(model.refresh())
+    await until_idle(model)
+    assert "unknown_thing (Not ghr_****" in model.message
+    assert str(token.refresh_token) not in model.message
+
+
 async def test_cancel_without_anything_under_way_does_nothing(panel: TokenPanel) -> None:
     panel.cancel.click()
     assert panel.model.outcome == ""
