@@ -22,7 +22,15 @@ RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 PACKAGE = f"{ROOT}[disk,redis,keyring]"
 # What the tests themselves need.
 TOOLS = ["pytest-timeout>=2.3,<3", "hypothesis>=6.130,<7"]
-TESTS = ["shared_store", "store_encrypted", "store_keyring", "config", "http_auth", "resource_app", "widgets_trace"]
+TESTS = [
+    "tests/store/test_shared_store.py",
+    "tests/store/test_store_encrypted.py",
+    "tests/store/test_store_keyring.py",
+    "tests/oauth/test_config.py",
+    "tests/client/test_http_auth.py",
+    "tests/server/test_resource_app.py",
+    "tests/jupyter/test_widgets_trace.py",
+]
 
 
 def main(names: list[str]) -> None:
@@ -39,7 +47,7 @@ def main(names: list[str]) -> None:
         run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
         how = ["--quiet", "--python", python, "--resolution", RESOLUTIONS[name]]
         run(uv, "pip", "install", *how, "--editable", PACKAGE, *TOOLS)
-        run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/test_{test}.py" for test in TESTS))
+        run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
 
 
 def run(*command: str | Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent.parent / "tests")]
+sys.path[:0] = [str(Path(__file__).parent.parent / "tests" / "worlds")]
 
 from chaos_upstream import Upstream  # noqa: E402
 from workers_world import Proxy, Redis, Worker  # noqa: E402

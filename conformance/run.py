@@ -18,7 +18,7 @@ import httpx
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 LOGS = HERE / "results"
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "worlds")]
 
 import debugged  # noqa: E402
 import scenarios  # noqa: E402

@@ -177,7 +177,7 @@ class _Meaning(ast.NodeTransformer):
         # What an error says to a person.
         left_out: tuple[str, ...] = ("hint", "reference")
         if ast.unparse(node.func) == "dataclass":
-            # Which are not frozen is listed in tests/test_values.py.
+            # Which are not frozen is listed in tests/house/test_values.py.
             left_out = ("frozen",)
         node.keywords = [one for one in node.keywords if one.arg not in left_out]
         return self.generic_visit(node)

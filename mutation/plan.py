@@ -140,7 +140,8 @@ EACH = frozenset(module for module in PLAN if module.startswith("store/"))
 
 def tests_of(module: str) -> list[str]:
     """Return the files of a module's tests."""
-    return [f"tests/test_{name}.py" for name in PLAN[module]]
+    found = {path.stem: path for path in (_HERE.parent / "tests").rglob("test_*.py")}
+    return [str(found[f"test_{name}"].relative_to(_HERE.parent)) for name in PLAN[module]]
 
 
 def fingerprint(module: str) -> str:

@@ -156,7 +156,7 @@ def warm(tests: Sequence[str], place: Place) -> None:
     ended = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
         sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
-    own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {PACKAGE}
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {PACKAGE}
     for name in names.read_text().split():
         if name.partition(".")[0] not in own:
             with contextlib.suppress(ImportError):

@@ -107,9 +107,14 @@ def tested() -> Iterator[Part]:
         yield summed_up(name, tests, results)
 
 
+def place(file: str) -> Path:
+    """Return where a file of tests is: in the folder of its room."""
+    return next(TESTS.rglob(f"{file}.py"))
+
+
 def within(*files: str) -> set[Test]:
     """Return all the tests of these files."""
-    text = {file: (TESTS / f"{file}.py").read_text(encoding="utf-8") for file in files}
+    text = {file: place(file).read_text(encoding="utf-8") for file in files}
     return {
         (file, name)
         for file in files
@@ -121,8 +126,8 @@ def pytest(tests: set[Test]) -> dict[Test, list[str]]:
     """Run tests, the slow ones and those in a browser too; return the outcome of each of their cases."""
     # A whole file is told as one argument: there are hundreds of names.
     whole = {file for file, _ in tests if within(file) <= tests}
-    nodes = [f"tests/{file}.py" for file in whole]
-    nodes += [f"tests/{file}.py::{name}" for file, name in tests if file not in whole]
+    nodes = [str(place(file)) for file in whole]
+    nodes += [f"{place(file)}::{name}" for file, name in tests if file not in whole]
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junit-xml={report}", *sorted(nodes)]

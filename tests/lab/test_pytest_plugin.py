@@ -110,7 +110,7 @@ async def test_lab_clock_and_github_of_a_test_are_one_world(
 
 @pytest.mark.parametrize("how", ["marked", "by the mode"])
 def test_the_test_in_the_readme_passes_as_it_is_written(pytester: pytest.Pytester, how: str) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n((?:(?!```).)*?async def test_.*?)^```", readme, re.MULTILINE | re.DOTALL)
     if how == "by the mode":
         assert '`anyio_mode = "auto"`' in readme

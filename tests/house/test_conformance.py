@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp_types import Tool
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "conformance"))
 
 import client  # noqa: E402

@@ -25,7 +25,7 @@ T = TypeVar("T")
 #: What anything may take, in seconds, before a test fails. Two cores serve the kernel, the server and the browser.
 PATIENCE = 40.0
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 # Nothing that pops up; and what a person may have switched on that brings most into the file.
 _SETTINGS: dict[str, dict[str, Any]] = {

@@ -48,7 +48,7 @@ class Kernel:
     def __init__(self, directory: Path):
         here = str(Path(__file__).parent)
         # The package of this checkout, wherever another one may be installed.
-        path = os.pathsep.join([here, str(Path(here).parent)])
+        path = os.pathsep.join([here, str(Path(here).parent.parent)])
         environment = {**os.environ, "IPYTHONDIR": str(directory), "PYTHONPATH": path}
         # ipykernel behaves differently where it finds this: people's kernels do not.
         environment.pop("PYTEST_CURRENT_TEST", None)

@@ -77,7 +77,7 @@ async def work(url, body, headers, path):
 def killing(work: str) -> Iterator[Callable[..., bool]]:
     """What does the work in a process that is killed after so many turns, and says whether it was."""
     command = [sys.executable, "-c", work + CHILD]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parent.parent.parent
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as child:
         assert child.stdin is not None
         assert child.stdout is not None

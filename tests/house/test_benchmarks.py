@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fastmcp import Client
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import http_servers  # noqa: E402 - it is found there

@@ -83,8 +83,10 @@ def key_and_value(kind: str) -> tuple[TokenKey, Any]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     """Starts other processes with every kind of store, and ends them."""
-    pipe, here = subprocess.PIPE, str(Path(__file__).parent)
-    paths = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    pipe, here = subprocess.PIPE, Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent / "worlds"), os.environ.get("PYTHONPATH", "")]).rstrip(
+        os.pathsep
+    )
     environment = {**os.environ, "PYTHONPATH": paths}
     started = []
 

@@ -234,7 +234,7 @@ def test_all_commands_use_the_keyring_if_the_variable_says_so(home: Path, progra
         "BROWSER": f"{sys.executable} {home / 'browser.py'} %s",
         "TOKEN_STORE": "keyring",
         "PYTHON_KEYRING_BACKEND": "folder_keyring.Keyring",
-        "PYTHONPATH": os.pathsep.join([str(home), str(Path(__file__).parent)]),
+        "PYTHONPATH": os.pathsep.join([str(home), str(Path(__file__).parent.parent / "worlds")]),
         **program.settings,
     }
     ended = served(home, "mcp_oauth_nb", "login", "--timeout", "20", **given)

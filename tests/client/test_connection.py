@@ -26,7 +26,7 @@ from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_left")]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent / "worlds"
 STDIO = StdioServerParameters(command=sys.executable, args=[str(HERE / "small_server.py")])
 
 

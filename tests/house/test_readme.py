@@ -30,7 +30,7 @@ from mcp_oauth_nb.store import shared as shared_store
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Each command of the README, and the test that runs it. Those of `.ci/smoke.py` need minutes and a package index.
@@ -130,7 +130,7 @@ def test_the_first_notebook_says_yes_as_many_cells_later_as_is_told() -> None:
 
 def test_each_command_is_run_by_a_test() -> None:
     assert commands() == set(COVERED_BY)
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     for place in COVERED_BY.values():
         assert (ROOT / place).exists() or f"def {place}(" in tests, place
 

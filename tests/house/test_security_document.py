@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mcp_oauth_nb
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent
 TEXT = (TESTS.parent / "SECURITY.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
 #: The rows of the matrix that the project works through.
@@ -18,7 +18,7 @@ FAULTS = 24
 
 
 def names_in(file: str) -> set[str]:
-    tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+    tree = ast.parse(next(TESTS.rglob(file)).read_text(encoding="utf-8"))
     # Of the module itself: nothing else is collected.
     return {each.name for each in tree.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
 
@@ -75,10 +75,10 @@ def test_nobody_is_told_to_write_to_an_address_that_may_not_exist() -> None:
 SCRIPT = runpy.run_path(str(TESTS.parent / "security" / "run.py"))
 REPORT = """
 <testsuite>
-  <testcase classname="tests.test_x" name="test_a[1]"/>
-  <testcase classname="tests.test_x" name="test_a[2]"><failure/></testcase>
-  <testcase classname="tests.test_x.TestLife" name="runTest"><error/></testcase>
-  <testcase classname="tests.test_x" name="test_b"/>
+  <testcase classname="tests.house.test_x" name="test_a[1]"/>
+  <testcase classname="tests.house.test_x" name="test_a[2]"><failure/></testcase>
+  <testcase classname="tests.house.test_x.TestLife" name="runTest"><error/></testcase>
+  <testcase classname="tests.house.test_x" name="test_b"/>
 </testsuite>
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
 
 from chaos_counts import OK, Call, Counts, Trouble
 from chaos_sessions import Caller

@@ -175,7 +175,7 @@ async def test_githubkit_signs_a_device_in_and_refreshes_without_a_secret(on_por
 
 # -- httpx-oauth, whose addresses are GitHub's own: a proxy leads them here, and nothing of the client is changed ----
 
-PROGRAMS = Path(__file__).parent / "github_clients"
+PROGRAMS = Path(__file__).parent.parent / "worlds" / "github_clients"
 LIMIT_SECONDS = 60
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / ".ci" / "make_venv.py"
+SCRIPT = Path(__file__).parent.parent.parent / ".ci" / "make_venv.py"
 
 
 def ended_by(preparation: str, directory: Path) -> str:

@@ -25,7 +25,7 @@ from mcp_oauth_nb.lab.attacks import ATTACKS
 from mcp_oauth_nb.lab.mock_github.minting import Mint
 from mcp_oauth_nb.oauth.pkce import PKCE, random_token
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 MOST_LINES = 11
 FLOWS = 60

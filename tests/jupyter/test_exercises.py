@@ -17,7 +17,7 @@ from mcp_oauth_nb.jupyter.exercises.verdict import checked
 
 pytestmark = pytest.mark.anyio
 
-SOLUTIONS = Path(__file__).parent.parent / "notebooks" / "solutions"
+SOLUTIONS = Path(__file__).parent.parent.parent / "notebooks" / "solutions"
 WRONG = [..., None, 0, -32001, "", "wrong", b"", (), [], {}, {"error": 1}, object(), ValueError("wrong"), Lab, print]
 
 
