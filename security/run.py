@@ -142,9 +142,9 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> dict[Test, list[str]]:
     """Read a report: the outcome of each case of each test."""
     results: dict[Test, list[str]] = {}
     for case in cases:
-        # `tests.test_x` for a function, `tests.test_x.TestY` for a class.
+        # `tests.room.test_x` for a function, `tests.room.test_x.TestY` for a class.
         # Of a file that cannot be read there is its name alone.
-        _, file, *classes = (case.attrib["classname"] or case.attrib["name"]).split(".")
+        _, _, file, *classes = (case.attrib["classname"] or case.attrib["name"]).split(".")
         test = (file, classes[0] if classes else case.attrib["name"].partition("[")[0])
         results.setdefault(test, []).append(next((each.tag for each in case if each.tag in _BAD), "passed"))
     return results
