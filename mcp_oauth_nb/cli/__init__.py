@@ -1,4 +1,5 @@
-"""The commands of `mcp-oauth-nb`, one file each; `commands` has their options and the short ones.
+"""The commands of `mcp-oauth-nb`: `commands` has their options and the short ones, the others have a file each.
 
-Main names: `commands.main`, `serve`, `debug`. It imports all rooms, and nothing imports it.
+Main names: `commands.main`, `serve_http.serve_http`, `debug.debug`. It imports all rooms, and nothing imports it: all
+its modules are private.
 """

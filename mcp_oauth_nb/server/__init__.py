@@ -1,7 +1,7 @@
 """The MCP server and its tools, the check in front of them, the resource server, the authorization server.
 
-Main names: `build_server`, `resource.build_http_app`, `authserver.AuthorizationServer`. It imports `client`, `store`,
-`trace`, `runtime` and `oauth`. Public: `build`, `tools`, `protection`, `resource`, `authserver`, `rate_limits`.
+Main names: `build_server`, `resource.build_http_app`, `authserver.AuthorizationServer`. It imports `client` and the
+rooms below that. All its modules are public.
 """
 
 from __future__ import annotations

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 import mcp_oauth_nb
@@ -44,6 +46,27 @@ def test_a_promised_path_leads_to_what_is_in_its_room(path: str) -> None:
         inside = importlib.import_module(f"mcp_oauth_nb.{room}")
         there = getattr(inside, name, None) or importlib.import_module(f"mcp_oauth_nb.{room}.{name}")
         assert getattr(importlib.import_module(f"mcp_oauth_nb.{path}"), name) is there
+
+
+def private_modules(room: str) -> set[str]:
+    """The modules that a room's docstring names as its own."""
+    said = " ".join((importlib.import_module(f"mcp_oauth_nb.{room}").__doc__ or "").split())
+    modules = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
+    if "all its modules are private" in said:
+        return modules
+    assert ("Public is all but" in said) != ("All its modules are public." in said), room
+    named = set(re.findall(r"`(\w+)`", re.split(r"\.( |$)|, which", said.partition("Public is all but")[2])[0]))
+    assert named <= modules
+    return named
+
+
+def test_what_a_room_keeps_for_itself_is_imported_by_no_other() -> None:
+    graph = grimp.build_graph("mcp_oauth_nb")
+    for room in ROOMS:
+        for name in private_modules(room):
+            importers = graph.find_modules_that_directly_import(f"mcp_oauth_nb.{room}.{name}")
+            # The package's own `main` starts the server of the guide.
+            assert {importer.split(".")[1] for importer in importers} - {"main", "__main__"} <= {room}, name
 
 
 def loaded_by(statement: str) -> set[str]:
