@@ -20,7 +20,6 @@ from .front import at_browser
 from .person import Person
 
 if TYPE_CHECKING:
-    from .http_flow import HttpFlow
     from .run import FlowRun
 
 
@@ -101,26 +100,27 @@ class _Declined(ReauthorizeError):
 class GatedAuth(McpAuth):
     """The same authorization, with everything at the gate."""
 
-    flow: HttpFlow | None = dataclasses.field(default=None, repr=False, compare=False)
+    run: FlowRun | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, auth: McpAuth, flow: HttpFlow, person: Person) -> GatedAuth:
+    def of(cls, auth: McpAuth, person: Person, *, run: FlowRun, carrier: TransportFactory, clock: Clock) -> GatedAuth:
         """Make it from another one.
 
         Args:
-            flow: whose carrier and clock it uses.
             person: pastes the address, where `auth` has nobody who does.
+            run: what its way through the browser belongs to.
+            carrier: carries its requests.
+            clock: tells when a token has expired.
         """
         given = {field.name: getattr(auth, field.name) for field in dataclasses.fields(McpAuth)}
-        carrier: TransportFactory = flow.carrier
         # A store of its own: a run begins without a token, and leaves none behind.
-        given |= {"carrier": carrier, "clock": flow.clock, "store": MemoryGrantStore(), "patience": Patience()}
+        given |= {"carrier": carrier, "clock": clock, "store": MemoryGrantStore(), "patience": Patience()}
         if auth.paste is None:
             # Beside the listener: whatever comes first.
             given |= {"paste": person.wait, "show": lambda text: None}
-        return cls(**given, flow=flow)
+        return cls(**given, run=run)
 
     def redirect(self) -> Redirect:
         """See `McpAuth`."""
-        assert self.flow is not None, "made by `of`"
-        return GatedRedirect(self.flow.run, self.way_back(), **self.redirect_options())
+        assert self.run is not None, "made by `of`"
+        return GatedRedirect(self.run, self.way_back(), **self.redirect_options())

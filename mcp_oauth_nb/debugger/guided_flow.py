@@ -10,8 +10,7 @@ from urllib.parse import parse_qsl
 import httpx
 
 from ..lab.lab import Lab
-from ..oauth.challenge import AuthChallenge
-from ..oauth.errors import AuthenticationRequired, ConfigurationError, SessionError
+from ..oauth.errors import AuthenticationRequired, Challenge, ConfigurationError, SessionError
 from ..oauth.token import Token
 from ..trace.messages import CLIENT
 from ..trace.recorder import Trace
@@ -103,11 +102,11 @@ class GuidedFlow:
         if challenge is not None:
             raise AuthenticationRequired("The server asks again after it was authorized.", challenge=challenge)
 
-    async def _tool_call(self, arguments: dict[str, Any]) -> AuthChallenge | None:
+    async def _tool_call(self, arguments: dict[str, Any]) -> Challenge | None:
         kind = "call" if self._oauth.token is None else "authorized"
         held = await self._run.gate.hold(Held(kind, f"tools/call {self._tool}"))
         number = self._run.sent(held)
-        challenge: AuthChallenge | None = None
+        challenge: Challenge | None = None
         try:
             await self._lab.session.call_tool(self._tool, arguments)
         except AuthenticationRequired as error:
@@ -115,7 +114,7 @@ class GuidedFlow:
         self._run.arrived(number, _seen(kind, challenge))
         return challenge
 
-    async def _authorize(self, challenge: AuthChallenge) -> None:
+    async def _authorize(self, challenge: Challenge) -> None:
         request = self._oauth.get_authorization_url(scopes=challenge.scopes or None)
         url = await at_browser(self._run, "authorize", request.url)
         callback = await at_browser(self._run, "callback", await self._lab.browser.authorize(url))
@@ -164,7 +163,7 @@ class GuidedFlow:
         return {"authorization_code": "token", "refresh_token": "refresh"}.get(grant or "")
 
 
-def _seen(kind: str, challenge: AuthChallenge | None) -> Seen:
+def _seen(kind: str, challenge: Challenge | None) -> Seen:
     """Tell the checks of a tool call in process, where -32001 stands for a 401."""
     content = json.dumps(challenge.to_jsonrpc()).encode() if challenge is not None else b""
     return Seen(kind, JSONRPC, "", content=content)

@@ -91,7 +91,7 @@ class HttpFlow:
         self.clock = Ahead(auth.clock)
         self._recorded = recorded
         self._person = Person(run.tell)
-        self._auth = GatedAuth.of(auth, self, self._person)
+        self._auth = GatedAuth.of(auth, self._person, run=run, carrier=self.carrier, clock=self.clock)
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke, "look": self._look}
         self.actions["page"] = self._page

@@ -15,7 +15,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..oauth.errors import ConfigurationError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..client.auth import McpAuth
     from .exchange import Seen
     from .gate import Held
-    from .run import FlowRun
     from .step import Step
 
 #: In what a browser brought back: the `state` was the one that it was sent away with.
@@ -275,6 +274,22 @@ class RecordedStep:
     error: str = ""
 
 
+class Recorded(Protocol):
+    """A run, as far as it is written down."""
+
+    @property
+    def setup(self) -> Setup:
+        """What it was opened with."""
+        ...
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was taken so far."""
+        ...
+
+    recorder: Recorder
+
+
 @dataclass(frozen=True)
 class Recording:
     """A run that can be played again; see `replay`.
@@ -290,7 +305,7 @@ class Recording:
     live: str = ""
 
     @classmethod
-    def of(cls, run: FlowRun) -> Recording:
+    def of(cls, run: Recorded) -> Recording:
         """Write a run down.
 
         Raises:

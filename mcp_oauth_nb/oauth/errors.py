@@ -33,12 +33,9 @@ of an RFC or of the MCP specification it enforces (`reference`). None carries a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from .clock import iso
-
-if TYPE_CHECKING:
-    from .challenge import AuthChallenge
 
 Kind = Literal["configure", "reauthorize", "transient", "protocol", "security", "session"]
 
@@ -114,6 +111,64 @@ class ReauthorizeError(McpOAuthError):
     hint = "Start the authorization flow again: get_authorization_url(), then exchange the new code."
 
 
+class Challenge(Protocol):
+    """Where and how to authorize, as an error knows it; `challenge.AuthChallenge` is one, and documents it."""
+
+    @property
+    def authorization_url(self) -> str | None:
+        """Where the user says yes."""
+        ...
+
+    @property
+    def token_url(self) -> str | None:
+        """Where a code is exchanged."""
+        ...
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What is to be asked for."""
+        ...
+
+    @property
+    def resource(self) -> str | None:
+        """What the token is for (RFC 8707)."""
+        ...
+
+    @property
+    def grant_type(self) -> str:
+        """How a token is got: `authorization_code`."""
+        ...
+
+    @property
+    def code_challenge_method(self) -> str:
+        """How PKCE is done: `S256`."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """The text of the error."""
+        ...
+
+    @property
+    def resource_metadata(self) -> str | None:
+        """The address of the protected resource metadata (RFC 9728 section 5.1)."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """The error code of `WWW-Authenticate` (RFC 6750 section 3.1)."""
+        ...
+
+    @property
+    def error_description(self) -> str | None:
+        """The text that came with it."""
+        ...
+
+    def to_jsonrpc(self) -> dict[str, Any]:
+        """Return it as the error object of the guide, -32001."""
+        ...
+
+
 class AuthenticationRequired(ReauthorizeError):
     """A protected tool was called without a valid token (JSON-RPC error -32001, or HTTP 401).
 
@@ -132,7 +187,7 @@ class AuthenticationRequired(ReauthorizeError):
         self,
         message: str = "Authentication required",
         *,
-        challenge: AuthChallenge | None = None,
+        challenge: Challenge | None = None,
         hint: str | None = None,
         reference: str | None = None,
     ):

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..oauth.masking import JSONRPC_SECRET_NAMES, TooLong, mask_fields
-from .messages import Kind
-
-if TYPE_CHECKING:
-    from .recorder import Trace
+from .messages import Kind, Sink
 
 #: Of a longer body or message only the length is recorded, in bytes or characters.
 MOST_RECORDED = 256 * 1024
@@ -19,10 +16,10 @@ MOST_RECORDED = 256 * 1024
 
 @asynccontextmanager
 async def recorded_frames(
-    trace: Trace, transport: AbstractAsyncContextManager[tuple[Any, Any]], client: str, server: str
+    sink: Sink, transport: AbstractAsyncContextManager[tuple[Any, Any]], client: str, server: str
 ) -> AsyncIterator[tuple[Any, Any]]:
     """Enter an MCP transport and record what passes through its two streams; see `Trace.frames`."""
-    frames = _FrameRecorder(trace)
+    frames = _FrameRecorder(sink)
     async with transport as (read, write):
         yield (
             _RecordingStream(read, frames, sender=server, receiver=client),
@@ -33,8 +30,8 @@ async def recorded_frames(
 class _FrameRecorder:
     """Pairs frames by their id; each side numbers its own requests."""
 
-    def __init__(self, trace: Trace):
-        self._trace = trace
+    def __init__(self, sink: Sink):
+        self._sink = sink
         self._open: dict[tuple[str, Any], tuple[int, str]] = {}
 
     def frame(self, item: Any, sender: str, receiver: str) -> None:
@@ -58,7 +55,7 @@ class _FrameRecorder:
     def _record(
         self, sender: str, receiver: str, kind: Kind, title: str, body: Any = None, answers: int | None = None
     ) -> int:
-        return self._trace.record(
+        return self._sink.record(
             sender=sender, receiver=receiver, protocol="jsonrpc", kind=kind, title=title, body=body, answers=answers
         )
 

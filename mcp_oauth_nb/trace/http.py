@@ -12,16 +12,13 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from ..oauth.masking import JSONRPC_SECRET_NAMES, form_pairs, mask_fields, mask_headers, mask_url, scrub
 from .frames import MOST_RECORDED, call_title, hide_request_state
-from .messages import AUTHORIZATION_SERVER, SERVER, Kind
-
-if TYPE_CHECKING:
-    from .recorder import Trace
+from .messages import AUTHORIZATION_SERVER, SERVER, Kind, Sink
 
 # Who acts, where one HTTP client serves two parties: the handler works for the client, and for the server's tools.
 _actor: ContextVar[str | None] = ContextVar("actor", default=None)
@@ -61,8 +58,8 @@ def receiver_of(url: str, server: str) -> str:
 class HttpRecorder:
     """Records requests and answers of either library."""
 
-    def __init__(self, trace: Trace, sender: str, receiver: Receiver):
-        self._trace = trace
+    def __init__(self, sink: Sink, sender: str, receiver: Receiver):
+        self._sink = sink
         self._sender = sender
         self._receiver = receiver
 
@@ -71,7 +68,7 @@ class HttpRecorder:
         sender, url = _actor.get() or self._sender, mask_url(address)
         receiver = self._receiver if isinstance(self._receiver, str) else self._receiver(address)
         masked = _masked_body(headers, body)
-        exchange = self._trace.record(
+        exchange = self._sink.record(
             sender=sender,
             receiver=receiver,
             protocol="http",
@@ -81,14 +78,14 @@ class HttpRecorder:
             headers=mask_headers(headers),
             body=masked,
         )
-        return PendingAnswer(self._trace, exchange, sender=receiver, receiver=sender)
+        return PendingAnswer(self._sink, exchange, sender=receiver, receiver=sender)
 
 
 class PendingAnswer:
     """A recorded request that waits for its answer."""
 
-    def __init__(self, trace: Trace, exchange: int, *, sender: str, receiver: str):
-        self._trace = trace
+    def __init__(self, sink: Sink, exchange: int, *, sender: str, receiver: str):
+        self._sink = sink
         self._exchange = exchange
         self._sender = sender
         self._receiver = receiver
@@ -105,7 +102,7 @@ class PendingAnswer:
         self._record(kind, _status_line(status, reason, headers, masked), headers, masked)
 
     def _record(self, kind: Kind, title: str, headers: Mapping[str, str] | None = None, body: Any = None) -> None:
-        self._trace.record(
+        self._sink.record(
             sender=self._sender,
             receiver=self._receiver,
             protocol="http",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ..oauth.masking import escape
 from ..oauth.text import json_text, url_lines
@@ -30,6 +30,26 @@ _QUIET_HEADERS = frozenset(
 
 # A tool list with its schemas is hundreds of lines long, and hides what stands before and after it.
 _MOST_BODY_LINES = 60
+
+
+class Sink(Protocol):
+    """Takes messages, as `recorder.Trace` does: all that a recorder of one transport knows of the trace."""
+
+    def record(
+        self,
+        *,
+        sender: str,
+        receiver: str,
+        protocol: Literal["http", "jsonrpc"],
+        kind: Kind,
+        title: str,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        url: str = "",
+        answers: int | None = None,
+    ) -> int:
+        """See `Trace.record`."""
+        ...
 
 
 @dataclass(frozen=True)
