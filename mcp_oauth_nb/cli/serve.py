@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 
 from ..client.handler import OAuthHandler
-from ..oauth.masking import scrub
 from ..oauth.settings import Settings
-from ..runtime.log_records import mask_record
+from ..runtime.log_records import ScrubbingFormatter
 from ..server.build import build_server, log_authorization_metadata
 from ..store.chosen import chosen_store
 
@@ -17,17 +15,6 @@ from ..store.chosen import chosen_store
 _CHATTY = ("httpx", "mcp")
 # These report sockets, which is no part of the flow at any level.
 _SILENT = ("httpcore", "asyncio")
-
-
-class ScrubbingFormatter(logging.Formatter):
-    """Masks every known secret in the finished line, tracebacks included, whoever logged it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format the record and mask what must not be read; one that cannot be formatted is shown as it is, masked."""
-        # Of such a one `logging` itself would show everything. The copy is because other handlers get the record too.
-        record = copy.copy(record)
-        mask_record(record)
-        return scrub(super().format(record))
 
 
 def configure_logging(settings: Settings) -> None:

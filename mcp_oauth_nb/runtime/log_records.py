@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..oauth.masking import scrub
+
+
+class ScrubbingFormatter(logging.Formatter):
+    """Masks every known secret in the finished line, tracebacks included, whoever logged it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record and mask what must not be read; one that cannot be formatted is shown as it is, masked."""
+        # Of such a one `logging` itself would show everything. The copy is because other handlers get the record too.
+        record = copy.copy(record)
+        mask_record(record)
+        return scrub(super().format(record))
 
 
 def mask_record(record: logging.LogRecord) -> None:

@@ -13,10 +13,10 @@ import pytest
 from mcp import StdioServerParameters
 
 from mcp_oauth_nb import AuthenticationRequired, FileTokenStore, OAuthHandler, Session, Token
-from mcp_oauth_nb.cli.serve import ScrubbingFormatter
 from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.oauth.masking import mask, remember
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.runtime.log_records import ScrubbingFormatter
 
 pytestmark = pytest.mark.anyio
 

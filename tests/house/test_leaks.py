@@ -33,13 +33,13 @@ from mcp.shared.auth import OAuthClientInformationFull
 import mcp_oauth_nb
 from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Session
 from mcp_oauth_nb.cli.commands import main
-from mcp_oauth_nb.cli.serve import ScrubbingFormatter
 from mcp_oauth_nb.jupyter import widgets
 from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.oauth import masking as redaction
 from mcp_oauth_nb.oauth.authorization import PendingFlows
 from mcp_oauth_nb.oauth.environment import SECRET_VARIABLES, without_secrets
 from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
+from mcp_oauth_nb.runtime.log_records import ScrubbingFormatter
 from mcp_oauth_nb.store import shared as shared_store
 from mcp_oauth_nb.store.grants import Grant
 from mcp_oauth_nb.store.key import from_environment
