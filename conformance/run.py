@@ -23,9 +23,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "worlds")]
 import debugged  # noqa: E402
 import scenarios  # noqa: E402
 import suite  # noqa: E402
+from program_world import Person, Program  # noqa: E402
 from report import Run, between_markers, details, reasons, stale, totals  # noqa: E402
 from signed_in import sign_in, with_token  # noqa: E402
-from test_serve_http import Person, Program  # noqa: E402
 
 REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 # Those that the suite has a frozen set of requirements for, and an auth suite.

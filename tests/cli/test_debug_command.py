@@ -22,9 +22,9 @@ import uvicorn
 from click.testing import CliRunner
 from http_world import ASM, PRM, World
 from mcp.shared.auth import OAuthClientInformationFull
+from program_world import Person, Program
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from test_serve_http import Person, Program
 
 from mcp_oauth_nb import McpAuth, run
 from mcp_oauth_nb.cli.commands import main

@@ -12,7 +12,7 @@ import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.auth.auth import ClientRegistrationOptions, RevocationOptions
 from fastmcp.server.auth.providers.in_memory import InMemoryOAuthProvider
-from test_serve_http import LIMIT_SECONDS, Person, Program
+from program_world import LIMIT_SECONDS, Person, Program
 
 from mcp_oauth_nb import McpAuth
 from mcp_oauth_nb.client.loopback import listen

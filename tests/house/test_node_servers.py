@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 from peers_world import POLL_SECONDS, Visit, node_server
+from program_world import LIMIT_SECONDS
 from test_other_servers import MODES, enter_refresh_and_call_again, said
-from test_serve_http import LIMIT_SECONDS
 
 from mcp_oauth_nb.oauth.errors import IssuerMismatch
 

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from peers_world import PEERS, Client, cached, talking
+from program_world import Person, Program
 from test_real_clients import LIFETIME_SECONDS, authorizations, refreshes
-from test_serve_http import Person, Program
 
 from mcp_oauth_nb.store.lock import ProcessLock
 

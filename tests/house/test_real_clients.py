@@ -32,8 +32,8 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 from peers_world import node_packages
+from program_world import LIMIT_SECONDS, Person, Program
 from test_authserver_sdk_client import Storage
-from test_serve_http import LIMIT_SECONDS, Person, Program
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from e2e_programs import node
 from peers_world import PEERS, Client, node_packages, talking
+from program_world import Person, Program
 from test_real_clients import LIFETIME_SECONDS, authorizations, refreshes
-from test_serve_http import Person, Program
 
 pytestmark = pytest.mark.e2e
 

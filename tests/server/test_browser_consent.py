@@ -15,7 +15,7 @@ import httpx
 import pytest
 from e2e_programs import CHROMIUM_FLAGS, chromium
 from playwright.async_api import Browser, BrowserContext, Locator, Page, Request, async_playwright, expect
-from test_serve_http import LIMIT_SECONDS, Program
+from program_world import LIMIT_SECONDS, Program
 
 from mcp_oauth_nb import McpAuth, Session
 from mcp_oauth_nb.oauth.errors import AccessDenied

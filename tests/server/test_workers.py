@@ -14,8 +14,8 @@ import anyio
 import httpx
 import pytest
 from authserver_world import VERIFIER, answer, hidden
+from program_world import LIMIT_SECONDS, Person
 from resource_world import MODERN, call, routing_headers
-from test_serve_http import LIMIT_SECONDS, Person
 from workers_world import PASSWORD, Mock, Proxy, Redis, Worker
 
 from mcp_oauth_nb import McpAuth, Session

@@ -19,8 +19,8 @@ from typing import Any
 
 import uvicorn
 from e2e_programs import node, npm
+from program_world import LIMIT_SECONDS, Form, Person
 from starlette.types import ASGIApp
-from test_serve_http import LIMIT_SECONDS, Form, Person
 
 from mcp_oauth_nb import McpAuth, Session, Trace
 from mcp_oauth_nb.oauth.clock import ManualClock
