@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help lab demo test e2e check smoke bounds notebooks bench chaos conformance coverage mutation security clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 lab: $(VENV)/.ready ## open JupyterLab on the guided notebooks
 	@$(VENV)/$(BIN)/mcp-oauth-nb lab notebooks

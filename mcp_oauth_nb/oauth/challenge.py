@@ -1,4 +1,4 @@
-"""The news that authorization is needed, in its two forms.
+"""The challenge, which says that authorization is needed, in its two forms.
 
 - In process and over stdio: the JSON-RPC error -32001 whose `data` carries the OAuth endpoints.
 - Over HTTP: `401` with a `WWW-Authenticate: Bearer` header (RFC 6750 section 3, RFC 9728 section 5.1).

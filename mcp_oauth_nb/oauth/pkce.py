@@ -80,7 +80,7 @@ def check_verifier(code_verifier: str) -> str:
 
 
 def verify(code_verifier: str, code_challenge: str, method: str = METHOD) -> bool:
-    """Say whether the verifier fits the challenge, as the authorization server does at the token endpoint.
+    """Say whether the verifier fits the challenge, as a token endpoint does: the mock GitHub's. (Ours has the SDK's.)
 
     Any method but S256 is refused: `plain` protects nothing (RFC 9700 section 2.1.1).
     """

@@ -1,7 +1,8 @@
 """The MCP server and its tools, the check in front of them, the resource server, the authorization server.
 
 Main names: `build_server`, `resource.build_http_app`, `authserver.AuthorizationServer`. It imports `client` and the
-rooms below that. All its modules are public.
+rooms below that. All its modules are public. What others need of `resource` and `authserver` is what these
+export.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 """What went over the wire: recorders, messages, sequence diagrams.
 
-Main names: `recorder.Trace`, `messages.Exchange`, `diagram.Diagram`. It imports `runtime` and `oauth`. All its modules
-are public.
+Main names: `recorder.Trace`, `messages.Exchange`, `diagram.Diagram`. It imports `oauth`. All its modules are public.
 """

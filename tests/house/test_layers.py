@@ -69,6 +69,22 @@ def test_what_a_room_keeps_for_itself_is_imported_by_no_other() -> None:
             assert {importer.split(".")[1] for importer in importers} - {"main", "__main__"} <= {room}, name
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_it_says(room: str) -> None:
+    said = " ".join((importlib.import_module(f"mcp_oauth_nb.{room}").__doc__ or "").split())
+    sentence = said.partition("It imports ")[2].partition(";")[0].partition(". ")[0]
+    graph = grimp.build_graph("mcp_oauth_nb")
+    modules = {f"mcp_oauth_nb.{room}", *graph.find_descendants(f"mcp_oauth_nb.{room}")}
+    found = {name.split(".")[1] for module in modules for name in graph.find_modules_directly_imported_by(module)}
+    found &= set(ROOMS) - {room}
+    named = set(re.findall(r"`(\w+)`", sentence))
+    if "the rooms below that" in sentence:
+        # Which rooms are below which is for import-linter.
+        assert named <= found
+    else:
+        assert named == found, sentence
+
+
 def loaded_by(statement: str) -> set[str]:
     """The modules that a fresh Python has loaded after a statement."""
     code = f"{statement}\nimport sys\nprint(*sys.modules)"

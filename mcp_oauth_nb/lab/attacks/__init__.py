@@ -1,6 +1,7 @@
 """The attack lab: every attack of SECURITY.md, against this package and against a copy without the one check.
 
-    from mcp_oauth_nb import HttpLab, attacks
+    from mcp_oauth_nb import HttpLab
+    from mcp_oauth_nb.lab import attacks
 
     lab = await HttpLab.open()
     await attacks.mix_up(lab, defence=False)      # what the attacker gets

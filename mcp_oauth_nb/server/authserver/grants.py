@@ -68,7 +68,7 @@ class Refresh(RefreshToken):
 
 
 class Grants:
-    """Issues, checks, replaces and ends them.
+    """Issues, checks, replaces and ends codes, tokens and their families.
 
     Args:
         vault: where they are.
