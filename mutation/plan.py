@@ -58,7 +58,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "client/metadata.py": ("http_auth_reading", "http_auth_checks"),
     "client/auth.py": ("http_auth", "http_auth_registration", "http_auth_faults", "jupyterhub"),
     "client/registration.py": ("http_auth_registration", "http_auth_stepping"),
-    "client/redirect.py": ("http_auth_faults", "jupyterhub", "http_auth_tokens"),
+    "client/redirect.py": ("redirect",),
     "client/front.py": ("http_auth_stepping", "http_auth_faults"),
     "client/sdk_storage.py": ("http_auth_tokens", "http_auth_grants"),
     "store/grants.py": ("http_auth_storage", "http_auth_tokens", "store_keyring"),
