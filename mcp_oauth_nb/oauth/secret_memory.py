@@ -23,17 +23,22 @@ class Memory:
     - *made*: for one request or one authorization. The newest stay, and what is held for as long as it is held.
     - *heard*: from a peer, who may say many, and repeat ours. The newest stay.
 
+    Args:
+        most: of each kind that forgets, so many are remembered at least ...
+        most_characters: ... or the newest of so many characters.
+
     Attributes:
         index: finds all of them in a text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST, most_characters: int = MOST_CHARACTERS) -> None:
         self.index = Index()
+        self._most, self._most_characters = most, most_characters
         self._kept: dict[str, _Forms] = {}
         self._held: dict[str, _Forms] = {}
         self._holders: Counter[str] = Counter()
-        self._made = _Newest()
-        self._heard = _Newest()
+        self._made = _Newest(most, most_characters)
+        self._heard = _Newest(most, most_characters)
 
     def __contains__(self, secret: str) -> bool:
         return any(secret in place for place in (self._kept, self._held, self._made, self._heard))
@@ -62,7 +67,7 @@ class Memory:
             if secret not in new and not any(secret in place for place in (self._kept, self._held, self._made)):
                 new[secret] = self._heard.pop(secret) or forms(secret)
                 characters += _size(new[secret])
-                if len(new) == MOST or characters > MOST_CHARACTERS:
+                if len(new) == self._most or characters > self._most_characters:
                     break
         new = dict(reversed(new.items()))
         self.index.add(new)
@@ -99,7 +104,8 @@ class Memory:
 class _Newest:
     """The newest secrets, in two generations: when the younger is full, the older is forgotten at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, most_characters: int) -> None:
+        self._most, self._most_characters = most, most_characters
         self._young: dict[str, _Forms] = {}
         self._old: dict[str, _Forms] = {}
         self._characters = 0
@@ -125,7 +131,7 @@ class _Newest:
         for secret, written in new.items():
             self._young[secret] = written
             self._characters += _size(written)
-            if len(self._young) == MOST or self._characters > MOST_CHARACTERS:
+            if len(self._young) == self._most or self._characters > self._most_characters:
                 forgotten = forgotten or bool(self._old)
                 self._young, self._old, self._characters = {}, self._young, 0
         return forgotten

@@ -2,86 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
+from answering import INFO, RESULT, URL, Server, in_json, once, opened
 from mcp import MCPError
 
-from mcp_oauth_nb import Session
-from mcp_oauth_nb.client import bounds as http_bounds
-from mcp_oauth_nb.client.auth import McpAuth
 from mcp_oauth_nb.client.cookies import MOST_CHARACTERS, MOST_COOKIES
-from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.errors import ProtocolError, RateLimited, ServerUnavailable, SessionFailed, TransientError
+from mcp_oauth_nb.trace.messages import SERVER
+from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = pytest.mark.anyio
-
-URL = "http://127.0.0.1:8123/mcp"
-RESULT = {"content": [{"type": "text", "text": "hi"}]}
-INFO = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {"tools": {}},
-    "serverInfo": {"name": "s", "version": "1"},
-}
-Answer = Callable[[dict[str, Any]], httpx2.Response | None]
-
-
-class Server(httpx2.AsyncBaseTransport):
-    """An MCP server of a few lines. `instead` may answer a message in its place."""
-
-    def __init__(self, instead: Answer) -> None:
-        self.instead = instead
-        self.requests: list[httpx2.Request] = []
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        message = json.loads(await request.aread()) if request.method == "POST" else {"method": request.method}
-        if (answer := self.instead(message)) is not None:
-            return answer
-        if request.method != "POST":
-            return httpx2.Response(405)
-        if "id" not in message:
-            return httpx2.Response(202)
-        results = {"initialize": INFO, "tools/list": {"tools": []}, "tools/call": RESULT, "server/discover": {}}
-        return in_json({"jsonrpc": "2.0", "id": message["id"], "result": results[message["method"]]})
-
-
-class Pieces(httpx2.AsyncByteStream):
-    def __init__(self, *pieces: bytes) -> None:
-        self.pieces = pieces
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self.pieces:
-            yield piece
-
-
-def in_json(message: Any, status: int = 200, **headers: str) -> httpx2.Response:
-    return httpx2.Response(status, json=message, headers=headers)
-
-
-def events(*pieces: bytes, status: int = 200, media: str = "text/event-stream") -> httpx2.Response:
-    return httpx2.Response(status, headers={"content-type": media}, stream=Pieces(*pieces))
-
-
-def once(method: str, answer: Callable[[dict[str, Any]], httpx2.Response]) -> Answer:
-    """Answer the first message of a method so, and all others as usual."""
-    left = [answer]
-    return lambda message: left.pop()(message) if message["method"] == method and left else None
-
-
-def opened(server: Server, mode: Any = "legacy") -> Any:
-    async def nobody(url: str) -> str:
-        raise ProtocolError("nobody is asked")
-
-    given: dict[str, Any] = {"open_browser": lambda url: True, "show": str, "clock": ManualClock(1_800_000_000)}
-    auth = McpAuth(paste=nobody, listen=False, carrier=lambda: server, **given)
-    return Session.open(URL, mode=mode, auth=auth, loop="current")
-
 
 # -- an answer in JSON -------------------------------------------------------------------------------------------
 
@@ -238,77 +172,6 @@ async def test_no_answer_is_asked_for_in_a_form_that_would_have_to_be_unpacked()
     assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
 
 
-# -- what an event stream asks for -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [b"9" * 400, b"9" * 5000, b"1_0", "²".encode(), "٣".encode(), b"-5", b" 7"])
-@pytest.mark.parametrize(("status", "media"), [(200, "text/event-stream"), (200, "text/event-stream; charset=utf-16"),
-                                               (300, "text/event-stream")])  # fmt: skip
-async def test_a_stream_that_says_never_come_back_ends_one_call_and_not_the_session(
-    value: bytes, status: int, media: str
-) -> None:
-    text = b"retry:" + value + b"\nid: 1\ndata:\n\n"
-    text = text.decode().encode("utf-16") if "utf-16" in media else text
-    server = Server(once("tools/call", lambda message: events(text, status=status, media=media)))
-    with anyio.fail_after(30):
-        async with opened(server) as session:
-            with pytest.raises(MCPError, match="SSE stream ended"):
-                await session.call_tool("x")
-            assert not (await session.call_tool("x")).is_error
-
-
-async def test_the_servers_own_stream_that_says_never_come_back_does_not_end_the_session() -> None:
-    def answer(message: dict[str, Any]) -> httpx2.Response | None:
-        if message["method"] == "initialize":
-            started = {"jsonrpc": "2.0", "id": message["id"], "result": INFO}
-            return in_json(started, **{"mcp-session-id": "one"})
-        if message["method"] != "GET":
-            return None
-        asked.set()
-        return events(b"retry: " + b"9" * 400 + b"\ndata:\n\n")
-
-    asked = anyio.Event()
-    with anyio.fail_after(20):
-        async with opened(Server(answer)) as session:
-            await asked.wait()
-            for _ in range(10):
-                assert not (await session.call_tool("x")).is_error
-
-
-@pytest.mark.parametrize(
-    ("sent", "read"),
-    [
-        (b"retry: 0\n", b"retry: 0\n"),
-        (b"retry:500\r\n", b"retry: 500\r\n"),
-        (b"retry: 300001\r", b"retry: 300000\r"),
-        (b"retry: " + b"9" * 30 + b"\n", b"retry: 300000\n"),
-        (b"retry: 5s\n", b":\n"),
-        (b"data: retry: 999999999\n", b"data: retry: 999999999\n"),
-        (b"retry-after: 999999999\n", b"retry-after: 999999999\n"),
-        (b"ret\nretry\nre\n", b"ret\nretry\nre\n"),
-        (b"\n\nretry: 999999\n\n", b"\n\nretry: 300000\n\n"),
-    ],
-)
-def test_a_stream_arrives_as_it_was_but_for_a_retry_that_is_too_long_however_it_is_cut(
-    sent: bytes, read: bytes
-) -> None:
-    chance = random.Random(7)
-    text = b"data: before\n\n" + sent + b"data: after\n\n"
-    expected = b"data: before\n\n" + read + b"data: after\n\n"
-    for _ in range(100):
-        retries = http_bounds._Retries()
-        cuts = sorted(chance.sample(range(len(text) + 1), chance.randint(0, 8)))
-        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-        assert b"".join(map(retries.bounded, pieces)) == expected
-
-
-def test_a_retry_without_end_is_not_collected() -> None:
-    retries = http_bounds._Retries()
-    passed = b"".join(retries.bounded(piece) for piece in (b"\nretry: ", *[b"9"] * 1000))
-    assert len(passed) > 900
-    assert b"\nretry" not in passed
-
-
 # -- cookies -----------------------------------------------------------------------------------------------------
 
 
@@ -337,3 +200,23 @@ async def test_cookies_come_back_and_a_server_that_sets_more_and_more_is_sent_so
     assert all("sticky=node-7" in call.headers["cookie"].split("; ") for call in calls[1:])
     assert {"sticky=node-7", "c140=1"} <= set(cookies.split("; "))
     assert "long=" not in cookies
+
+
+# -- what is sent ------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_may_think_for_five_minutes_and_all_else_takes_half_a_minute_at_most() -> None:
+    server = Server(lambda message: None)
+    async with opened(server) as session:
+        await session.call_tool("x")
+    for request in server.requests:
+        assert request.extensions["timeout"] == {"connect": 30.0, "read": 300.0, "write": 30.0, "pool": 30.0}
+
+
+async def test_a_recording_has_each_request_with_the_mcp_server_as_its_receiver() -> None:
+    trace = Trace()
+    async with opened(Server(lambda message: None), trace=trace) as session:
+        await session.call_tool("x")
+    requests = [message for message in trace.messages if (message.protocol, message.kind) == ("http", "request")]
+    assert any("tools/call" in request.title for request in requests)
+    assert {request.receiver for request in requests} == {SERVER}
