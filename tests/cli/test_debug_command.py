@@ -334,6 +334,8 @@ USAGE = {
     "not an address": ("nowhere",),
     "not an address at all": ("http://[",),
     "a password in the address": ("http://me:secret@127.0.0.1/mcp",),
+    "a password without a name": ("http://:secret@127.0.0.1/mcp",),
+    "a password in the redirect URI": ("http://127.0.0.1/mcp", "--redirect-uri", "http://:secret@127.0.0.1/callback"),
     "arguments that are no JSON": ("http://127.0.0.1/mcp", "--arguments", "{"),
     "arguments that are no object": ("http://127.0.0.1/mcp", "--arguments", "[1]"),
     "a redirect URI that is none": ("http://127.0.0.1/mcp", "--redirect-uri", "back"),

@@ -7,15 +7,17 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import httpx2
 import pytest
 
+from mcp_oauth_nb.client.session import Session
 from mcp_oauth_nb.debugger.breaking import Between, LetsPagesIn
 from mcp_oauth_nb.debugger.faults import FAULTS, with_fault
 from mcp_oauth_nb.debugger.http_flow import HttpFlow
 from mcp_oauth_nb.debugger.recording import Recording
 from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
-from mcp_oauth_nb.lab.http_lab import HttpLab
+from mcp_oauth_nb.lab.http_lab import PUBLIC_URL, HttpLab
 from mcp_oauth_nb.lab.network import Network2
 from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
@@ -24,10 +26,12 @@ from mcp_oauth_nb.oauth.errors import (
     McpOAuthError,
     OAuthErrorResponse,
     ProtocolError,
+    RateLimited,
     SessionError,
     StateMismatch,
     TokenRejected,
 )
+from mcp_oauth_nb.oauth.http import Answer
 from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = pytest.mark.anyio
@@ -185,6 +189,29 @@ async def test_a_client_that_is_known_is_not_registered(lab: HttpLab, how: str) 
         await act(debug, "refresh")
         rotated = [one for step in debug.steps for one in step.checks if one.name == "the refresh token is rotated"]
         assert [one.outcome for one in rotated] == ["passed"]
+
+
+async def test_a_run_neither_heeds_nor_ends_the_patience_that_a_server_asked_its_owner_for(lab: HttpLab) -> None:
+    auth, endpoint = lab.new_auth(), f"{PUBLIC_URL}/token"
+    auth.patience.heard(Answer(endpoint, 429, httpx.Headers({"Retry-After": "60"}), b""), auth.clock.now())
+    async with FlowDebugger.open(lab, auth=auth) as debug:
+        await debug.run()
+        assert problems(debug) == []
+    with pytest.raises(RateLimited):
+        auth.patience.check(endpoint, auth.clock.now())
+
+
+async def test_a_run_asks_for_a_token_of_its_own_and_leaves_its_owners_as_it_was(lab: HttpLab) -> None:
+    auth = lab.new_auth()
+    async with Session.open(lab.url, auth=auth) as session:
+        await session.call_tool("get_github_user_info")
+        before = auth.store.entries()
+        async with FlowDebugger.open(lab, auth=auth) as debug:
+            await debug.run()
+            assert kinds(debug)[-len(FLOW) :] == FLOW
+            await act(debug, "revoke")
+        assert auth.store.entries() == before
+        assert not (await session.call_tool("get_github_user_info")).is_error
 
 
 async def test_a_person_who_declines_is_told_apart_from_a_fault(debug: FlowDebugger, lab: HttpLab) -> None:

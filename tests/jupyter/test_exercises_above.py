@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import nbformat
 import pytest
+from mcp import MCPError
 from test_exercises import SOLUTIONS, check_of, solutions, verdict
 
 from mcp_oauth_nb import AuthChallenge, FlowDebugger, HttpLab, Lab, MemoryTokenStore, OAuthHandler, Token
@@ -266,6 +267,37 @@ async def test_an_outage_that_went_on_or_that_no_call_met_is_not_the_exercise() 
     assert nb05.check_outage((await an_outage(1, by_hand=False)).trace).right
     assert "one refresh only" in nb05.check_outage((await an_outage(2, by_hand=False)).trace).text
     assert "no tool call met" in nb05.check_outage((await an_outage(1, by_hand=True)).trace).text
+
+
+async def test_a_trace_without_an_outage_or_without_an_end_of_it_is_told_what_it_lacks() -> None:
+    async with Lab.open() as lab:
+        await lab.authorize()
+        lab.clock.advance(hours=8)
+        await lab.session.call_tool("get_github_user_info")
+        assert "no refresh in it was answered with 503" in nb05.check_outage(lab.trace).text
+        lab.clock.advance(hours=8)
+        lab.github.faults.next_token(status=503)
+        with pytest.raises(MCPError):
+            await lab.session.call_tool("get_github_user_info")
+        assert "after the 503 no tool call succeeded" in nb05.check_outage(lab.trace).text
+        await lab.oauth.refresh_access_token()
+        assert "after the 503 no tool call succeeded" in nb05.check_outage(lab.trace).text
+
+
+async def test_an_outage_after_which_the_user_signed_in_again_is_not_one_that_cost_nothing() -> None:
+    async with Lab.open() as lab:
+        await lab.authorize()
+        lab.clock.advance(hours=8)
+        lab.github.faults.next_token(status=503)
+        with pytest.raises(MCPError):
+            await lab.session.call_tool("get_github_user_info")
+        await lab.authorize()
+        await lab.session.call_tool("get_github_user_info")
+        assert "had to authorize again" in nb05.check_outage(lab.trace).text
+        lab.clock.advance(hours=8)
+        await lab.session.call_tool("get_github_user_info")
+        # Now there is a refresh that was answered, and a call that succeeded by it.
+        assert "had to authorize again" in nb05.check_outage(lab.trace).text
 
 
 class OneDrawer:

@@ -247,6 +247,7 @@ BAD = [
     ("OAUTH_TOKEN_URL", "http://oops.example/token", "must use https"),
     ("OAUTH_TOKEN_URL", "http://127.0.0.1.oops.example/token", "must use https"),
     ("OAUTH_TOKEN_URL", "https://me:oops@id.example/token", "no user name"),
+    ("OAUTH_TOKEN_URL", "https://:oops@id.example/token", "no user name"),
     ("OAUTH_TOKEN_URL", "https://[oops]/token", "must be an http"),
     ("OAUTH_TOKEN_URL", "https://[::1/oops", "must be an http"),
     ("OAUTH_TOKEN_URL", "https://id.example:99999/oops", "must be an http"),

@@ -307,11 +307,32 @@ def test_the_reply_and_the_stored_error_hold_no_secret_and_the_same_name(loaded:
     assert SECRET[:20] not in str(loaded.history_manager.exceptions)
 
 
+@pytest.mark.parametrize("code", ["def f({0}): global {0}", "from __future__ import {0}"])
+def test_a_secret_in_a_cell_that_cannot_be_parsed_is_masked_in_the_reply_too(loaded: Shell, code: str) -> None:
+    # Without quotes it is a name, and Python's message quotes it.
+    secret = "Zk3" + "qW9" * 12
+    remember(secret)
+    loaded.cell(code.format(secret))
+    error = loaded.last_execution_result.error_before_exec
+    assert type(error).__name__ == "SyntaxError"
+    assert mask(secret) in str(error)
+    assert secret[:20] not in str(error)
+
+
 @pytest.mark.usefixtures("_known")
-def test_a_secret_in_a_cell_that_cannot_be_parsed_is_masked_in_the_reply_too(loaded: Shell) -> None:
-    loaded.set_custom_exc((), None)
-    loaded.cell(f"x = {SECRET!r} +")
-    assert SECRET not in str(loaded.last_execution_result.error_before_exec)
+def test_the_reply_to_a_cell_that_runs_silently_holds_no_secret_either(loaded: Shell) -> None:
+    result = loaded.run_cell(f"raise LookupError({SECRET!r})", silent=True)
+    assert str(result.error_in_exec) == MASKED
+
+
+@pytest.mark.usefixtures("_known")
+def test_a_secret_in_the_error_of_a_transformer_is_masked_in_the_reply_too(loaded: Shell) -> None:
+    def refuse(lines: list[str]) -> list[str]:
+        raise LookupError(SECRET)
+
+    loaded.input_transformers_cleanup.append(refuse)
+    loaded.cell("1 + 1")
+    assert str(loaded.last_execution_result.error_before_exec) == MASKED
 
 
 @pytest.mark.usefixtures("_known")
