@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from mcp_oauth_nb import AuthChallenge, Session
 from mcp_oauth_nb.jupyter.exercises import nb10, nb11
+from mcp_oauth_nb.oauth.errors import AccessDenied
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +102,13 @@ async def test_a_report_that_asks_twice_or_takes_no_no_is_not_right() -> None:
         everything = await count(session, True, 10)
         return await count(session, False, 10), everything
 
+    async def takes_it_for_nothing(session: Session) -> tuple[int, int]:
+        everything = 0
+        with contextlib.suppress(AccessDenied):
+            everything = await count(session, True)
+        return await count(session, False), everything
+
     assert "was asked 2 times" in (await nb11.check_report(grows)).text
+    assert "said no to repo" in (await nb11.check_report(takes_it_for_nothing)).text
     assert "AccessDenied" in (await nb11.check_report(insists)).text
     assert "in all; it returned (10, 10)" in (await nb11.check_report(ten)).text

@@ -20,7 +20,7 @@ from test_exercises import SOLUTIONS, check_of, solutions, verdict
 
 from mcp_oauth_nb import AuthChallenge, FlowDebugger, HttpLab, Lab, MemoryTokenStore, OAuthHandler, Token
 from mcp_oauth_nb.jupyter.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb10, nb11, nb12, nb13
-from mcp_oauth_nb.oauth.errors import AccessDenied, AuthenticationRequired
+from mcp_oauth_nb.oauth.errors import AccessDenied, AuthenticationRequired, StateMismatch
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
 from mcp_oauth_nb.store.tokens import TokenKey
 
@@ -148,6 +148,10 @@ def test_an_error_that_nobody_raised_is_no_refusal_of_a_user() -> None:
     assert "nothing has raised" in nb00.check_denial(AccessDenied("no")).text
 
 
+def test_a_refusal_that_is_not_the_users_is_told_by_its_name() -> None:
+    assert "StateMismatch is another refusal" in nb00.check_denial(StateMismatch("not ours")).text
+
+
 async def test_a_lab_that_asks_for_too_much_is_not_right() -> None:
     settings = {"oauth_issuer": "https://github.com/login/oauth", "oauth_scopes": "read:user,repo,delete_repo"}
     async with Lab.open(**settings) as lab:
@@ -247,7 +251,10 @@ async def test_a_form_that_github_alone_would_take_does_not_cost_the_code() -> N
         form |= {"redirect_uri": lab.settings.oauth_redirect_uri, "resource": lab.oauth.resource_uri}
         form |= {"client_id": lab.github.client_id, "client_secret": lab.github.client_secret}
         assert "a stricter server would not" in (await nb04.check_token_request(form, lab)).text
-        assert (await nb04.check_token_request({**form, "grant_type": "authorization_code"}, lab)).right
+        right = {**form, "grant_type": "authorization_code"}
+        assert (await nb04.check_token_request(right, lab)).right
+        again = await nb04.check_token_request(right, lab)
+        assert "GitHub says bad_verification_code. If the code was sent before" in again.text
 
 
 async def an_outage(times: int, *, by_hand: bool) -> Lab:
@@ -316,6 +323,21 @@ class OneDrawer:
         self.tokens.pop(key, None)
 
 
+class KeepsNothing(OneDrawer):
+    def save(self, key: TokenKey, token: Token) -> None:
+        """Forget it."""
+
+
+class GivesAnybodyWhatIsThere(OneDrawer):
+    def load(self, key: TokenKey) -> Token | None:
+        return next(iter(self.tokens.values()), None)
+
+
+class DeletesNothing(OneDrawer):
+    def delete(self, key: TokenKey) -> None:
+        """Keep it."""
+
+
 class KeepsTheFirst(OneDrawer):
     def save(self, key: TokenKey, token: Token) -> None:
         self.tokens.setdefault(key, token)
@@ -339,6 +361,9 @@ class Borrowed(MemoryTokenStore):
     ("store", "says"),
     [
         (OneDrawer, "a token survives the restart"),
+        (KeepsNothing, "does not find the token of the first"),
+        (GivesAnybodyWhatIsThere, "for another API gets the token too"),
+        (DeletesNothing, "after signing out the token is still there"),
         (KeepsTheFirst, "the old token is still there"),
         (KeepsOnlyTheLast, "takes the place of the first"),
         (DeletesAll, "has deleted the token for another API too"),
