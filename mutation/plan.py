@@ -39,7 +39,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "store/lock.py": ("store", "store_keyring", "oauth_handler_sharing"),
     "store/keyring.py": ("store_keyring",),
     "oauth/secret_forms.py": ("redaction",),
-    "oauth/secret_index.py": ("secret_index",),
+    "oauth/secret_index.py": ("secret_search",),
     "oauth/secret_memory.py": ("secret_kinds",),
     "oauth/masking.py": ("redaction", "secret_memory"),
     "oauth/authorization.py": ("authorization", "oauth_handler_flow"),

@@ -7,30 +7,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from searching import index_of, piece_before, plainly
 from working import calls_of
 
 from mcp_oauth_nb.oauth.masking import mask_fields, remember, remember_heard, scrub
-from mcp_oauth_nb.oauth.secret_index import LONGEST_PIECE, SHORTEST_PIECE, Index
-
-
-def index_of(forms: list[str], *more: str) -> Index:
-    index = Index()
-    index.add({form: [form] for form in forms})
-    for form in more:
-        index.add({form: [form]})
-    return index
-
-
-def plainly(text: str, forms: list[str]) -> list[tuple[int, str]]:
-    """By definition: from left to right, at each place the longest."""
-    found, at = [], 0
-    while at < len(text):
-        longest = max((form for form in forms if text.startswith(form, at)), key=len, default=None)
-        if longest is not None:
-            found.append((at, longest))
-        at += len(longest) if longest is not None else 1
-    return found
-
+from mcp_oauth_nb.oauth.secret_index import LONGEST_PIECE, Index
 
 # Few letters, so that much begins alike; with `x` as a unit of any length, so that lengths beyond a few hundred occur.
 units = st.lists(st.sampled_from(["a", "b", "a" * 12, "ab" * 6, "a" * 150, "é" * 12, "\ud800" * 12]), max_size=6)
@@ -66,12 +47,6 @@ def test_a_form_of_one_secret_that_is_another_secret_stands_for_itself() -> None
 
 
 # -- pieces --------------------------------------------------------------------------------------------------------
-
-
-def piece_before(text: str, forms: list[str]) -> str:
-    """By definition: the longest end of a text with which a form begins."""
-    ends = (text[at:] for at in range(len(text) - SHORTEST_PIECE + 1))
-    return next((end for end in ends if any(form.startswith(end) for form in forms)), "")
 
 
 @given(forms_, words, words, st.integers(0, 60))
