@@ -99,7 +99,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "server/authserver/throttle.py": ("authserver_authorize", "values"),
     "server/authserver/vault.py": ("authserver_vault", "authserver_at_hand"),
     "server/authserver/waiting.py": ("authserver_waiting",),
-    "server/resource/app.py": ("resource_app", "resource_strangers", "resource_tools"),
+    "server/resource/app.py": ("resource_app",),
     "server/resource/front_door.py": ("resource_app", "resource_strangers"),
     "server/resource/incoming.py": ("resource_incoming",),
     "server/resource/limits.py": ("resource_strangers", "resource_protection"),

@@ -445,3 +445,14 @@ async def test_a_server_that_is_told_no_more_than_its_address_and_credentials_wo
     # Its own limits hold, too.
     asked = [(await world.http.post("/register", json={"redirect_uris": [CALLBACK]})).status_code for _ in range(60)]
     assert 429 in asked
+
+
+async def test_unless_the_operator_says_otherwise_a_person_is_asked_again_after_thirty_days(world: World) -> None:
+    days = 24 * 3600
+    tokens = await world.tokens()
+    for seconds, status in ((29 * days, 200), (1 * days - 60, 200), (120, 400)):
+        world.clock.advance(seconds)
+        answered = await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))
+        assert answered.status_code == status
+        tokens = answered.json()
+    assert tokens["error"] == "invalid_grant"

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from jumping import in_no_time
 from resource_world import LEGACY, MCP, URL, World, call
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
@@ -207,6 +208,32 @@ async def test_unless_somebody_asks_for_json_earlier_clients_are_answered_by_a_s
         answer = await world.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
         assert "mcp-session-id" in answer.headers
+
+
+@pytest.mark.parametrize(("idle", "there", "gone"), [(100.0, 90, 110), (None, 4 * 3600, None)])
+def test_a_users_session_ends_when_it_was_idle_for_as_long_as_the_operator_says(
+    idle: float | None, there: float, gone: float | None
+) -> None:
+    async def wait() -> None:
+        async with World(session_idle_timeout=idle).running() as world:
+            token = world.verifier.issue("octocat", "read:user", expires_at=None)
+            params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+            opening = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
+            opened = await world.post(opening, token=token)
+            session = [("Mcp-Session-Id", opened.headers["mcp-session-id"])]
+            for seconds, status in ((there, 200), (gone, 404)):
+                if seconds is not None:
+                    await anyio.sleep(seconds)
+                    assert (await world.post(LIST, token=token, headers=session)).status_code == status
+
+    in_no_time(wait)
+
+
+async def test_a_server_that_is_not_on_this_machine_answers_at_its_public_name_and_at_those_that_are_named() -> None:
+    url = "https://mcp.example"
+    async with World(public_url=url, allowed_hosts=["mcp.internal:8000"], stateless=True).running() as world:
+        for host, status in (("mcp.example", 200), ("mcp.internal:8000", 200), ("127.0.0.1:8000", 421)):
+            assert (await world.post(LIST, headers=[("Host", host)])).status_code == status
 
 
 async def test_a_body_may_be_as_long_as_the_operator_says_and_no_longer() -> None:
