@@ -11,6 +11,7 @@ import pytest
 from jumping import in_no_time
 
 from mcp_oauth_nb.client.bounds import GLANCE_BYTES, MAX_MESSAGE_BYTES, _Retries, _sizes, bound
+from mcp_oauth_nb.client.carrier import PatientTransport
 from mcp_oauth_nb.oauth.errors import ProtocolError, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
@@ -235,3 +236,43 @@ def test_a_retry_without_end_is_not_collected() -> None:
     passed = b"".join(retries.bounded(piece) for piece in (b"\nretry: ", *[b"9"] * 1000))
     assert len(passed) > 900
     assert b"\nretry" not in passed
+
+
+@pytest.mark.parametrize(("digits", "read"), [(40, b"retry: 300000\n"), (41, b":\n")])
+def test_a_retry_of_more_digits_than_any_time_needs_is_none(digits: int, read: bytes) -> None:
+    assert _Retries().bounded(b"retry:" + b"9" * digits + b"\n") == read
+
+
+@pytest.mark.parametrize(("digits", "passed_on"), [(34, False), (35, True)])
+def test_what_is_held_back_of_a_retry_is_short(digits: int, passed_on: bool) -> None:
+    field = b"retry:" + b"9" * digits
+    assert _Retries().bounded(field) == (b":" + field if passed_on else b"")
+
+
+# -- the numbers, and what is paced ----------------------------------------------------------------------------------
+
+
+def test_a_message_may_have_32_mib_and_a_glance_is_of_16_kib() -> None:
+    assert (MAX_MESSAGE_BYTES, GLANCE_BYTES) == (32 * 2**20, 16 * 2**10)
+
+
+def test_a_farewell_is_waited_for_for_ten_seconds_and_streams_are_opened_a_tenth_of_a_second_apart() -> None:
+    class Server(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            await anyio.sleep(farewell if request.method == "DELETE" else 0)
+            return httpx2.Response(200, headers={"content-type": EVENTS if request.method == "GET" else JSON})
+
+    async def wait() -> None:
+        nonlocal farewell
+        async with httpx2.AsyncClient(transport=PatientTransport(Server())) as client:
+            assert (await client.delete(URL)).status_code == 200
+            farewell = 10.5
+            with pytest.raises(Unreachable):
+                await client.delete(URL)
+            begin = anyio.current_time()
+            for _ in range(4):
+                await client.get(URL, headers={"Accept": EVENTS})
+            assert 0.3 <= anyio.current_time() - begin < 0.5
+
+    farewell = 9.5
+    in_no_time(wait)
