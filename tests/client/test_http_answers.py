@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -11,7 +12,14 @@ from answering import INFO, RESULT, URL, Server, in_json, once, opened
 from mcp import MCPError
 
 from mcp_oauth_nb.client.cookies import MOST_CHARACTERS, MOST_COOKIES
-from mcp_oauth_nb.oauth.errors import ProtocolError, RateLimited, ServerUnavailable, SessionFailed, TransientError
+from mcp_oauth_nb.oauth.errors import (
+    McpOAuthError,
+    ProtocolError,
+    RateLimited,
+    ServerUnavailable,
+    SessionFailed,
+    TransientError,
+)
 from mcp_oauth_nb.trace.messages import SERVER
 from mcp_oauth_nb.trace.recorder import Trace
 
@@ -29,14 +37,15 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
-@pytest.mark.parametrize("status", [200, 201, 300])
+@pytest.mark.parametrize("status", [200, 201, 203, 300, 399])
 async def test_a_body_that_answers_another_request_or_none_is_a_typed_error_and_the_session_goes_on(
     name: str, status: int
 ) -> None:
     server = Server(once("tools/call", lambda message: in_json(NO_ANSWERS[name], status)))
     with anyio.fail_after(20):
         async with opened(server) as session:
-            with pytest.raises(ProtocolError, match=r"answered tools/call with the answer to (another|no) request"):
+            what = "another request" if name.startswith("the answer") else "no request"
+            with pytest.raises(ProtocolError, match=f"{URL} answered tools/call with the answer to {what}"):
                 await session.call_tool("x")
             assert not (await session.call_tool("x")).is_error
 
@@ -78,6 +87,31 @@ async def test_a_body_that_is_no_message_is_a_typed_error_that_does_not_quote_it
         assert not (await session.call_tool("x")).is_error
 
 
+async def test_what_needs_no_answer_may_have_any() -> None:
+    def answer(message: dict[str, Any]) -> httpx2.Response | None:
+        return None if "id" in message or message["method"] == "GET" else in_json({"echo": "of a notification"})
+
+    async with opened(server := Server(answer)) as session:
+        assert not (await session.call_tool("x")).is_error
+    assert any(b"notifications/initialized" in request.content for request in server.requests)
+
+
+# -- authorization that fails ------------------------------------------------------------------------------------
+
+
+async def test_an_authorization_that_fails_costs_a_call_and_at_the_beginning_the_connection() -> None:
+    def challenge(message: dict[str, Any]) -> httpx2.Response:
+        return httpx2.Response(401, headers={"www-authenticate": "Bearer"})
+
+    with anyio.fail_after(20):
+        async with opened(Server(once("tools/call", challenge))) as session:
+            with pytest.raises(McpOAuthError):
+                await session.call_tool("x")
+            assert not (await session.call_tool("x")).is_error
+        with pytest.raises(McpOAuthError):
+            await opened(Server(once("initialize", challenge)))
+
+
 # -- the session's id --------------------------------------------------------------------------------------------
 
 
@@ -89,6 +123,23 @@ async def test_a_session_id_that_cannot_be_sent_back_is_a_typed_error(identifier
 
     with anyio.fail_after(20), pytest.raises(ProtocolError, match="an id that cannot be sent back"):
         await opened(Server(once("initialize", answer)))
+
+
+async def test_a_stream_that_opens_a_session_by_such_an_id_is_closed_unread() -> None:
+    class Stream(httpx2.AsyncByteStream):
+        closed = False
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"data: 1\n\n"
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    headers = [(b"content-type", b"text/event-stream"), (b"mcp-session-id", b"\xe9")]
+    stream = Stream()
+    with anyio.fail_after(20), pytest.raises(ProtocolError, match="an id that cannot be sent back"):
+        await opened(Server(once("initialize", lambda message: httpx2.Response(200, headers=headers, stream=stream))))
+    assert stream.closed
 
 
 def with_a_session_id(message: dict[str, Any]) -> httpx2.Response | None:
@@ -111,8 +162,9 @@ async def test_a_session_that_its_server_has_no_more_is_told_so_and_one_without_
     assert caught.value.hint.startswith("Open it again")
 
 
-async def test_without_a_session_a_404_is_an_error_of_its_request() -> None:
-    async with opened(Server(once("tools/call", lambda message: in_json({}, 404)))) as session:
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 499])
+async def test_without_a_session_a_refusal_is_an_error_of_its_request(status: int) -> None:
+    async with opened(Server(once("tools/call", lambda message: in_json({}, status)))) as session:
         with pytest.raises(MCPError):
             await session.call_tool("x")
         assert not (await session.call_tool("x")).is_error

@@ -34,6 +34,8 @@ class Server(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         message = json.loads(await request.aread()) if request.method == "POST" else {"method": request.method}
+        if "method" not in message:
+            return httpx2.Response(404)  # a registration
         if (answer := self.instead(message)) is not None:
             return answer
         if request.method != "POST":
