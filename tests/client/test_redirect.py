@@ -200,6 +200,12 @@ async def test_an_answer_without_an_issuer_is_checked_too() -> None:
     assert way.issuers == [None]
 
 
+async def test_an_empty_issuer_is_checked_as_one_and_not_taken_for_none() -> None:
+    way = Way(f"state={STATE}&code=a-code&iss=")
+    assert (await way.go()).iss == ""
+    assert way.issuers == [""]
+
+
 async def test_a_no_is_a_typed_error_and_an_answer() -> None:
     way = Way(f"state={STATE}&error=access_denied")
     with pytest.raises(AccessDenied):

@@ -635,6 +635,13 @@ KNOWN: list[tuple[dict[str, Any], str, dict[str, Any], str, str]] = [
         "it comes from the server that was asked",
         "failed",
     ),
+    (
+        {"server": {"issuer": AS}},
+        "callback",
+        {"query": {"iss": ""}},
+        "it comes from the server that was asked",
+        "failed",
+    ),
     # MCP 2025-03-26: no resource metadata, and perhaps no metadata at all.
     (
         {"server": {}, "issuer": "", "resource": {}},

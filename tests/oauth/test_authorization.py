@@ -164,7 +164,7 @@ def test_an_error_with_a_wrong_state_is_a_state_mismatch_first(flows: PendingFlo
 
 
 @pytest.mark.parametrize(
-    "iss", ["https://evil.example", ISSUER + "/", ISSUER.upper(), "https://id.example:443", " " + ISSUER]
+    "iss", ["https://evil.example", ISSUER + "/", ISSUER.upper(), "https://id.example:443", " " + ISSUER, ""]
 )
 @pytest.mark.parametrize("answer", [{"code": CODE}, {"error": "access_denied"}])
 def test_another_issuer_is_refused_unnormalised_on_errors_too_and_leaves_the_flow_waiting(
