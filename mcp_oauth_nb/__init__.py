@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .runtime import moved
 
 if TYPE_CHECKING:
     from .client.auth import McpAuth
@@ -107,6 +108,9 @@ __all__ = [
 
 # A library stays silent unless the program, or the kernel, gives it a handler.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """The SDK's `OAuthClientProvider`, with what it leaves out.
 
 The flow is the SDK's. This class stands around it, sees every request that it makes and every answer that it gets,
-and adds: typed errors without a body in them, places checked before anything goes there (`wire`), tokens
-that are refreshed in turn, before a new authorization, and survive a server's bad day (`grants`), an end to
+and adds: typed errors without a body in them, places checked before anything goes there (`flow_requests`), tokens
+that are refreshed in turn, before a new authorization, and survive a server's bad day (`refreshing`), an end to
 step-up (`step_up`), and calls that do not wait for each other.
 
 A flow may be stepped by hand, one request at a time and from any task:
@@ -46,13 +46,13 @@ from ..oauth.token import Token
 from ..oauth.token_endpoint import BAD_CLIENT
 from .context import Context, Stop, stopping
 from .flow_checks import flow_error, other_issuer_came_back
-from .front import FrontChannel, with_one_query
-from .grants import GrantProvider, Unreached
+from .flow_requests import Wire, is_registration, is_token_request
+from .front_channel import FrontChannel, with_one_query
 from .redirect import Redirect
+from .refreshing import GrantProvider, Unreached
 from .registration import read_registration, redirects_elsewhere, registration_request
 from .sdk_storage import GrantStorage
 from .step_up import StepUps, challenged_scopes, is_challenge
-from .wire import Wire, is_registration, is_token_request
 
 #: The cancel scope around the request that is being authorized.
 sending: ContextVar[anyio.CancelScope | None] = ContextVar("sending", default=None)

@@ -32,7 +32,7 @@ from ..oauth.challenge import OAUTH_EXTENSION, AuthChallenge
 from ..oauth.errors import AuthenticationRequired, ConfigurationError, McpOAuthError, SessionFailed
 from ..oauth.masking import printable
 from ..runtime import kernel, loops
-from ..runtime.opening import Opening
+from ..runtime.awaitable_context import Opening
 from ..trace.recorder import Trace
 from .connection import Connection, Target, transport
 
@@ -277,7 +277,7 @@ def _http_transport(
         )
     # What few need is loaded when it is.
     from .auth import McpAuth, default_auth
-    from .foreign import Foreign
+    from .other_auth import Foreign
     from .transport import HttpTransport
 
     if not auth or (auth is True and asks):

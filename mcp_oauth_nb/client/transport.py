@@ -32,9 +32,9 @@ from ..oauth.http_faults import place_of
 from ..oauth.masking import printable
 from ..oauth.token_endpoint import check_available
 from ..trace.http import receiver_of
-from .carrier import PatientTransport
 from .cookies import BoundedCookies
 from .provider import sending
+from .retrying import PatientTransport
 
 if TYPE_CHECKING:
     from ..trace.recorder import Trace

@@ -1,8 +1,8 @@
 """The flow debugger without its panel: the shipping client, stopped before each thing that it sends.
 
 Main names: `FlowRun`, `GuidedFlow`, `Step`. It imports `lab` and the rooms below that. Public is all but `breaking`,
-`comparison`, `exchange`, `flow_table`, `front`, `gated_auth`, `guided_flow`, `person`, `run`, `tap`; what others
-need of these is exported here.
+`comparison`, `exchange`, `flow_table`, `browser_stops`, `gated_auth`, `guided_flow`, `person`, `run`, `tap`; what
+others need of these is exported here.
 """
 
 from .flow_table import STEPS, StepKind

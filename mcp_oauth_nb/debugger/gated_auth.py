@@ -16,7 +16,7 @@ from ..oauth.clock import Clock
 from ..oauth.errors import ProtocolError, ReauthorizeError
 from ..oauth.patience import Patience
 from ..store.grants import MemoryGrantStore
-from .front import at_browser
+from .browser_stops import at_browser
 from .person import Person
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from ..oauth.errors import AuthenticationRequired, Challenge, ConfigurationError
 from ..oauth.token import Token
 from ..trace.messages import CLIENT
 from ..trace.recorder import Trace
+from .browser_stops import at_browser
 from .exchange import JSONRPC, Facts, Seen
-from .front import at_browser
 from .gate import Held
 from .recording import Setup, public
 from .run import FlowRun, Script

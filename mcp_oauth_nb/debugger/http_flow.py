@@ -23,7 +23,7 @@ from ..trace.recorder import Trace
 from .checks.pages import ORIGIN
 from .exchange import Facts, Seen
 from .gated_auth import Ahead, GatedAuth
-from .older import Mode, offering, session_mode
+from .older_versions import Mode, offering, session_mode
 from .person import Person
 from .recording import Setup, client_of, public
 from .run import FlowRun, Script

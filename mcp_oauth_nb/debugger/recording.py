@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from ..oauth.errors import ConfigurationError
 from ..oauth.masking import JSONRPC_SECRET_NAMES, is_secret_name, mask_fields, scrub
 from ..trace.messages import Message
-from .older import Mode
+from .older_versions import Mode
 
 if TYPE_CHECKING:
     from ..client.auth import McpAuth

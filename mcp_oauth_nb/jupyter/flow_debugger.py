@@ -18,13 +18,13 @@ from ..client.auth import McpAuth
 from ..debugger import FlowRun, GuidedFlow
 from ..debugger.export.formats import export
 from ..debugger.http_flow import HttpFlow, is_real
-from ..debugger.older import Mode
+from ..debugger.older_versions import Mode
 from ..debugger.recording import Recording
 from ..debugger.replay import flow_of
 from ..lab.http_lab import HttpLab
 from ..lab.lab import Lab
 from ..oauth.errors import ConfigurationError
-from ..runtime.opening import Opening
+from ..runtime.awaitable_context import Opening
 from ..trace.recorder import Trace
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from ..oauth.patience import Patience
 from ..oauth.settings import IsolatedSettings, Settings
 from ..oauth.token import Token
 from ..runtime import loops
-from ..runtime.opening import Opening
+from ..runtime.awaitable_context import Opening
 from ..server.authserver import AuthorizationServer, Rates
 from ..server.authserver.documents import DocumentFetcher
 from ..server.resource import build_http_app, build_http_server, upstream_by

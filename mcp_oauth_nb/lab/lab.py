@@ -28,7 +28,7 @@ from ..oauth.http import ClientFactory
 from ..oauth.patience import Patience
 from ..oauth.settings import IsolatedSettings, Settings
 from ..oauth.token import Token
-from ..runtime.opening import Opening
+from ..runtime.awaitable_context import Opening
 from ..server.build import build_server
 from ..trace.messages import BROWSER, CLIENT, SERVER
 from ..trace.recorder import Trace

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .metadata_tests import (
+from .metadata_rules import (
     Absent,
     Context,
     Test,

@@ -16,7 +16,7 @@ from typing import Any
 from .check import Check
 from .masking import printable
 from .metadata_fields import AUTHORIZATION_SERVER, FIELDS, PROTECTED_RESOURCE, Field, Kind
-from .metadata_tests import Context, Verdict, anything, quoted
+from .metadata_rules import Context, Verdict, anything, quoted
 
 _REFERENCES: dict[Kind, str] = {
     "authorization server": "RFC 8414 section 2",

@@ -25,7 +25,7 @@ from .http import Answer
 from .masking import printable
 from .metadata_fields import Kind
 from .metadata_findings import check_field
-from .metadata_tests import is_web_address, quoted
+from .metadata_rules import is_web_address, quoted
 from .token_endpoint import check_available
 from .url_difference import difference
 

@@ -11,7 +11,7 @@ import pytest
 from jumping import in_no_time
 
 from mcp_oauth_nb.client.bounds import GLANCE_BYTES, MAX_MESSAGE_BYTES, _Retries, _sizes, bound
-from mcp_oauth_nb.client.carrier import PatientTransport
+from mcp_oauth_nb.client.retrying import PatientTransport
 from mcp_oauth_nb.oauth.errors import ProtocolError, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.client.bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS
-from mcp_oauth_nb.client.carrier import PatientTransport, allow, error_of, unsent
+from mcp_oauth_nb.client.retrying import PatientTransport, allow, error_of, unsent
 from mcp_oauth_nb.oauth.errors import ProtocolError, SessionFailed, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 

@@ -20,7 +20,7 @@ from mcp.shared.auth import OAuthClientInformationFull
 from stepping import Plain
 
 from mcp_oauth_nb import FileGrantStore, ManualClock, Session
-from mcp_oauth_nb.client.grants import TURN_SECONDS
+from mcp_oauth_nb.client.refreshing import TURN_SECONDS
 from mcp_oauth_nb.client.sdk_storage import GrantStorage
 from mcp_oauth_nb.oauth.errors import AccessDenied, ReauthorizeError, Unreachable
 from mcp_oauth_nb.oauth.token import Token

@@ -13,7 +13,7 @@ from mcp.shared.auth import AuthorizationCodeResult
 from stepping import ISSUER, SERVER, Steps
 
 from mcp_oauth_nb import McpAuth
-from mcp_oauth_nb.client.front import FrontChannel
+from mcp_oauth_nb.client.front_channel import FrontChannel
 from mcp_oauth_nb.client.redirect import CheckIssuer, Redirect
 from mcp_oauth_nb.oauth import pkce
 from mcp_oauth_nb.oauth.errors import ConfigurationError, StateMismatch

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from stepping import ISSUER, SERVER, Steps
 
-from mcp_oauth_nb.client.carrier import DEADLINE_SECONDS
+from mcp_oauth_nb.client.retrying import DEADLINE_SECONDS
 from mcp_oauth_nb.oauth.errors import McpOAuthError, ProtocolError, RedirectRefused
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 

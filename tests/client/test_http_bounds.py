@@ -15,7 +15,7 @@ from mcp_oauth_nb import Session
 from mcp_oauth_nb.client import bounds as http_bounds
 from mcp_oauth_nb.client.auth import McpAuth
 from mcp_oauth_nb.client.bounds import GLANCE_BYTES, MAX_MESSAGE_BYTES
-from mcp_oauth_nb.client.carrier import PatientTransport
+from mcp_oauth_nb.client.retrying import PatientTransport
 from mcp_oauth_nb.client.transport import HttpTransport
 from mcp_oauth_nb.oauth.errors import McpOAuthError, ProtocolError, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES

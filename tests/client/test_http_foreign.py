@@ -16,7 +16,7 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.client.foreign import Foreign
+from mcp_oauth_nb.client.other_auth import Foreign
 from mcp_oauth_nb.oauth.errors import ConfigurationError, McpOAuthError, ProtocolError
 from mcp_oauth_nb.oauth.masking import scrub
 from mcp_oauth_nb.trace.recorder import Trace

@@ -36,9 +36,9 @@ from pydantic import AnyHttpUrl
 from watching import Watch
 
 from mcp_oauth_nb import HttpLab, ManualClock
-from mcp_oauth_nb.client.carrier import PatientTransport
 from mcp_oauth_nb.client.github import GitHubClient
 from mcp_oauth_nb.client.handler import OAuthHandler
+from mcp_oauth_nb.client.retrying import PatientTransport
 from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.oauth.errors import McpOAuthError, ReauthorizeError
 from mcp_oauth_nb.oauth.patience import Patience

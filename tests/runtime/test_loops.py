@@ -22,8 +22,8 @@ import pytest
 
 from mcp_oauth_nb.oauth.errors import ConfigurationError, SessionError, SessionFailed
 from mcp_oauth_nb.runtime import loops
+from mcp_oauth_nb.runtime.awaitable_context import Opening
 from mcp_oauth_nb.runtime.loops import LoopThread, ReportingThread, _Work, allow_asyncio_run, on, run
-from mcp_oauth_nb.runtime.opening import Opening
 
 pytestmark = pytest.mark.anyio
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_oauth_nb.runtime.opening import Opening
+from mcp_oauth_nb.runtime.awaitable_context import Opening
 
 pytestmark = pytest.mark.anyio
 

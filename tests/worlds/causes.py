@@ -227,7 +227,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 9207 section 2.4",
     ),
     (
-        "client/grants._code_refused",
+        "client/refreshing._code_refused",
         "ReauthorizeError",
         "message",
         "The registration was forgotten. Call again: a new one is ma…",
@@ -343,7 +343,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "",
     ),
     (
-        "client/foreign._typed",
+        "client/other_auth._typed",
         "ProtocolError",
         "{...}.",
         "The provider that was passed as `auth` says so: look at the…",

@@ -11,11 +11,11 @@ from mcp.shared.auth_utils import resource_url_from_server_url
 from pydantic import AnyUrl
 
 from ...client.auth import McpAuth
+from ...client.flow_requests import Wire
 from ...client.handler import OAuthHandler
 from ...client.provider import AuthProvider
 from ...client.sdk_storage import GrantStorage
 from ...client.step_up import StepUps
-from ...client.wire import Wire
 from ...oauth.authorization import AuthorizationRequest, AuthorizationResponse, callback_parameters
 from ...oauth.patience import Patience
 from ...oauth.token import Token

@@ -28,10 +28,10 @@ from ..oauth.token_endpoint import Grant as GrantType
 from ..oauth.token_endpoint import refusing
 from ..store.grants import Grant
 from ..store.lock import still_taken
-from .carrier import error_of, unsent
 from .context import Context, Stop, free_lock, stopping
 from .flow_checks import read_token
 from .registration import client_refused
+from .retrying import error_of, unsent
 from .sdk_storage import GrantStorage
 
 #: How long to wait for others that refresh: as long as they may take.

@@ -16,12 +16,12 @@ from ..oauth.http import read_bounded
 from ..oauth.http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
 from ..oauth.masking import printable
 from ..oauth.patience import Patience
-from .carrier import DEADLINE_SECONDS, allow, error_of, no_answer
 from .context import Context
 from .flow_checks import answer_of
 from .metadata import check_metadata
 from .reading import Discovery
 from .registration import check_registration_offered
+from .retrying import DEADLINE_SECONDS, allow, error_of, no_answer
 
 
 class Wire:

@@ -1,0 +1,117 @@
+"""The import paths from before the rooms: each leads to the same module as its new one, with a `DeprecationWarning`.
+
+They go with the next version. Those that the guide names stay: they have modules of their own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGE = __name__.partition(".")[0]
+
+# What kept its name, by the room that it is in.
+_KEPT = {
+    "oauth": (
+        "addresses auth_headers authorization challenge clock discovery discovery_report dotenv_text "
+        "environment http http_faults metadata_fields metadata_findings metadata_reading probing "
+        "secret_forms secret_index secret_memory token_endpoint url_difference"
+    ),
+    "runtime": "kernel log_records loops single_flight wakeup",
+    "trace": "diagram token_family",
+    "client": "callback connection github jupyterhub loopback session",
+    "server": "authserver protection rate_limits resource tools",
+    "lab": "attacks demo http_lab mock_github mock_server pytest_plugin",
+    "jupyter": "flow_debugger magics magics_commands magics_completion magics_results",
+    "cli": "debug_text debug_walk doctor serve serve_http",
+}
+_RENAMED = {
+    "browser_login": "client.login",
+    "checks": "oauth.check",
+    "debug_command": "cli.debug",
+    "diagram_layout": "trace.layout",
+    "diagram_svg": "trace.svg",
+    "http_auth": "client.auth",
+    "http_auth_carrier": "client.retrying",
+    "http_auth_checks": "client.flow_checks",
+    "http_auth_context": "client.context",
+    "http_auth_front": "client.front_channel",
+    "http_auth_grants": "client.refreshing",
+    "http_auth_metadata": "client.metadata",
+    "http_auth_provider": "client.provider",
+    "http_auth_reading": "client.reading",
+    "http_auth_redirect": "client.redirect",
+    "http_auth_registration": "client.registration",
+    "http_auth_sdk_storage": "client.sdk_storage",
+    "http_auth_stepup": "client.step_up",
+    "http_auth_storage": "store.grants",
+    "http_auth_wire": "client.flow_requests",
+    "http_bounds": "client.bounds",
+    "http_cookies": "client.cookies",
+    "http_foreign": "client.other_auth",
+    "http_lab_network": "lab.network",
+    "http_transport": "client.transport",
+    "jwt_view": "oauth.jwt",
+    "metadata_checks": "oauth.metadata_rules",
+    "opening": "runtime.awaitable_context",
+    "places": "oauth.allowed_urls",
+    "pretty": "oauth.text",
+    "provider": "client.provider_settings",
+    "recording_frames": "trace.frames",
+    "recording_http": "trace.http",
+    "recording_httpx2": "trace.httpx2",
+    "redaction": "oauth.masking",
+    "retry_after": "oauth.patience",
+    "shared_store": "store.shared",
+    "store_choice": "store.chosen",
+    "store_document": "store.document",
+    "store_file": "store.file",
+    "store_key": "store.key",
+    "store_keyring": "store.keyring",
+    "store_lock": "store.lock",
+    "store_seal": "store.seal",
+    "tokens": "oauth.token",
+    "trace_diff": "trace.diff",
+    "wire": "trace.messages",
+}
+MOVED = {name: f"{room}.{name}" for room, names in _KEPT.items() for name in names.split()} | _RENAMED
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Finds a module by its old path."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See `MetaPathFinder`; what has not moved is not found here."""
+        return ModuleSpec(fullname, self) if new_path(fullname) else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the module of the new path in the place of this one."""
+        old = module.__name__
+        new = new_path(old)
+        warnings.warn(f"{old} is {new} now. The old path goes with the next version.", DeprecationWarning, stacklevel=2)
+        sys.modules[old] = importlib.import_module(new)
+
+
+def new_path(old: str) -> str:
+    """Return where a module is now; nothing if it has not moved.
+
+    Args:
+        old: its whole dotted path. What is in a package that has moved is there still.
+    """
+    package, _, path = old.partition(".")
+    name, dot, inside = path.partition(".")
+    return f"{_PACKAGE}.{MOVED[name]}{dot}{inside}" if package == _PACKAGE and name in MOVED else ""
+
+
+def install() -> None:
+    """Let old paths be imported."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        # Before the others, which would load what is in a package that has moved a second time.
+        sys.meta_path.insert(0, MovedModules())
