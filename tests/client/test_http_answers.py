@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from answering import INFO, RESULT, URL, Server, in_json, once, opened
+from answering import INFO, RESULT, URL, Server, events, in_json, once, opened
 from mcp import MCPError
 
 from mcp_oauth_nb.client.cookies import MOST_CHARACTERS, MOST_COOKIES
@@ -20,7 +21,7 @@ from mcp_oauth_nb.oauth.errors import (
     SessionFailed,
     TransientError,
 )
-from mcp_oauth_nb.trace.messages import SERVER
+from mcp_oauth_nb.trace.messages import AUTHORIZATION_SERVER, SERVER
 from mcp_oauth_nb.trace.recorder import Trace
 
 pytestmark = pytest.mark.anyio
@@ -108,8 +109,14 @@ async def test_an_authorization_that_fails_costs_a_call_and_at_the_beginning_the
             with pytest.raises(McpOAuthError):
                 await session.call_tool("x")
             assert not (await session.call_tool("x")).is_error
-        with pytest.raises(McpOAuthError):
-            await opened(Server(once("initialize", challenge)))
+        trace = Trace()
+        with pytest.raises(McpOAuthError) as caught:
+            await opened(Server(once("initialize", challenge)), trace=trace)
+    assert not isinstance(caught.value, SessionFailed)
+    assert {message.receiver for message in trace.messages if message.kind == "request"} == {
+        SERVER,
+        AUTHORIZATION_SERVER,
+    }
 
 
 # -- the session's id --------------------------------------------------------------------------------------------
@@ -272,3 +279,32 @@ async def test_a_recording_has_each_request_with_the_mcp_server_as_its_receiver(
     requests = [message for message in trace.messages if (message.protocol, message.kind) == ("http", "request")]
     assert any("tools/call" in request.title for request in requests)
     assert {request.receiver for request in requests} == {SERVER}
+
+
+async def test_what_carries_the_requests_is_closed_with_the_session() -> None:
+    class Closing(Server):
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    async with opened(server := Closing(lambda message: None)) as session:
+        await session.call_tool("x")
+        assert not server.closed
+    assert server.closed
+
+
+@pytest.mark.parametrize("megabytes", [20, 40])
+async def test_an_event_may_be_as_long_as_a_message_and_one_that_is_longer_is_a_typed_error(megabytes: int) -> None:
+    def answer(message: dict[str, Any]) -> httpx2.Response:
+        result = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": RESULT}).encode()
+        pieces = [b" " * 2**20] * megabytes
+        return events(b"event: message\ndata: " + result, *pieces, b"\n\n")
+
+    with anyio.fail_after(20):
+        async with opened(Server(once("tools/call", answer))) as session:
+            if megabytes > 32:
+                with pytest.raises(ProtocolError, match="sent a message of more than"):
+                    await session.call_tool("x")
+            else:
+                assert not (await session.call_tool("x")).is_error
