@@ -15,7 +15,7 @@ import uvicorn
 from provider import Provider
 
 from mcp_oauth_nb.lab.mock_github import MockGitHub
-from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.secret_memory import Memory
 from mcp_oauth_nb.runtime import loops
@@ -35,14 +35,14 @@ def anyio_backend() -> str:
 
 @contextlib.contextmanager
 def _forgotten_afterwards() -> Iterator[None]:
-    before = redaction.remembered()
+    before = masking.remembered()
     yield
-    if redaction.remembered() == before:
+    if masking.remembered() == before:
         return
-    with redaction._lock:
-        redaction._memory = Memory()
+    with masking._lock:
+        masking._memory = Memory()
     for secret in before:
-        redaction.remember(secret)
+        masking.remember(secret)
 
 
 @pytest.fixture(scope="module", autouse=True)

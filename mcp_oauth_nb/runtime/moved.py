@@ -9,9 +9,9 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, cast
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -82,14 +82,21 @@ _RENAMED = {
 MOVED = {name: f"{room}.{name}" for room, names in _KEPT.items() for name in names.split()} | _RENAMED
 
 
-class MovedModules(MetaPathFinder, Loader):
-    """Finds a module by its old path."""
+class MovedModules:
+    """Finds a module by its old path, and loads it.
+
+    It has the methods of `importlib.abc` without its classes: that module would be half of what the package costs to
+    import.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """See `MetaPathFinder`; what has not moved is not found here."""
-        return ModuleSpec(fullname, self) if new_path(fullname) else None
+        """See `importlib.abc.MetaPathFinder`; what has not moved is not found here."""
+        return ModuleSpec(fullname, cast(Any, self)) if new_path(fullname) else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to the import system: what is made here is replaced."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the module of the new path in the place of this one."""

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from mcp_oauth_nb import Session
-from mcp_oauth_nb.client import bounds as http_bounds
+from mcp_oauth_nb.client import bounds
 from mcp_oauth_nb.client.auth import McpAuth
 from mcp_oauth_nb.client.bounds import GLANCE_BYTES, MAX_MESSAGE_BYTES
 from mcp_oauth_nb.client.retrying import PatientTransport
@@ -154,7 +154,7 @@ async def test_a_refusal_that_falls_silent_is_waited_for_a_moment_only() -> None
     body = Silent()
     transport = PatientTransport(Server(lambda message: httpx2.Response(401, stream=body)))
     async with httpx2.AsyncClient(transport=transport) as client:
-        with anyio.fail_after(http_bounds.GLANCE_SECONDS + 5):
+        with anyio.fail_after(bounds.GLANCE_SECONDS + 5):
             assert (await client.post(URL, json={"method": "ping"})).content == b""
     assert body.closed
 
@@ -275,9 +275,9 @@ def test_an_event_is_as_long_as_from_one_blank_line_to_the_next_however_it_arriv
     longest, pending, tail = 0, 0, b""
     for begin in range(0, len(stream), pieces):
         chunk = stream[begin : begin + pieces]
-        *done, pending = http_bounds._sizes(pending, tail, chunk)
+        *done, pending = bounds._sizes(pending, tail, chunk)
         longest = max(longest, pending, *done) if done else max(longest, pending)
-        tail = (tail + chunk)[-http_bounds._OVERLAP :]
+        tail = (tail + chunk)[-bounds._OVERLAP :]
     assert (longest, pending) == (len(event_bytes), len(b"data: un"))
 
 
@@ -287,7 +287,7 @@ async def test_a_server_that_has_its_stream_opened_again_and_again_is_not_asked_
     async with httpx2.AsyncClient(transport=transport) as client:
         for _ in range(4):
             await client.get(URL, headers={"Accept": EVENTS})
-    assert anyio.current_time() - begin >= 3 * http_bounds.STREAM_PACE_SECONDS
+    assert anyio.current_time() - begin >= 3 * bounds.STREAM_PACE_SECONDS
 
 
 # -- the end, and the recording ----------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ async def test_a_farewell_that_is_not_answered_ends() -> None:
 
     transport = PatientTransport(Mute())
     async with httpx2.AsyncClient(transport=transport) as client:
-        with anyio.fail_after(http_bounds.FAREWELL_SECONDS + 5), pytest.raises(Unreachable):
+        with anyio.fail_after(bounds.FAREWELL_SECONDS + 5), pytest.raises(Unreachable):
             await client.delete(URL)
 
 

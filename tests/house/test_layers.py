@@ -93,6 +93,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = {"mcp", "httpx", "pydantic", "starlette", "ipywidgets", "keyring", "uvicorn", "IPython", "nest_asyncio"}
+    heavy |= {"importlib.resources", "tempfile"}
     assert not loaded_by("import mcp_oauth_nb") & heavy
 
 

@@ -35,12 +35,12 @@ from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Sess
 from mcp_oauth_nb.cli.commands import main
 from mcp_oauth_nb.jupyter import widgets
 from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
-from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.authorization import PendingFlows
 from mcp_oauth_nb.oauth.environment import SECRET_VARIABLES, without_secrets
 from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 from mcp_oauth_nb.runtime.log_records import ScrubbingFormatter
-from mcp_oauth_nb.store import shared as shared_store
+from mcp_oauth_nb.store import shared
 from mcp_oauth_nb.store.grants import Grant
 from mcp_oauth_nb.store.key import from_environment
 
@@ -92,10 +92,10 @@ async def test_over_sockets_no_logger_of_the_client_tells_a_secret_at_debug() ->
                 await session.call_tool("whoami")
                 world.revoke_access()
                 await session.call_tool("whoami")
-        secrets = {*world.authority.access, *world.authority.refresh, *redaction.remembered()}
+        secrets = {*world.authority.access, *world.authority.refresh, *masking.remembered()}
         # What a client sends in its clear text, but to the server alone.
         for seen in world.seen:
-            secrets |= {value for name, value in seen.form.items() if redaction.is_secret_name(name)}
+            secrets |= {value for name, value in seen.form.items() if masking.is_secret_name(name)}
     # The server of the test and its visitor, who is the browser, are not the client.
     lines = [line for line in log.getvalue().splitlines() if "/authorize?" not in line and "callback?" not in line]
     assert {"httpcore2", "httpx2", "uvicorn", "mcp"} <= {line.partition(".")[0].partition(" ")[0] for line in lines}
@@ -120,7 +120,7 @@ async def test_over_sockets_no_logger_of_the_handler_tells_a_secret_at_debug(on_
         await oauth.complete_authorization(callback)
         await oauth.refresh_access_token()
         await oauth.revoke()
-    secrets = {*github.issued_secrets(), request.state, request.code_verifier, *redaction.remembered()}
+    secrets = {*github.issued_secrets(), request.state, request.code_verifier, *masking.remembered()}
     assert "httpcore" in log.getvalue()
     assert leaked(secrets, log.getvalue()) == []
 
@@ -151,7 +151,7 @@ def reachable(start: object) -> list[object]:
 
 def all_secrets(lab: Lab | HttpLab) -> set[str]:
     """What the lab knows to be one, and what the mock issued."""
-    return {secret for secret in (*redaction.remembered(), *lab.github.issued_secrets()) if len(secret) >= 12}
+    return {secret for secret in (*masking.remembered(), *lab.github.issued_secrets()) if len(secret) >= 12}
 
 
 def shown(one: object) -> str:
@@ -328,7 +328,7 @@ def saved_by(outcome: Outcome) -> str:
 
 def test_a_traceback_of_python_itself_is_clean_after_the_scrubbing_formatter() -> None:
     secret = "Zk3" + "qW9" * 12
-    redaction.remember(secret)
+    masking.remember(secret)
     formatter = ScrubbingFormatter("%(message)s")
     try:
         json.loads(f'["{secret}", ' + secret)
@@ -339,7 +339,7 @@ def test_a_traceback_of_python_itself_is_clean_after_the_scrubbing_formatter() -
     assert leaked({secret}, formatter.format(record)) == []
     # Python's `capture_locals` quotes variables. It is nobody's default, and not masked unless somebody masks it.
     assert secret in with_locals
-    assert leaked({secret}, redaction.scrub(with_locals)) == []
+    assert leaked({secret}, masking.scrub(with_locals)) == []
 
 
 # -- widgets -----------------------------------------------------------------------------------------------------------
@@ -502,4 +502,4 @@ def test_no_variable_that_is_secret_is_missing_among_those_that_children_do_not_
     for path in Path(mcp_oauth_nb.__file__).parent.rglob("*.py"):
         texts = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)]
         read |= {text for text in texts if isinstance(text, str) and SECRET_NAME.fullmatch(text)}
-    assert read | {shared_store.URL_VARIABLE} == set(SECRET_VARIABLES)
+    assert read | {shared.URL_VARIABLE} == set(SECRET_VARIABLES)

@@ -20,13 +20,11 @@ from mcp import MCPError
 
 from mcp_oauth_nb import Lab, McpOAuthError, Session
 from mcp_oauth_nb.cli import commands as cli
-from mcp_oauth_nb.cli import debug as debug_command
+from mcp_oauth_nb.cli import debug
 from mcp_oauth_nb.debugger.export.formats import FORMATS
 from mcp_oauth_nb.oauth.errors import AccessDenied
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
-from mcp_oauth_nb.store import chosen as store_choice
-from mcp_oauth_nb.store import document as store_document
-from mcp_oauth_nb.store import shared as shared_store
+from mcp_oauth_nb.store import chosen, document, shared
 
 pytestmark = pytest.mark.anyio
 
@@ -178,9 +176,9 @@ def test_the_env_example_names_every_variable_with_its_default() -> None:
 def test_the_variables_beside_the_settings_are_those_that_the_code_reads() -> None:
     # Indented: the settings of the guide are the others.
     beside = re.findall(r"^#   ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    of_stores = {shared_store.URL_VARIABLE, shared_store.KEY_VARIABLE, store_document.KEY_VARIABLE}
-    assert set(beside) == {*of_stores, store_choice.VARIABLE}
-    assert debug_command.SECRET_VARIABLE in README
+    of_stores = {shared.URL_VARIABLE, shared.KEY_VARIABLE, document.KEY_VARIABLE}
+    assert set(beside) == {*of_stores, chosen.VARIABLE}
+    assert debug.SECRET_VARIABLE in README
 
 
 def test_commands_options_and_formats_that_are_named_exist() -> None:

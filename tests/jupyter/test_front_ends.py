@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 SETUP = """
 import json
 from pathlib import Path
-from mcp_oauth_nb import FlowDebugger, HttpLab, Lab; from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb import FlowDebugger, HttpLab, Lab; from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.widgets import *
 lab, other, world = await Lab.open(), await Lab.open(seed=8), await HttpLab.open()
 await lab.authorize()
@@ -43,7 +43,7 @@ def named(name, panel):
 
 def keep():
     github = [secret for mock in (lab, other, world) for secret in mock.github.issued_secrets()]
-    Path("secrets.json").write_text(json.dumps([*redaction.remembered(), *github]))
+    Path("secrets.json").write_text(json.dumps([*masking.remembered(), *github]))
 
 debug.observe(keep)
 """

@@ -22,7 +22,7 @@ from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 from mcp_oauth_nb.jupyter.widgets import flow_view
 from mcp_oauth_nb.jupyter.widgets.flow import FlowPanel
 from mcp_oauth_nb.lab.http_lab import HttpLab
-from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.check import Check
 from mcp_oauth_nb.oauth.errors import ConfigurationError, SessionError
 
@@ -463,7 +463,7 @@ async def test_no_secret_is_in_what_may_be_saved(
     assert "Flow debugger" in saved
     files = "".join(run.export(form) for form in FORMATS)
     everything = saved + files + json.dumps(panel._repr_mimebundle_()) + repr(run) + repr(panel)
-    secrets = {*redaction.remembered(), *lab.github.issued_secrets()}
+    secrets = {*masking.remembered(), *lab.github.issued_secrets()}
     assert len(secrets) > 5
     assert [secret for secret in secrets if secret in everything] == []
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.masking import (
     JSONRPC_SECRET_NAMES,
     SECRET_NAMES,
@@ -329,9 +329,9 @@ def test_of_what_others_write_a_piece_beside_the_mark_of_an_abbreviation_is_mask
 
 def test_an_ordinary_secret_is_kept_once_and_a_very_long_one_in_two_forms() -> None:
     for secret, forms in {secrets.token_urlsafe(24): 1, '"' * 257: 2, '"' * 256: 10}.items():
-        before = len(redaction._memory.index.secrets)
+        before = len(masking._memory.index.secrets)
         remember(secret)
-        assert len(redaction._memory.index.secrets) - before == forms
+        assert len(masking._memory.index.secrets) - before == forms
 
 
 # -- fields, forms, URLs, headers ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from authserver_world import CALLBACK, World
 
 import mcp_oauth_nb
-from mcp_oauth_nb.oauth import masking as redaction
+from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.masking import (
     Secret,
     SecretUrl,
@@ -193,7 +193,7 @@ def test_only_what_a_person_hands_over_is_remembered_for_good() -> None:
 async def test_no_request_to_a_server_adds_to_what_is_remembered_for_good() -> None:
     world = World()
     await world.tokens()
-    before = set(redaction._memory._kept)
+    before = set(masking._memory._kept)
     for number in range(3):
         tokens = await world.tokens(state=f"a-state-of-a-stranger-{number}")
         await world.http.post("/token", data=world.refreshing(tokens["refresh_token"]))
@@ -207,7 +207,7 @@ async def test_no_request_to_a_server_adds_to_what_is_remembered_for_good() -> N
         assert scrub(registered.json()["client_secret"]) == mask(registered.json()["client_secret"])
         assert scrub(tokens["refresh_token"]) == mask(tokens["refresh_token"])
         assert scrub(f"a-token-of-a-stranger-{number}") == mask(f"a-token-of-a-stranger-{number}")
-    assert set(redaction._memory._kept) == before
+    assert set(masking._memory._kept) == before
 
 
 @pytest.mark.anyio

@@ -12,8 +12,7 @@ from pydantic import AnyUrl
 from starlette.applications import Starlette
 from test_authserver_documents import URL, Web
 
-from mcp_oauth_nb.server.authserver import consent
-from mcp_oauth_nb.server.authserver import sdk_provider as provider
+from mcp_oauth_nb.server.authserver import consent, sdk_provider
 from mcp_oauth_nb.server.authserver.clients import MOST_NEWCOMERS, MOST_NEWCOMERS_EACH
 from mcp_oauth_nb.server.authserver.sdk_provider import MOST_FLOWS_EACH
 
@@ -132,7 +131,7 @@ async def test_an_authorization_request_is_kept_and_so_it_is_short(world: World,
 async def test_whoever_hands_the_provider_a_request_for_another_resource_is_refused_and_nothing_is_kept(
     world: World,
 ) -> None:
-    asked: provider.Provider = world.server._back._tokens.provider
+    asked: sdk_provider.Provider = world.server._back._tokens.provider
     params = AuthorizationParams(
         state=None,
         scopes=["repo"],
@@ -150,4 +149,4 @@ async def test_whoever_hands_the_provider_a_request_for_another_resource_is_refu
 def test_an_authorization_request_waits_as_long_as_a_session_without_a_token() -> None:
     from mcp_oauth_nb.server.resource.sessions import ANONYMOUS_IDLE_SECONDS
 
-    assert provider.FLOW_LIFETIME_SECONDS == ANONYMOUS_IDLE_SECONDS
+    assert sdk_provider.FLOW_LIFETIME_SECONDS == ANONYMOUS_IDLE_SECONDS

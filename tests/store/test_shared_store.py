@@ -216,7 +216,7 @@ async def test_a_redis_that_refuses_is_an_error_that_says_why(grumpy: Grumpy, re
     ("missing", "url", "extra"), [("redis", "redis://127.0.0.1", "redis"), ("diskcache", "state", "disk")]
 )
 def test_a_store_whose_extra_is_not_installed_says_what_to_install(missing: str, url: str, extra: str) -> None:
-    opening = f"from mcp_oauth_nb.store import shared as shared_store; shared_store.open_store({url!r})"
+    opening = f"from mcp_oauth_nb.store import shared; shared.open_store({url!r})"
     code = f"import sys; sys.modules[{missing!r}] = None; {opening}"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"ConfigurationError: What the {extra} store needs is not installed." in ended.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...oauth import jwt as jwt_view
+from ...oauth import jwt
 from ...oauth.challenge import AUTHENTICATION_REQUIRED, AuthChallenge, read_challenge
 from ...oauth.check import Check
 from ...oauth.pkce import METHOD
@@ -66,7 +66,7 @@ def check_ended_token(seen: Seen, facts: Facts) -> Checks:
     accepted = seen.status is not None and seen.status < 300
     if not accepted and seen.status not in (401, 403):
         yield Check(name, "not applicable", f"answered {seen.status}, which says nothing about the token")
-    elif accepted and (token := jwt_view.decode(_bearer(seen))) is not None:
+    elif accepted and (token := jwt.decode(_bearer(seen))) is not None:
         until = token.times.get("exp", "a time that it does not say")
         yield Check(
             name,
