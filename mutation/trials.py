@@ -18,14 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from coverage import CoverageData
-from mutants import Mutant
+
+if TYPE_CHECKING:
+    from mutants import Mutant
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "mcp_oauth_nb"
@@ -151,11 +154,7 @@ def warm(tests: Sequence[str], place: Place) -> None:
         "open(sys.argv[1], 'w').write(chr(10).join(name for name in sys.modules if name not in before)); sys.exit(code)"
     )
     names = place.path / "imported"
-    command = [sys.executable, "-c", code, str(names), "--collect-only", *_OPTIONS, *tests]
-    environment = {**os.environ, "PYTHONPATH": str(place.path)}
-    ended = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    _collect(place.path, tests, "-c", code, str(names))
     own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {PACKAGE}
     for name in names.read_text().split():
         if name.partition(".")[0] not in own:
@@ -163,6 +162,35 @@ def warm(tests: Sequence[str], place: Place) -> None:
                 importlib.import_module(name)
     # What is here now need not be looked through in each fork.
     gc.freeze()
+
+
+def _collect(path: Path, tests: Sequence[str], *program: str) -> None:
+    """Collect the tests in a process of their own, by pytest or by a program that is given pytest's arguments.
+
+    Raises:
+        SystemExit: they cannot be collected.
+    """
+    command = [sys.executable, *(program or ("-m", "pytest")), "--collect-only", *_OPTIONS, *tests]
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    ended = subprocess.run(command, cwd=path, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(f"The tests cannot be collected:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+
+
+def outcome(code: int, collect: Callable[[], None]) -> str:
+    """Say what pytest's exit code on a mutant comes to.
+
+    Args:
+        code: 0 where all tests passed.
+        collect: collects the tests without the mutant; it raises SystemExit where they cannot be collected.
+
+    Raises:
+        SystemExit: no test was run, and that is not because of the mutant.
+    """
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        # A module that cannot be imported is noticed. A configuration or a test that cannot be read says nothing.
+        collect()
+    return "survived" if code == pytest.ExitCode.OK else "killed"
 
 
 def measured(module: str, files: Sequence[str], place: Place, *, each: bool) -> Tests:
@@ -202,9 +230,18 @@ def run(module: str, tests: Tests, trials: Iterator[Trial], at: list[Place]) -> 
         tests: its tests.
         trials: its mutants.
         at: where.
+
+    Raises:
+        SystemExit: the tests can no longer be collected.
     """
     allowed = tests.seconds * _LONGER + _GRACE_SECONDS
     original = (ROOT / PACKAGE / module).read_text(encoding="utf-8")
+    files = sorted({name.partition("::")[0] for name in tests.lasting})
+
+    def collect(place: Place) -> None:
+        (place.path / PACKAGE / module).write_text(original, encoding="utf-8")
+        _collect(place.path, files)
+
     for place in at:
         for compiled in (place.path / PACKAGE / module).parent.glob(f"__pycache__/{Path(module).stem}.*"):
             compiled.unlink()
@@ -218,7 +255,7 @@ def run(module: str, tests: Tests, trials: Iterator[Trial], at: list[Place]) -> 
         if not any(place.trial for place in at):
             break
         time.sleep(_LOOK_SECONDS)
-        for ended in filter(None, [_ended(place, allowed) for place in at]):
+        for ended in filter(None, [_ended(place, allowed, collect) for place in at]):
             if ended.killer:
                 killers = tests.killers.setdefault(ended.mutant.where, [])
                 killers[:] = [*(one for one in killers if one != ended.killer), ended.killer]
@@ -227,7 +264,7 @@ def run(module: str, tests: Tests, trials: Iterator[Trial], at: list[Place]) -> 
         (place.path / PACKAGE / module).write_text(original, encoding="utf-8")
 
 
-def _ended(place: Place, allowed: float) -> Trial | None:
+def _ended(place: Place, allowed: float, collect: Callable[[Place], None]) -> Trial | None:
     trial = place.trial
     if trial is None:
         return None
@@ -235,7 +272,7 @@ def _ended(place: Place, allowed: float) -> Trial | None:
     pid, status = os.waitpid(place.pid, os.WNOHANG)
     if pid:
         code = os.waitstatus_to_exitcode(status)
-        trial.outcome = "survived" if code == 0 else "killed"
+        trial.outcome = outcome(code, lambda: collect(place))
         trial.killer = (place.path / "killer").read_text(encoding="utf-8") if code else ""
     elif trial.seconds > allowed:
         trial.outcome, trial.killer = "timeout", ""

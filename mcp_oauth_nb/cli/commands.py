@@ -17,6 +17,7 @@ import click
 
 from .._version import __version__
 from ..oauth.errors import McpOAuthError
+from ..oauth.text import shown_url
 from .debug import debug
 
 # Quoted for every shell, Windows' too.
@@ -145,7 +146,7 @@ def login(paste: bool, timeout: float) -> None:
             await run_login(oauth, show=_tell, timeout=timeout)
             return
         request = oauth.get_authorization_url()
-        click.echo(f"Open this address in a browser:\n\n  {request.url}\n")
+        click.echo(f"Open this address in a browser:\n\n  {shown_url(request.url)}\n")
         click.echo("After you have authorized, the browser may show an error page: copy its whole address here.")
         hidden = sys.stdin.isatty()
         label = "Its address (not shown)" if hidden else "Its address"

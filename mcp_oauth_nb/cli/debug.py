@@ -14,6 +14,7 @@ import click
 
 from ..oauth.errors import McpOAuthError
 from ..oauth.masking import scrub
+from ..oauth.text import shown_url
 from ..runtime.loops import run
 from .debug_text import Verdict
 from .debug_walk import FORMATS, Asking, walk
@@ -180,7 +181,7 @@ def _open_link(url: str) -> bool:
 
 
 def _show_link(url: str) -> bool:
-    click.echo(f"\nOpen this address in a browser:\n\n  {url}\n", err=True)
+    click.echo(f"\nOpen this address in a browser:\n\n  {shown_url(url)}\n", err=True)
     return True
 
 

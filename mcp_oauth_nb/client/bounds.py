@@ -34,9 +34,9 @@ ErrorFrame = Callable[[McpOAuthError], bytes]
 
 _LIMIT_HINT = "Ask for less at once, or ask the server's operator to send large content as resources or in pages."
 _TRANSPORT = "MCP 2025-11-25, Transports, Streamable HTTP"
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
-# So that a blank line is found where it came in two pieces.
-_OVERLAP = 3
+_BLANK_LINE = re.compile(rb"\n\n|\r\r|\n\r\n")
+# So that a blank line is found where it came in pieces.
+_OVERLAP = 2
 _RETRY = re.compile(rb"(?<=[\r\n])retry:([^\r\n]*)(?=[\r\n])")
 # A `retry` field that is longer, in bytes, is none.
 _LONGEST_RETRY_FIELD = 40

@@ -30,6 +30,7 @@ from ..oauth.errors import (
     SecurityError,
 )
 from ..oauth.settings import LOOPBACK_HOSTS
+from ..oauth.text import shown_url
 from ..runtime.loops import ReportingThread
 from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at, listen_as
@@ -116,7 +117,7 @@ class CallbackListener(Generic[T]):
     def invitation(self, url: str) -> str:
         """Say to the person what to open, and whatever may keep the browser from coming back."""
         far = self._way is not None or self._hub is not None
-        text = f"Open this address in a browser{'' if far else ' on this machine'}:\n\n  {url}\n"
+        text = f"Open this address in a browser{'' if far else ' on this machine'}:\n\n  {shown_url(url)}\n"
         if self._way is not None:
             return f"{text}\nIt comes back through {urlsplit(self._way.base).netloc}, by jupyter-server-proxy.\n"
         return f"{text}\n{self._hub.hint}\n" if self._hub is not None else text

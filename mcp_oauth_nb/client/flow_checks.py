@@ -54,7 +54,7 @@ def other_issuer_came_back(iss: str | None, expected: str) -> IssuerMismatch:
             "`authorization_response_iss_parameter_supported` is false.",
         )
     return IssuerMismatch(
-        f"The callback names the issuer {printable(iss)}, but the person was sent to {expected}: "
+        f"The callback names the issuer {printable(iss) or '(empty)'}, but the person was sent to {expected}: "
         f"{difference(expected, iss)}."
     )
 

@@ -327,11 +327,11 @@ def _refusal(answer: Answer, now: float) -> McpOAuthError:
     if answer.status == 429 or _is_rate_limit(answer):
         return RateLimited(f"{answer.url} has a rate limit, and it is used up.", retry_at=_come_back_at(answer, now))
     accepted = split_scopes(answer.headers.get("x-accepted-oauth-scopes", ""))
-    granted = answer.headers.get("x-oauth-scopes")
+    granted = split_scopes(answer.headers.get("x-oauth-scopes", ""))
     # Any one of the accepted scopes would do. Tokens without scopes, such as GitHub Apps', lack the second header.
-    if accepted and granted is not None and not set(accepted) & set(split_scopes(granted)):
+    if accepted and "x-oauth-scopes" in answer.headers and not set(accepted) & set(granted):
         told = printable(", ".join(accepted))
-        return InsufficientScope(f"{answer.url} needs one of the scopes {told}.", required=accepted)
+        return InsufficientScope(f"{answer.url} needs one of the scopes {told}.", required=accepted, granted=granted)
     return ProtocolError(
         f"{answer.url} answered 403 Forbidden.",
         hint="The owner of the token, or a rule of the organization (SSO, app approval, IP allow list), forbids it.",

@@ -45,16 +45,12 @@ async def login(
     """
     async with CallbackListener(oauth.settings.oauth_redirect_uri, oauth.read_callback, hub()) as listener:
         request = oauth.get_authorization_url(scopes=scopes, redirect_uri=listener.redirect_uri)
+        # An address that is shown may be clicked.
+        check_for_browser(request.url)
         show(listener.invitation(request.url))
-        open_url(request.url, open_browser or open_in_browser)
+        (open_browser or open_in_browser)(request.url)
         response = await listener.wait(timeout)
     return await oauth.exchange_code_for_token(response.code, response.flow.pkce.code_verifier)
-
-
-def open_url(url: str, opener: Opener) -> bool:
-    """Hand a URL to the browser, if it is one for a browser; see `check_for_browser`."""
-    check_for_browser(url)
-    return opener(url)
 
 
 def check_for_browser(url: str) -> None:

@@ -19,6 +19,7 @@ from ..oauth.errors import (
     StateMismatch,
 )
 from ..oauth.masking import SecretUrl, remember_made
+from ..oauth.text import shown_url
 from .callback import CallbackListener
 from .jupyterhub import JupyterHub, proxied
 from .login import Opener, check_for_browser, open_in_browser
@@ -127,8 +128,8 @@ class Redirect:
         self._url, self._check_issuer, self.answered = SecretUrl(url), check_issuer, False
         remember_made(self._state)
         check_for_browser(url)
-        invited = self._listener.invitation(url) if self._listener else f"Open this address in a browser:\n\n  {url}\n"
-        self._show(invited)
+        alone = f"Open this address in a browser:\n\n  {shown_url(url)}\n"
+        self._show(self._listener.invitation(url) if self._listener else alone)
         self._open_browser(url)
 
     async def answer(self) -> AuthorizationCodeResult:

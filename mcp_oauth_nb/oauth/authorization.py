@@ -279,6 +279,6 @@ def _check_issuer(iss: str | None, expected: str | None, required: bool) -> None
         return
     if expected is not None and iss != expected:
         raise IssuerMismatch(
-            f"The callback names the issuer {printable(iss)}, but the user was sent to {expected}: "
+            f"The callback names the issuer {printable(iss) or '(empty)'}, but the user was sent to {expected}: "
             f"{difference(expected, iss)}."
         )

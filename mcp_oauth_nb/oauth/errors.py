@@ -248,6 +248,7 @@ class InsufficientScope(ReauthorizeError):
 
     Args:
         required: the scopes that would do, where the server said so.
+        granted: the scopes that the token has, where the server said so.
     """
 
     hint = "Start the flow again and ask for the union of the scopes you have and those named above."
@@ -258,11 +259,13 @@ class InsufficientScope(ReauthorizeError):
         message: str,
         *,
         required: tuple[str, ...] = (),
+        granted: tuple[str, ...] = (),
         hint: str | None = None,
         reference: str | None = None,
     ):
         super().__init__(message, hint=hint, reference=reference)
         self.required = required
+        self.granted = granted
 
 
 class TransientError(McpOAuthError):

@@ -8,6 +8,10 @@ from typing import Any
 #: The width that notebooks and terminals show without a scroll bar.
 WIDTH = 96
 
+# Servers and browsers take hardly any longer address, and nobody copies one.
+_LONGEST_URL = 8_000
+_BEGINNING = 200
+
 
 def url_lines(url: str) -> list[str]:
     """Split a URL before each parameter of its query: joined again, the lines are the URL."""
@@ -16,6 +20,13 @@ def url_lines(url: str) -> list[str]:
         return [url]
     first, *others = query.split("&")
     return [address, f"?{first}", *(f"&{parameter}" for parameter in others)]
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as it is shown to whoever is to open it: a server chooses how long it is."""
+    if len(url) <= _LONGEST_URL:
+        return url
+    return f"{url[:_BEGINNING]}… ({len(url):,} characters, too many to be copied)"
 
 
 def json_text(value: Any, width: int = WIDTH) -> str:

@@ -111,7 +111,7 @@ class _WithGitHub:
                 await self.github.repositories(repo_limit, include_private=include_private) if include_repos else []
             )
         except InsufficientScope as error:
-            raise authentication_required(self.challenge, also=error.required) from error
+            raise authentication_required(self.challenge, also=(*error.granted, *error.required)) from error
         except ReauthorizeError as error:
             raise authentication_required(self.challenge) from error
         except McpOAuthError as error:

@@ -17,9 +17,8 @@ import anyio
 import httpx
 import pytest
 
-from mcp_oauth_nb import Lab, McpAuth, login
+from mcp_oauth_nb import Lab, McpAuth, OAuthHandler, login
 from mcp_oauth_nb.client.callback import CallbackListener
-from mcp_oauth_nb.client.login import open_url
 from mcp_oauth_nb.client.loopback import listen
 from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
@@ -258,11 +257,18 @@ async def test_a_redirect_uri_where_nobody_listens_is_a_clear_error(uri: str) ->
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "calc.exe", "vscode://open"])
-def test_only_web_addresses_are_handed_to_the_browser(url: str) -> None:
+async def test_only_web_addresses_are_handed_to_the_browser(lab: Lab, url: str) -> None:
+    # Past the check of the settings, as `model_copy` goes.
+    settings = lab.settings.model_copy(update={"oauth_authorization_url": url})
     opened: list[str] = []
     with pytest.raises(SecurityError):
-        open_url(url, lambda address: bool(opened.append(address)))
-    assert opened == []
+        await login(
+            OAuthHandler(settings=settings, client=lab.http_client()),
+            show=opened.append,
+            open_browser=lambda address: bool(opened.append(address)),
+            timeout=1,
+        )
+    assert opened == [], "nor shown, since what is shown may be clicked"
 
 
 # -- the listener's own fate ------------------------------------------------------------

@@ -331,6 +331,7 @@ async def test_a_403_for_want_of_a_scope_names_the_scopes_that_would_do() -> Non
     with pytest.raises(InsufficientScope) as caught:
         await client(Script(refusal(403, headers))).repositories(1)
     assert caught.value.required == ("repo", "public_repo")
+    assert caught.value.granted == ("read:user", "gist")
 
 
 async def test_the_scopes_that_would_do_are_told_without_secrets_and_control_characters() -> None:

@@ -159,6 +159,28 @@ async def test_the_address_is_shown_and_opened_and_whoever_pastes_has_it_too() -
     assert repr(way.asked) == repr([URL.replace(STATE, mask(STATE))])
 
 
+@pytest.mark.parametrize("listen", [True, False])
+async def test_of_an_endless_address_the_beginning_is_shown_and_all_of_it_is_opened(listen: bool) -> None:
+    way = Way(f"state={STATE}&code=a-code", listen=listen)
+    endless = f"{URL}&scope={'a' * 300_000}"
+    await way.redirect.start()
+    try:
+        await way.redirect.send(endless, way.check_issuer)
+    finally:
+        await way.redirect.stop()
+    assert way.opened == [endless]
+    assert URL[:40] in way.shown[0]
+    assert f"{len(endless):,} characters" in way.shown[0]
+    assert len(way.shown[0]) < 400
+
+
+async def test_an_address_of_eight_thousand_characters_is_shown_whole() -> None:
+    long = f"{URL}&scope=".ljust(8_000, "a")
+    way = Way(f"state={STATE}&code=a-code")
+    await way.go(long)
+    assert long in way.shown[0]
+
+
 async def test_who_is_awaited_on_this_machine_is_invited_to_open_the_address_on_it() -> None:
     way = Way(listen=True)
     await way.visited(f"state={STATE}&code=a-code")

@@ -36,7 +36,7 @@ from starlette.responses import JSONResponse, Response
 from mcp_oauth_nb import FileGrantStore, Lab, OAuthHandler, Session, Settings, login
 from mcp_oauth_nb.client.auth import McpAuth
 from mcp_oauth_nb.client.callback import CallbackListener
-from mcp_oauth_nb.client.login import open_url
+from mcp_oauth_nb.client.login import check_for_browser
 from mcp_oauth_nb.client.loopback import listen
 from mcp_oauth_nb.jupyter.widgets import AuthorizePanel
 from mcp_oauth_nb.oauth.errors import ConfigurationError, McpOAuthError, RefreshRejected, SecurityError
@@ -90,8 +90,8 @@ async def test_cve_2025_6514_a_sign_in_at_github_opens_no_such_address_either(ur
         settings = lab.settings.model_copy(update={"oauth_authorization_url": url})
         oauth = OAuthHandler(settings=settings, client=lab.http_client())
         with pytest.raises(SecurityError):
-            await login(oauth, show=str, open_browser=lambda address: bool(opened.append(address)), timeout=1)
-    assert opened == []
+            await login(oauth, show=opened.append, open_browser=lambda at: bool(opened.append(at)), timeout=1)
+    assert opened == [], "neither shown nor opened"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows starts the browser without a command line")
@@ -100,7 +100,8 @@ def test_cve_2025_6514_the_browser_gets_an_address_as_one_argument_that_no_shell
     program.write_text(f"import json, sys\nopen({str(record)!r}, 'w').write(json.dumps(sys.argv[1:]))\n")
     address = f"https://mcp.example/authorize?a=$(touch${{IFS}}{owned})&b=`touch${{IFS}}{owned}`;touch%20{owned}|x'\"&c=%PATH%"
     browser = webbrowser.get(shlex.join([sys.executable, str(program), "%s"]))
-    assert open_url(address, browser.open)
+    check_for_browser(address)
+    assert browser.open(address)
     assert json.loads(record.read_text()) == [address]
     assert not owned.exists()
 

@@ -172,6 +172,7 @@ def test_another_issuer_is_refused_unnormalised_on_errors_too_and_leaves_the_flo
 ) -> None:  # fmt: skip
     with pytest.raises(IssuerMismatch) as caught:
         read_callback(callback(**answer, state=STATE, iss=iss), flows)
+    assert f"names the issuer {iss or '(empty)'}, but" in caught.value.message
     assert caught.value.reference == "RFC 9207 section 2.4"
     assert CODE not in str(caught.value)
     assert read_callback(callback(**GENUINE), flows).code == CODE

@@ -133,14 +133,15 @@ async def test_the_open_tool_needs_no_token_in_the_current_version() -> None:
         assert (result.structured_content or {})["model"] == "stand-in"
 
 
-@pytest.mark.parametrize("scopes", [(), ("read:user",)], ids=["no scope", "one scope"])
+@pytest.mark.parametrize("scopes", [(), ("read:user",), ("gist",)], ids=["no scope", "one scope", "another scope"])
 async def test_the_server_itself_refuses_what_the_http_layer_has_overlooked(scopes: tuple[str, ...]) -> None:
     """The second lock: an HTTP layer that takes every tool for open lets nothing through."""
     async with World(stateless=True, required_scopes=lambda tool, arguments: ()).running() as world:
         token = world.verifier.issue("octocat", *scopes) if scopes else None
         answer = await world.post(call(arguments=PRIVATE), token=token)
         assert answer.status_code == 200
-        assert answer.json()["error"]["data"]["scopes"] == ["read:user", "repo"]
+        asked_for = answer.json()["error"]["data"]["scopes"]
+        assert set(asked_for) == {"read:user", "repo", *scopes}, "a step-up loses nothing"
         assert world.upstream.served == []
 
 

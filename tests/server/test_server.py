@@ -256,12 +256,13 @@ async def test_a_provider_without_a_check_of_its_own_is_asked_for_the_user(
 async def test_a_missing_scope_is_a_challenge_that_asks_for_it_too(lab: Lab) -> None:
     await lab.authorize()
     await lab.session.call_tool("get_github_user_info", {"include_repos": False})
-    headers = {"x-accepted-oauth-scopes": "user", "x-oauth-scopes": "read:user"}
+    headers = {"x-accepted-oauth-scopes": "user", "x-oauth-scopes": "read:user, gist"}
     lab.github.faults.next_api(status=403, headers=headers)
     with pytest.raises(AuthenticationRequired) as caught:
         await lab.session.call_tool("get_github_user_info", {"include_repos": False})
     assert caught.value.challenge is not None
-    assert caught.value.challenge.scopes == ("read:user", "user")
+    # With what is there already, for a client that asks for what is named and no more.
+    assert caught.value.challenge.scopes == ("read:user", "gist", "user")
 
 
 async def test_the_scope_that_a_call_needs_is_enough_without_the_base_scope(lab: Lab) -> None:

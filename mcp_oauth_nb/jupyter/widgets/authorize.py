@@ -18,7 +18,7 @@ from traitlets import Enum, HasTraits, Unicode
 
 from ...client.handler import OAuthHandler
 from ...client.jupyterhub import FindHub, JupyterHub, way_back
-from ...client.login import open_url
+from ...client.login import check_for_browser
 from ...oauth.errors import McpOAuthError
 from ...oauth.masking import scrub
 from ...oauth.token import Token
@@ -84,7 +84,7 @@ class AuthorizeModel(HasTraits):
     def _begin(self) -> str:
         url = self._oauth.get_authorization_url(scopes=self._scopes).url
         # A link is an address that is opened: checked before it is shown to anybody (CVE-2025-58747).
-        open_url(url, lambda address: True)
+        check_for_browser(url)
         return url
 
     def _show(self, state: str, message: str, *, hint: str = "", url: str = "") -> None:

@@ -105,7 +105,6 @@ class AuthorizationServer:
     ):
         self.public_url = metadata.check_public_url(public_url)
         self.resource = f"{public_url}/mcp"
-        self.scopes = tuple(scopes)
         clock = clock or SystemClock()
         store = kv if kv is not None else MemoryStore(max_entries_per_collection=_MOST_RECORDS)
         key = encryption_key if encryption_key is not None else secrets.token_bytes(32)

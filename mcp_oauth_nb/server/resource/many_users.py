@@ -97,8 +97,10 @@ class RequireScopes(AdvertiseAuthorization):
         """Check the scopes before a protected tool runs."""
         needed = self._required(params.name, params.arguments or {})
         access = get_access_token()
-        if needed and (access is None or not set(needed) <= set(access.scopes)):
-            raise authentication_required(self._challenge, also=needed)
+        granted = access.scopes if access is not None else ()
+        if needed and (access is None or not set(needed) <= set(granted)):
+            # As the first lock does: the client may be one that asks for what is named here and no more.
+            raise authentication_required(self._challenge, also=(*granted, *needed))
         return await call_next(ctx)
 
 
