@@ -31,9 +31,11 @@ _AUTHSERVER = (
 PLAN: dict[str, tuple[str, ...]] = {
     "oauth/pkce.py": ("pkce",),
     "oauth/token.py": ("tokens", *_HANDLER),
+    "store/records.py": ("store_kinds",),
+    "store/memory.py": ("store", "http_auth_storage"),
     "store/tokens.py": (*_STORE, "oauth_handler_sharing"),
     "store/file.py": _STORE,
-    "store/document.py": (*_STORE, "store_restart"),
+    "store/document.py": (*_STORE, "store_kinds", "store_restart"),
     "store/seal.py": ("store_encrypted",),
     "store/key.py": ("store_encrypted", "shared_store"),
     "store/lock.py": ("store", "store_keyring", "oauth_handler_sharing"),

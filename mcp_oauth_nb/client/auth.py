@@ -19,7 +19,8 @@ from ..oauth.clock import Clock, SystemClock
 from ..oauth.errors import ConfigurationError, ProtocolError
 from ..oauth.masking import remember
 from ..oauth.patience import Patience
-from ..store.grants import GrantStore, MemoryGrantStore, with_masked_secret
+from ..store.grants import Grant, MemoryGrantStore, with_masked_secret
+from ..store.records import Store, store_of
 from ..trace.recorder import Trace
 from .jupyterhub import FindHub, JupyterHub
 from .login import Opener
@@ -35,7 +36,8 @@ class McpAuth:
     """How a client authorizes with MCP servers. One value serves any number of servers and sessions.
 
     Attributes:
-        store: keeps registrations and tokens, by issuer and resource; in memory if not given.
+        store: keeps registrations and tokens, by issuer and resource; in memory if not given. See `store.records` for
+            one of your own; one with three methods is completed.
         client: a registration made beforehand. With a secret it must name the `issuer` that gave it.
         client_metadata_url: the client's id, for servers that take Client ID Metadata Documents.
         client_name: how the client registers itself, where it has to.
@@ -57,7 +59,7 @@ class McpAuth:
             waits for it within its deadline of 30 seconds; with `Patience()` none waits.
     """
 
-    store: GrantStore = field(default_factory=MemoryGrantStore)
+    store: Store[Grant] = field(default_factory=MemoryGrantStore)
     client: OAuthClientInformationFull | None = field(default=None, repr=False)
     client_metadata_url: str | None = None
     client_name: str = "mcp-oauth-nb"
@@ -75,6 +77,7 @@ class McpAuth:
     patience: Patience = field(default_factory=functools.partial(Patience, anyio.sleep), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "store", store_of(Grant, self.store))
         if self.client is not None:
             remember(self.client.client_secret)
             object.__setattr__(self, "client", with_masked_secret(self.client))

@@ -17,7 +17,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,8 @@ from ..oauth.token import Token, pasted_token
 from ..oauth.token_endpoint import Grant
 from ..runtime.single_flight import SingleFlight
 from ..store.lock import still_taken
-from ..store.tokens import ComparingTokenStore, MemoryTokenStore, SharedTokenStore, TokenKey, TokenStore
+from ..store.records import CompletedStore, SimpleStore, Store, TokenKey, store_of
+from ..store.tokens import MemoryTokenStore
 from .provider_settings import known_issuer, revoke
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class OAuthHandler:
         settings: where the provider is; from the environment if not given.
         client: makes the HTTP client for one request.
         clock: tells when a token expires.
-        store: keeps the token; in memory if not given.
+        store: keeps the token; in memory if not given. See `store.records` for one of your own.
         issuer: what `iss` in a callback must be (RFC 9207). For GitHub's endpoints it is known, for others it is
             the settings' issuer; pass the `issuer` of the metadata document after `discovery`.
         iss_required: the metadata says `authorization_response_iss_parameter_supported`.
@@ -89,7 +90,7 @@ class OAuthHandler:
         settings: Settings | None = None,
         client: ClientFactory = default_client,
         clock: Clock | None = None,
-        store: TokenStore | None = None,
+        store: Store[Token] | SimpleStore[Token] | None = None,
         issuer: str | None = None,
         iss_required: bool = False,
         revocation_url: str | None = None,
@@ -100,6 +101,7 @@ class OAuthHandler:
         self.resource_uri = resource_uri or self.settings.api_base_url
         self.clock = clock or SystemClock()
         self.store = store if store is not None else MemoryTokenStore()
+        self._tokens = store_of(Token, self.store)
         self.issuer = issuer or known_issuer(self.settings)
         self._iss_required = iss_required
         self._client = client
@@ -120,7 +122,7 @@ class OAuthHandler:
     @property
     def token(self) -> Token | None:
         """The stored token with all that is known about it, or None."""
-        stored = self.store.load(self._key)
+        stored = self._tokens.load(self._key)
         return stored if stored != self._refused else None
 
     @token.setter
@@ -128,9 +130,9 @@ class OAuthHandler:
         with self._changing:
             self._lone_refresh_token = self._refused = None
             if token is None:
-                self.store.delete(self._key)
+                self._tokens.delete(self._key)
             else:
-                self.store.save(self._key, token)
+                self._tokens.save(self._key, token)
 
     @property
     def access_token(self) -> str | None:
@@ -328,9 +330,7 @@ class OAuthHandler:
 
     async def _refresh_alone(self, seen: Token | None) -> Token:
         """Wait for other processes that refresh: they leave a new token in the store."""
-        wait_seconds = self.settings.api_timeout
-        turn = self.store.alone(wait_seconds) if isinstance(self.store, SharedTokenStore) else nullcontext(True)
-        async with turn as mine:
+        async with self._tokens.alone(self.settings.api_timeout) as mine:
             return await self._refresh_once(seen, mine)
 
     async def _refresh_once(self, seen: Token | None, mine: bool) -> Token:
@@ -435,7 +435,7 @@ class OAuthHandler:
 
     def _forget_refused(self, token: Token | None) -> None:
         """Forget a token that cannot be refreshed. Who has no turn may just have been slower than another process."""
-        if token is None or isinstance(self.store, SharedTokenStore):
+        if token is None or not isinstance(self._tokens, CompletedStore):
             self._forget(token)
         else:
             # To that process an empty store would be a sign-out, and it would revoke what it gets.
@@ -445,14 +445,9 @@ class OAuthHandler:
         """Keep a token, or None for none, if the old one is still there; returns whether it was."""
         with self._changing:
             self._lone_refresh_token = None
-            if isinstance(self.store, ComparingTokenStore):
-                if old is None and self.store.load(self._key) == self._refused:
-                    old = self._refused
-                return self.store.replace(self._key, old, new)
-            same = self.token == old
-            if same:
-                self.token = new
-            return same
+            if old is None and self._tokens.load(self._key) == self._refused:
+                old = self._refused
+            return self._tokens.replace(self._key, old, new)
 
     def _authentication_required(self, message: str) -> AuthenticationRequired:
         return AuthenticationRequired(message, challenge=self.challenge())

@@ -1,9 +1,8 @@
-"""The SDK's `TokenStorage` over a `GrantStore`, for one MCP server."""
+"""The SDK's `TokenStorage` over a store of grants, for one MCP server."""
 
 from __future__ import annotations
 
-import threading
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToken, ProtectedResourceMetadata
@@ -11,15 +10,12 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToke
 from ..oauth.clock import Clock
 from ..oauth.masking import remember_made
 from ..oauth.token import Token, split_scopes
-from ..store.document import TokenKey
-from ..store.grants import ComparingGrantStore, Grant, GrantStore, SharedGrantStore
-
-# Between a look at a store and the change that follows from it, where the store cannot do both in one.
-_changing = threading.Lock()
+from ..store.grants import Grant
+from ..store.records import CompletedStore, Store
 
 
 class GrantStorage:
-    """The SDK's `TokenStorage` over a `GrantStore`, for one resource.
+    """The SDK's `TokenStorage` over a store of grants, for one resource.
 
     The SDK hands over a registration and tokens without saying whose they are: `bind` says it, before.
 
@@ -31,7 +27,7 @@ class GrantStorage:
     """
 
     def __init__(
-        self, store: GrantStore, resource: str, clock: Clock, client: OAuthClientInformationFull | None = None
+        self, store: Store[Grant], resource: str, clock: Clock, client: OAuthClientInformationFull | None = None
     ):
         self._store = store
         self._resource = resource
@@ -71,7 +67,7 @@ class GrantStorage:
         Returns:
             Whether it has come, or the store knows no turns.
         """
-        return self._store.alone(seconds) if isinstance(self._store, SharedGrantStore) else nullcontext(True)
+        return self._store.alone(seconds)
 
     def keep(self, token: Token, *, instead_of: Token | None = None) -> Grant | None:
         """Store a token under the issuer that `bind` named.
@@ -84,25 +80,23 @@ class GrantStorage:
             The grant that was stored, if it was.
         """
         assert self._bound is not None, "the provider binds before it keeps"
-        with _changing:
-            grant = self._dated(replace(self._bound, token=token))
-            if instead_of is None:
-                self._store.save(grant.key, grant)
-                return grant
-            known = self._store.entries().get(grant.key)
-            same = known is not None and known.token == instead_of
-            return grant if same and self._replace(grant.key, known, grant) else None
+        grant = self._dated(replace(self._bound, token=token))
+        if instead_of is None:
+            self._store.save(grant.key, grant)
+            return grant
+        known = self._store.load(grant.key)
+        same = known is not None and known.token == instead_of
+        return grant if same and self._store.replace(grant.key, known, grant) else None
 
     def forget_token(self, token: Token) -> None:
         """Drop a token that is no good any more, unless there is another one already. The registration stays."""
-        if not isinstance(self._store, SharedGrantStore):
-            # Who has no turn may just have been slower than another session, to which this would be a sign-out.
+        if isinstance(self._store, CompletedStore):
+            # Who has no turn may just have been slower than another process, to which this would be a sign-out.
             self.set_aside(token)
             return
-        with _changing:
-            grant = self.current()
-            if grant is not None and grant.token == token:
-                self._replace(grant.key, grant, self._dated(replace(grant, token=None)))
+        grant = self.current()
+        if grant is not None and grant.token == token:
+            self._store.replace(grant.key, grant, self._dated(replace(grant, token=None)))
 
     def set_aside(self, token: Token) -> None:
         """Treat a token as none, here alone: it stays in the store until another one replaces it."""
@@ -118,12 +112,11 @@ class GrantStorage:
         Args:
             token: what is known to be stored with it, and no good. If there is another one, nothing is changed.
         """
-        with _changing:
-            grant = self._newest()
-            # What was refused is as good as none.
-            known = (token, self._refused or token)
-            if grant is not None and grant.client.client_id == client.client_id and grant.token in known:
-                self._replace(grant.key, grant, None)
+        grant = self._newest()
+        # What was refused is as good as none.
+        known = (token, self._refused or token)
+        if grant is not None and grant.client.client_id == client.client_id and grant.token in known:
+            self._store.replace(grant.key, grant, None)
 
     def _grant(
         self,
@@ -138,17 +131,6 @@ class GrantStorage:
     def _dated(self, grant: Grant) -> Grant:
         self._bound = replace(grant, saved_at=self._clock.now())
         return self._bound
-
-    def _replace(self, key: TokenKey, old: Grant | None, new: Grant | None) -> bool:
-        """Store a grant, or None for none, if the old one is still there; returns whether it was."""
-        if isinstance(self._store, ComparingGrantStore):
-            return self._store.replace(key, old, new)
-        # Looked at a moment ago.
-        if new is None:
-            self._store.delete(key)
-        else:
-            self._store.save(key, new)
-        return True
 
     # -- the SDK's protocol -----------------------------------------------------------------------------------
 
@@ -181,24 +163,22 @@ class GrantStorage:
         remember_made(client_info.client_secret)
         if client_info.issuer is None:
             return
-        with _changing:
-            grant = self._grant(client_info.issuer, client_info)
-            known = self._store.entries().get(grant.key)
-            if known is None or known.token is None:
-                # Otherwise tokens in use would be lost with a step-up that the person declines.
-                self._replace(grant.key, known, self._dated(grant))
+        grant = self._grant(client_info.issuer, client_info)
+        known = self._store.load(grant.key)
+        if known is None or known.token is None:
+            # Otherwise tokens in use would be lost with a step-up that the person declines.
+            self._store.replace(grant.key, known, self._dated(grant))
 
 
-def forget(store: GrantStore, resource: str) -> None:
+def forget(store: Store[Grant], resource: str) -> None:
     """Drop all that a store has for a resource. A refresh that is under way does not bring it back.
 
     Args:
         resource: the MCP server's URL.
     """
-    with _changing:
-        for key in store.entries():
-            if key.resource == resource:
-                store.delete(key)
+    for key in store.entries():
+        if key.resource == resource:
+            store.delete(key)
 
 
 def oauth_token(token: Token, now: float) -> OAuthToken:

@@ -5,17 +5,18 @@ Where the document is, a file or the system's keyring, is for the classes on top
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic
 
 from ..oauth.errors import ConfigurationError, ProtocolError
-from .key import key_from
 from .lock import ProcessLock
+from .records import R, TokenKey
 from .seal import Seal, is_sealed
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 #: Holds the key of encrypted stores, in the environment or `.env`.
 KEY_VARIABLE = "TOKEN_STORE_KEY"
 
+# What a record is called in a document, by the name of its class in lower case.
+_NOUNS = ("token", "grant")
 
 #: The format of a document. One without a number is of before there were numbers, and alike.
 VERSION = 1
@@ -31,56 +34,38 @@ VERSION = 1
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ProtocolError, RecursionError)
 
 
-class TokenKey(NamedTuple):
-    """What a token is bound to."""
-
-    issuer: str
-    client_id: str
-    resource: str
-
-
-class Storable(Protocol):
-    """What a store can write: a value with a form in JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the stored form, secrets in clear."""
-        ...
-
-
-V = TypeVar("V", bound=Storable)
-
-
-class DocumentStore(ABC, Generic[V]):
+class DocumentStore(ABC, Generic[R]):
     """Values by what they are bound to. Safe to use from any thread.
 
     Args:
         place: how the store is called in errors and logs.
         lock: keeps other processes out.
-        parse: makes a value of its stored form, or raises `ProtocolError`.
-        noun: what one value is called in the document.
-        seal: encrypts the document. One in clear is still read, and encrypted with the next change.
+        record_type: what it keeps.
+        key: encrypts the document. One in clear is still read, and encrypted with the next change.
 
     A document that cannot be parsed counts as signed out. So does an entry, which stays in the document as it is until
     there is another value under its key: who wrote it may read it. A place that cannot be written costs a warning: the
     values stay in memory, and are written as soon as it can be.
 
     Attributes:
-        place: as given.
+        place, record_type: as given.
 
     Every method may raise:
         ConfigurationError: the document is encrypted, and not with this key, or it is of a newer version of this
-            package. It stays as it is.
+            package, or keeps records of another kind. It stays as it is.
     """
 
-    def __init__(
-        self, place: str, lock: ProcessLock, parse: Callable[[dict[str, Any]], V], noun: str, seal: Seal | None = None
-    ):
+    medium: ClassVar[str]
+
+    def __init__(self, place: str, lock: ProcessLock, record_type: type[R], key: bytes | None = None):
         self.place = place
+        self.record_type = record_type
         self._among_processes = lock
-        self._parse = parse
-        self._noun = noun
-        self._seal = seal
-        self._unwritten: dict[TokenKey, V | None] = {}
+        self._noun = record_type.__name__.lower()
+        # A document of the other kind is opened too, to say what it is.
+        self._seals = {noun: Seal(key, f"{noun}s") for noun in _NOUNS} if key is not None else {}
+        self._seal = self._seals.get(self._noun)
+        self._unwritten: dict[TokenKey, R | None] = {}
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -99,7 +84,7 @@ class DocumentStore(ABC, Generic[V]):
             OSError: it is still the old one.
         """
 
-    def entries(self) -> dict[TokenKey, V]:
+    def entries(self) -> dict[TokenKey, R]:
         """Return everything that is stored."""
         with self._lock:
             try:
@@ -108,11 +93,11 @@ class DocumentStore(ABC, Generic[V]):
                 log.warning("The token store %s cannot be read (%s).", self.place, error.strerror)
                 return {key: value for key, value in self._unwritten.items() if value is not None}
 
-    def load(self, key: TokenKey) -> V | None:
+    def load(self, key: TokenKey) -> R | None:
         """Return what is stored under this key, or None."""
         return self.entries().get(key)
 
-    def save(self, key: TokenKey, value: V) -> None:
+    def save(self, key: TokenKey, value: R) -> None:
         """Store the value in place of any other under this key."""
         self._store(key, value)
 
@@ -124,7 +109,7 @@ class DocumentStore(ABC, Generic[V]):
         """Keep others who ask for the same waiting; see `ProcessLock.alone`."""
         return self._among_processes.alone(seconds)
 
-    def replace(self, key: TokenKey, old: V | None, new: V | None) -> bool:
+    def replace(self, key: TokenKey, old: R | None, new: R | None) -> bool:
         """Store a value, or None for none, if the old one is still there.
 
         Returns:
@@ -139,12 +124,12 @@ class DocumentStore(ABC, Generic[V]):
                     self._unwritten[key] = new
             return done
 
-    def _store(self, key: TokenKey, value: V | None) -> None:
+    def _store(self, key: TokenKey, value: R | None) -> None:
         with self._lock:
             self._unwritten[key] = value
             self._change(key, value, lambda values: True)
 
-    def _change(self, key: TokenKey, value: V | None, may: Callable[[dict[TokenKey, V]], bool]) -> bool | None:
+    def _change(self, key: TokenKey, value: R | None, may: Callable[[dict[TokenKey, R]], bool]) -> bool | None:
         """Change one value, if it may be; None where the document cannot be read and written now."""
         try:
             with self._among_processes.changing():
@@ -161,17 +146,17 @@ class DocumentStore(ABC, Generic[V]):
         self._unwritten.clear()
         return True
 
-    def _read(self) -> dict[TokenKey, V]:
+    def _read(self) -> dict[TokenKey, R]:
         return self._with_unwritten(self._stored()[0])
 
-    def _with_unwritten(self, stored: dict[TokenKey, V]) -> dict[TokenKey, V]:
+    def _with_unwritten(self, stored: dict[TokenKey, R]) -> dict[TokenKey, R]:
         changed = {**stored, **self._unwritten}
         return {key: value for key, value in changed.items() if value is not None}
 
-    def _stored(self) -> tuple[dict[TokenKey, V], list[Any]]:
+    def _stored(self) -> tuple[dict[TokenKey, R], list[Any]]:
         """Return what the document has: the values, and the entries that cannot be read."""
         content = self._get()
-        values: dict[TokenKey, V] = {}
+        values: dict[TokenKey, R] = {}
         unread: list[Any] = []
         try:
             entries = self._entries_in(content) if content is not None else []
@@ -181,7 +166,7 @@ class DocumentStore(ABC, Generic[V]):
             return {}, []
         for entry in entries:
             try:
-                values[_key(entry["key"])] = self._parse(entry[self._noun])
+                values[_key(entry["key"])] = self.record_type.from_dict(entry[self._noun])
             except _UNREADABLE:
                 unread.append(entry)
         if unread:
@@ -194,17 +179,26 @@ class DocumentStore(ABC, Generic[V]):
         if is_sealed(document):
             if self._seal is None or not self._seal.fits(document):
                 raise self._wrong_key()
-            document = json.loads(self._seal.open(document))
+            document = json.loads(self._opened(document))
         elif isinstance(document, dict) and "encrypted" in document:
             raise self._newer("is encrypted in a way that this version of the package does not know")
         if document.get("version", VERSION) != VERSION:
             raise self._newer("has a format that this version of the package does not know")
+        found = [noun for noun in _NOUNS if f"{noun}s" in document]
+        if found and self._noun not in found:
+            raise self._other_kind(found[0])
         entries = document[f"{self._noun}s"]
         if not isinstance(entries, list):
             raise TypeError("entries are a list")
         return entries
 
-    def _document(self, values: dict[TokenKey, V], unread: list[Any]) -> dict[str, Any]:
+    def _opened(self, document: dict[str, Any]) -> bytes:
+        for seal in self._seals.values():
+            with contextlib.suppress(ValueError):
+                return seal.open(document)
+        raise ValueError("this is nothing that was sealed")
+
+    def _document(self, values: dict[TokenKey, R], unread: list[Any]) -> dict[str, Any]:
         stored = ({"key": list(key), self._noun: values[key].to_dict()} for key in sorted(values))
         document: dict[str, Any] = {"version": VERSION, f"{self._noun}s": [*stored, *unread]}
         return document if self._seal is None else self._seal.close(json.dumps(document).encode("ascii"))
@@ -214,6 +208,12 @@ class DocumentStore(ABC, Generic[V]):
             f"The token store {self.place} {why}, and stays as it is.",
             hint="Update mcp-oauth-nb to the version that wrote it, use another store, or delete this one and sign in "
             "again.",
+        )
+
+    def _other_kind(self, found: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"The token store {self.place} keeps {found}s, not {self._noun}s, and stays as it is.",
+            hint=f"Open it as {self.medium}{found.capitalize()}Store, or use another place.",
         )
 
     def _wrong_key(self) -> ConfigurationError:
@@ -227,16 +227,6 @@ class DocumentStore(ABC, Generic[V]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place!r})"
-
-
-def seal_of(key: str | bytes | None, noun: str) -> Seal | None:
-    """Make the seal of a store, from a key or from `TOKEN_STORE_KEY`.
-
-    Raises:
-        ConfigurationError: the key is not a good one.
-    """
-    found = key_from(key, KEY_VARIABLE)
-    return Seal(found, f"{noun}s") if found is not None else None
 
 
 def _key(stored: Any) -> TokenKey:

@@ -10,24 +10,24 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_data_path
 
 from ..oauth.errors import ConfigurationError
-from .document import DocumentStore, V, seal_of
+from .document import KEY_VARIABLE, DocumentStore
+from .key import key_from
 from .lock import ProcessLock
+from .records import R
 
 
-class FileStore(DocumentStore[V]):
+class FileStore(DocumentStore[R]):
     """Values in one JSON file of mode 0600, replaced as a whole so that a crash leaves the old or the new one.
 
     Args:
         path: the file.
-        parse: makes a value of its stored form, or raises `ProtocolError`.
-        noun: what one value is called in the file.
+        record_type: what it keeps.
         key: 32 random bytes or more that encrypt the file, or their text in base64 or hexadecimal; the variable
             `TOKEN_STORE_KEY` if not given. Without one the file is not encrypted.
 
@@ -39,15 +39,11 @@ class FileStore(DocumentStore[V]):
             or it is encrypted with another key; it then stays as it is.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        parse: Callable[[dict[str, Any]], V],
-        noun: str,
-        key: str | bytes | None = None,
-    ):
+    medium = "File"
+
+    def __init__(self, path: str | os.PathLike[str], record_type: type[R], key: str | bytes | None = None):
         self.path = Path(path)
-        super().__init__(str(self.path), ProcessLock(self.path), parse, noun, seal_of(key, noun))
+        super().__init__(str(self.path), ProcessLock(self.path), record_type, key_from(key, KEY_VARIABLE))
 
     def _get(self) -> bytes | None:
         try:

@@ -8,28 +8,23 @@ resource's own host because it has not discovered the issuer yet.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-import anyio
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, ProtectedResourceMetadata
 from pydantic import BaseModel, ValidationError
 
 from ..oauth.errors import ProtocolError
 from ..oauth.masking import Secret
 from ..oauth.token import Token
-from .document import TokenKey
 from .file import FileStore, default_path
 from .keyring import KeyringStore
+from .memory import MemoryStore
+from .records import TokenKey
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
-
-# How often a session looks whether the one that refreshes is done.
-_LOOK_SECONDS = 0.02
 
 
 def with_masked_secret(client: OAuthClientInformationFull) -> OAuthClientInformationFull:
@@ -110,83 +105,11 @@ def _plain(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
 
 
-class GrantStore(Protocol):
-    """Three methods, safe to call from any thread."""
-
-    def entries(self) -> dict[TokenKey, Grant]:
-        """Return every grant."""
-        ...
-
-    def save(self, key: TokenKey, value: Grant, /) -> None:
-        """Store the grant in place of any other under this key."""
-        ...
-
-    def delete(self, key: TokenKey, /) -> None:
-        """Forget the grant, if there is one."""
-        ...
-
-
-@runtime_checkable
-class SharedGrantStore(GrantStore, Protocol):
-    """A store that lets one refresh at a time, among all sessions and processes that use it."""
-
-    def alone(self, seconds: float) -> AbstractAsyncContextManager[bool]:
-        """Keep others who ask for the same waiting, but none longer than the seconds that it gave.
-
-        Returns:
-            Whether nobody else is at it. Who is told False has waited in vain, and must not refresh.
-        """
-        ...
-
-
-@runtime_checkable
-class ComparingGrantStore(GrantStore, Protocol):
-    """A store that others use at the same time, and that lets nobody come between a look and a change."""
-
-    def replace(self, key: TokenKey, old: Grant | None, new: Grant | None) -> bool:
-        """Store a grant, or None for none, if the old one is still there. Returns whether it was."""
-        ...
-
-
-class MemoryGrantStore:
+class MemoryGrantStore(MemoryStore[Grant]):
     """Grants that are gone when the process ends."""
 
     def __init__(self) -> None:
-        self._grants: dict[TokenKey, Grant] = {}
-        # Of threads, not of tasks: sessions live on several event loops.
-        self._turn = threading.Lock()
-
-    def entries(self) -> dict[TokenKey, Grant]:
-        """Return every grant."""
-        return dict(self._grants)
-
-    def save(self, key: TokenKey, value: Grant, /) -> None:
-        """Store the grant in place of any other under this key."""
-        self._grants[key] = value
-
-    def delete(self, key: TokenKey, /) -> None:
-        """Forget the grant, if there is one."""
-        self._grants.pop(key, None)
-
-    @asynccontextmanager
-    async def alone(self, seconds: float) -> AsyncIterator[bool]:
-        """Keep others who ask for the same waiting, but none longer than the seconds that it gave.
-
-        Returns:
-            Whether nobody else is at it.
-        """
-        mine = False
-        with anyio.move_on_after(seconds):
-            while not (mine := self._turn.acquire(blocking=False)):  # noqa: ASYNC110 (another loop sets no event)
-                await anyio.sleep(_LOOK_SECONDS)
-        try:
-            yield mine
-        finally:
-            if mine:
-                self._turn.release()
-
-    def __repr__(self) -> str:
-        return f"MemoryGrantStore({len(self._grants)} grants)"
+        super().__init__(Grant)
 
 
 class FileGrantStore(FileStore[Grant]):
@@ -199,7 +122,7 @@ class FileGrantStore(FileStore[Grant]):
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, key: str | bytes | None = None):
-        super().__init__(path or default_path().with_name("mcp-grants.json"), Grant.from_dict, "grant", key)
+        super().__init__(path or default_path().with_name("mcp-grants.json"), Grant, key)
 
 
 class KeyringGrantStore(KeyringStore[Grant]):
@@ -214,4 +137,4 @@ class KeyringGrantStore(KeyringStore[Grant]):
     """
 
     def __init__(self, service: str = "mcp-oauth-nb", *, backend: KeyringBackend | None = None):
-        super().__init__(service, backend, Grant.from_dict, "grant")
+        super().__init__(service, backend, Grant)

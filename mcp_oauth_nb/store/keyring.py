@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from urllib.parse import quote
 
 from ..oauth.errors import ConfigurationError
 from ..oauth.token import Token
-from .document import DocumentStore, V
+from .document import DocumentStore
 from .file import default_path
 from .lock import ProcessLock
+from .records import R
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -38,7 +39,7 @@ _NO_KEYRING = (
 )
 
 
-class KeyringStore(DocumentStore[V]):
+class KeyringStore(DocumentStore[R]):
     """Values in the system's keyring. See `DocumentStore`.
 
     An entry of a keyring is small. A document that does not fit into one is in several: an index, and the parts of one
@@ -47,19 +48,22 @@ class KeyringStore(DocumentStore[V]):
     Args:
         service: what the entries are called; stores of one service share them.
         backend: the keyring; the system's if not given.
-        parse: makes a value of its stored form, or raises `ProtocolError`.
-        noun: what one value is called.
+        record_type: what it keeps.
 
     Raises:
         ConfigurationError: the package `keyring` is not installed, or there is no keyring here.
     """
 
-    def __init__(self, service: str, backend: KeyringBackend | None, parse: Callable[[dict[str, Any]], V], noun: str):
+    medium = "Keyring"
+
+    def __init__(self, service: str, backend: KeyringBackend | None, record_type: type[R]):
         self._backend = backend if backend is not None else system_keyring()
         self._service = service
         # Only its name is used: the locks of the store are beside it.
-        lock = ProcessLock(default_path().with_name(f"keyring-{quote(service, safe='')}-{noun}s"))
-        super().__init__(f"{service} in {type(self._backend).__name__}", lock, parse, noun)
+        lock = ProcessLock(
+            default_path().with_name(f"keyring-{quote(service, safe='')}-{record_type.__name__.lower()}s")
+        )
+        super().__init__(f"{service} in {type(self._backend).__name__}", lock, record_type)
 
     def _get(self) -> bytes | None:
         first = None
@@ -148,7 +152,7 @@ class KeyringTokenStore(KeyringStore[Token]):
     """
 
     def __init__(self, service: str = "mcp-oauth-nb", *, backend: KeyringBackend | None = None):
-        super().__init__(service, backend, Token.from_dict, "token")
+        super().__init__(service, backend, Token)
 
 
 def system_keyring() -> KeyringBackend:

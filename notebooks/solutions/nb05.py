@@ -7,7 +7,7 @@ from contextlib import suppress
 from mcp import MCPError
 
 from mcp_oauth_nb import Lab, Token, Trace
-from mcp_oauth_nb.store.tokens import TokenKey
+from mcp_oauth_nb.store.records import TokenKey
 
 
 async def outage(lab: Lab) -> Trace:

@@ -41,7 +41,7 @@ from mcp_oauth_nb.oauth.errors import (
 from mcp_oauth_nb.oauth.masking import scrub
 from mcp_oauth_nb.oauth.patience import Patience
 from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
-from mcp_oauth_nb.store.tokens import TokenKey
+from mcp_oauth_nb.store.records import TokenKey
 
 pytestmark = pytest.mark.anyio
 
@@ -745,10 +745,11 @@ async def test_a_cancelled_call_does_not_lose_the_token_that_is_under_way(world:
             return await super().handle_async_request(request)
 
     class Watched(MemoryGrantStore):
-        def save(self, key: TokenKey, value: Grant, /) -> None:
-            super().save(key, value)
+        def replace(self, key: TokenKey, old: Grant | None, new: Grant | None) -> bool:
+            done = super().replace(key, old, new)
             if asked.is_set():
                 saved.set()
+            return done
 
     auth = world.auth(store=Watched(), carrier=lambda: Slow(world.app))
     async with Session.open(MCP, auth=auth, loop="current") as session:

@@ -24,7 +24,8 @@ from mcp_oauth_nb.client.refreshing import TURN_SECONDS
 from mcp_oauth_nb.client.sdk_storage import GrantStorage
 from mcp_oauth_nb.oauth.errors import AccessDenied, ReauthorizeError, Unreachable
 from mcp_oauth_nb.oauth.token import Token
-from mcp_oauth_nb.store.grants import GrantStore, KeyringGrantStore, MemoryGrantStore, SharedGrantStore
+from mcp_oauth_nb.store.grants import Grant, KeyringGrantStore, MemoryGrantStore
+from mcp_oauth_nb.store.records import CompletedStore, Store, store_of
 
 pytestmark = pytest.mark.anyio
 
@@ -67,15 +68,15 @@ async def whoami(session: Session) -> str:
     return (await session.call_tool("whoami")).content[0].text  # type: ignore[union-attr]
 
 
-async def sign_in(world: World, store: GrantStore) -> None:
+async def sign_in(world: World, store: Store[Grant]) -> None:
     async with Session.open(MCP, auth=world.auth(store=store), loop="current") as session:
         await whoami(session)
 
 
-def stores(kind: str, tmp_path: Path) -> Callable[[], GrantStore]:
+def stores(kind: str, tmp_path: Path) -> Callable[[], Store[Grant]]:
     """Makers of stores that share what they keep: of sessions in one process, or in several."""
     memory, keyring = MemoryGrantStore(), MemoryKeyring()
-    makers: dict[str, Callable[[], GrantStore]] = {
+    makers: dict[str, Callable[[], Store[Grant]]] = {
         "memory": lambda: memory,
         "file": lambda: FileGrantStore(tmp_path / "grants.json"),
         "keyring": lambda: KeyringGrantStore(backend=keyring),
@@ -148,7 +149,7 @@ async def test_tokens_that_change_and_never_work_end_in_an_authorization(world: 
 
 async def test_without_a_lock_the_loser_uses_the_winners_token_and_never_deletes_it(world: World) -> None:
     store, held = Plain(), Held(world, late=True)
-    assert not isinstance(store, SharedGrantStore)
+    assert isinstance(store_of(Grant, store), CompletedStore)
     await sign_in(world, store)
     slow, quick = world.auth(store=store, carrier=lambda: held), world.auth(store=store)
     async with (

@@ -34,7 +34,8 @@ from mcp_oauth_nb.oauth.errors import (
 from mcp_oauth_nb.oauth.masking import mask, remember_heard, scrub
 from mcp_oauth_nb.oauth.patience import Patience
 from mcp_oauth_nb.oauth.token import Token
-from mcp_oauth_nb.store.grants import Grant, GrantStore, MemoryGrantStore
+from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
+from mcp_oauth_nb.store.records import Store, store_of
 
 pytestmark = pytest.mark.anyio
 
@@ -917,9 +918,9 @@ async def test_a_farewell_goes_with_the_token_that_is_there_and_sends_nobody_any
 # -- the storage by itself ---------------------------------------------------------------------------------------
 
 
-def stored(store: GrantStore, token: str, **options: Any) -> tuple[GrantStorage, Grant]:
+def stored(store: Store[Grant], token: str, **options: Any) -> tuple[GrantStorage, Grant]:
     """What one session keeps, and sees of it."""
-    storage = GrantStorage(store, SERVER, ManualClock(1_000), **options)
+    storage = GrantStorage(store_of(Grant, store), SERVER, ManualClock(1_000), **options)
     storage.bind(ISSUER, mine(), None, None)
     grant = storage.keep(Token(token))
     assert grant is not None
@@ -945,7 +946,7 @@ async def test_the_storage_serves_the_plain_sdk_too() -> None:
 
 
 @pytest.mark.parametrize("kind", [MemoryGrantStore, Plain])
-async def test_a_token_is_replaced_only_where_the_one_before_is_still_there(kind: Callable[[], GrantStore]) -> None:
+async def test_a_token_is_replaced_only_where_the_one_before_is_still_there(kind: Callable[[], Store[Grant]]) -> None:
     store = kind()
     storage, grant = stored(store, "old")
     assert storage.keep(Token("newer"), instead_of=Token("another")) is None
@@ -1002,7 +1003,7 @@ def test_without_a_lock_what_was_refused_counts_as_gone_and_is_still_there() -> 
     client, store = OAuthClientInformationFull(client_id="a-client"), Plain()
     grant = Grant("https://id.example", SERVER, client, token=Token("refused"))
     store.save(grant.key, grant)
-    storage = GrantStorage(store, SERVER, ManualClock(1))
+    storage = GrantStorage(store_of(Grant, store), SERVER, ManualClock(1))
     assert grant.token is not None
     storage.forget_token(grant.token)
     assert storage.current() == replace(grant, token=None)

@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response
 from mcp_oauth_nb.client.handler import OAuthHandler
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.errors import McpOAuthError, ReauthorizeError
-from mcp_oauth_nb.store.tokens import FileTokenStore, TokenKey
+from mcp_oauth_nb.store.records import TokenKey
+from mcp_oauth_nb.store.tokens import FileTokenStore
 
 #: What can come in place of the token endpoint's answer.
 SPOILS = {

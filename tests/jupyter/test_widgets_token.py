@@ -27,7 +27,8 @@ from mcp_oauth_nb.oauth.masking import mask
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
 from mcp_oauth_nb.oauth.token import Token
 from mcp_oauth_nb.runtime import loops
-from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore, TokenKey
+from mcp_oauth_nb.store.records import TokenKey
+from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore
 
 pytestmark = pytest.mark.anyio
 

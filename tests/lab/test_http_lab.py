@@ -19,7 +19,7 @@ from mcp_oauth_nb.oauth.http import Answer
 from mcp_oauth_nb.oauth.token import Token
 from mcp_oauth_nb.runtime import loops
 from mcp_oauth_nb.store.grants import Grant
-from mcp_oauth_nb.store.tokens import TokenKey
+from mcp_oauth_nb.store.records import TokenKey
 from mcp_oauth_nb.trace.messages import AUTHORIZATION_SERVER, CLIENT, SERVER
 
 pytestmark = pytest.mark.anyio

@@ -20,8 +20,10 @@ from keyrings import MemoryKeyring
 
 from mcp_oauth_nb.oauth.errors import ConfigurationError
 from mcp_oauth_nb.oauth.token import Token
+from mcp_oauth_nb.store.file import default_path
 from mcp_oauth_nb.store.keyring import KeyringTokenStore
-from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore, TokenKey, TokenStore, default_path
+from mcp_oauth_nb.store.records import Store, TokenKey
+from mcp_oauth_nb.store.tokens import FileTokenStore, MemoryTokenStore
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 
@@ -56,8 +58,8 @@ def home_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=["memory", "file", "encrypted", "keyring"])
-def store(request: pytest.FixtureRequest, path: Path) -> TokenStore:
-    makers: dict[str, Callable[[], TokenStore]] = {
+def store(request: pytest.FixtureRequest, path: Path) -> Store[Token]:
+    makers: dict[str, Callable[[], Store[Token]]] = {
         "memory": MemoryTokenStore,
         "file": lambda: FileTokenStore(path),
         "encrypted": lambda: FileTokenStore(path, key=b"k" * 32),
@@ -69,18 +71,18 @@ def store(request: pytest.FixtureRequest, path: Path) -> TokenStore:
 # -- what all do --------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_token_comes_back_whole(store: TokenStore) -> None:
+def test_a_saved_token_comes_back_whole(store: Store[Token]) -> None:
     store.save(KEY, token())
     assert store.load(KEY) == token()
 
 
-def test_an_unknown_key_gives_none(store: TokenStore) -> None:
+def test_an_unknown_key_gives_none(store: Store[Token]) -> None:
     assert store.load(KEY) is None
     store.delete(KEY)
     assert store.load(KEY) is None
 
 
-def test_saving_again_replaces_and_deleting_forgets(store: TokenStore) -> None:
+def test_saving_again_replaces_and_deleting_forgets(store: Store[Token]) -> None:
     store.save(KEY, token("one"))
     store.save(KEY, token("two"))
     assert store.load(KEY) == token("two")
@@ -89,7 +91,7 @@ def test_saving_again_replaces_and_deleting_forgets(store: TokenStore) -> None:
 
 
 @pytest.mark.parametrize("field", TokenKey._fields)
-def test_a_token_is_bound_to_issuer_client_and_resource(store: TokenStore, field: str) -> None:
+def test_a_token_is_bound_to_issuer_client_and_resource(store: Store[Token], field: str) -> None:
     store.save(KEY, token())
     other = KEY._replace(**{field: "https://other.example"})
     assert store.load(other) is None
@@ -97,12 +99,12 @@ def test_a_token_is_bound_to_issuer_client_and_resource(store: TokenStore, field
     assert store.load(KEY) == token()
 
 
-def test_no_repr_shows_a_token(store: TokenStore) -> None:
+def test_no_repr_shows_a_token(store: Store[Token]) -> None:
     store.save(KEY, token())
     assert "token-one" not in repr(store)
 
 
-def test_many_threads_may_use_one_store(store: TokenStore) -> None:
+def test_many_threads_may_use_one_store(store: Store[Token]) -> None:
     keys = [KEY._replace(client_id=str(number)) for number in range(8)]
 
     def work(key: TokenKey) -> None:
@@ -292,7 +294,8 @@ def test_a_reader_never_sees_half_a_file(path: Path) -> None:
 PREPARATION = f"""
 import logging, os, sys
 from pathlib import Path
-from mcp_oauth_nb.store.tokens import FileTokenStore, TokenKey
+from mcp_oauth_nb.store.records import TokenKey
+from mcp_oauth_nb.store.tokens import FileTokenStore
 from mcp_oauth_nb.oauth.token import Token
 KEY = TokenKey{tuple(KEY)!r}
 path, argument = Path(sys.argv[1]), sys.argv[2]

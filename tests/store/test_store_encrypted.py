@@ -17,8 +17,9 @@ from mcp_oauth_nb.oauth.masking import mask, scrub
 from mcp_oauth_nb.oauth.token import Token
 from mcp_oauth_nb.store.grants import FileGrantStore
 from mcp_oauth_nb.store.key import key_from
+from mcp_oauth_nb.store.records import TokenKey
 from mcp_oauth_nb.store.seal import Seal, is_sealed
-from mcp_oauth_nb.store.tokens import FileTokenStore, TokenKey
+from mcp_oauth_nb.store.tokens import FileTokenStore
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 TOKEN = Token("access-token-one", refresh_token="refresh-token-one", expires_at=1_700_000_000.5)
@@ -123,9 +124,10 @@ def test_a_seal_opens_nothing_but_what_it_closed_character_by_character(spoil: C
         seal.open({**document, "content": spoil(document["content"])})
 
 
-def test_grants_are_not_taken_for_tokens(path: Path, written: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    assert FileGrantStore(path, key=SECRET).entries() == {}
-    assert "damaged" in caplog.text
+def test_grants_are_not_taken_for_tokens(path: Path, written: bytes) -> None:
+    with pytest.raises(ConfigurationError, match="keeps tokens, not grants"):
+        FileGrantStore(path, key=SECRET).entries()
+    assert path.read_bytes() == written
 
 
 @pytest.mark.parametrize("written_as", [SECRET, SECRET.hex(), base64.urlsafe_b64encode(SECRET).decode().rstrip("=")])

@@ -22,7 +22,7 @@ from mcp_oauth_nb.oauth.errors import ConfigurationError
 from mcp_oauth_nb.oauth.token import Token
 from mcp_oauth_nb.store.grants import Grant, KeyringGrantStore
 from mcp_oauth_nb.store.keyring import KeyringTokenStore, system_keyring
-from mcp_oauth_nb.store.tokens import TokenKey
+from mcp_oauth_nb.store.records import TokenKey
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 

@@ -23,7 +23,8 @@ from mcp_oauth_nb.oauth.errors import ReauthorizeError
 from mcp_oauth_nb.oauth.token import Token
 from mcp_oauth_nb.store.grants import FileGrantStore, Grant, KeyringGrantStore, MemoryGrantStore
 from mcp_oauth_nb.store.keyring import KeyringTokenStore
-from mcp_oauth_nb.store.tokens import FileTokenStore, SharedTokenStore, TokenKey
+from mcp_oauth_nb.store.records import TokenKey, store_of
+from mcp_oauth_nb.store.tokens import FileTokenStore
 
 KEY = TokenKey("https://id.example", "an-id", "https://api.example")
 TOKEN = Token(
@@ -149,7 +150,8 @@ def test_a_grant_with_a_damaged_number_counts_as_signed_out(
 
 @pytest.mark.parametrize("kind", STORES)
 def test_every_store_that_lasts_gives_turns(kind: str, tmp_path: Path) -> None:
-    assert isinstance(STORES[kind](tmp_path), SharedTokenStore)
+    store: Any = STORES[kind](tmp_path)
+    assert store_of(store.record_type, store) is store
 
 
 @pytest.mark.security

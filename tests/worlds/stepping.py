@@ -14,7 +14,7 @@ from mcp_oauth_nb.client.provider import AuthProvider
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.patience import Patience
 from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
-from mcp_oauth_nb.store.tokens import TokenKey
+from mcp_oauth_nb.store.records import TokenKey
 
 SERVER = "https://mcp.example/mcp"
 ISSUER = "https://auth.example"
