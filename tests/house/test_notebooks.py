@@ -22,7 +22,7 @@ import pytest
 from nbformat import NotebookNode
 
 from mcp_oauth_nb.lab.attacks import ATTACKS
-from mcp_oauth_nb.lab.mock_github.minting import Mint
+from mcp_oauth_nb.lab.mock_github.ledger import Mint
 from mcp_oauth_nb.oauth.pkce import PKCE, random_token
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"

@@ -18,9 +18,8 @@ CHANGING = {
     "debugger/exchange.py": {"Facts"},
     "client/context.py": {"Context"},
     "lab/mock_github/autopilot.py": {"_Page", "_Walk"},
-    "lab/mock_github/faults.py": {"_Answer"},
-    "lab/mock_github/knobs.py": {"Knobs"},
-    "lab/mock_github/limits.py": {"Window"},
+    "lab/mock_github/knobs.py": {"Knobs", "_Answer"},
+    "lab/mock_github/api.py": {"_Window"},
     "lab/mock_github/model.py": {
         "Browser",
         "DeviceRequest",

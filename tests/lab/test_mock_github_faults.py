@@ -7,7 +7,7 @@ import httpx
 import pytest
 from mock_github_world import API, CALLBACK, TOKEN, World
 
-from mcp_oauth_nb.lab.mock_github.faults import Fault
+from mcp_oauth_nb.lab.mock_github.knobs import Fault
 from mcp_oauth_nb.oauth import http
 from mcp_oauth_nb.oauth.errors import ProtocolError, RedirectRefused, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES

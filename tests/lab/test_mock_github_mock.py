@@ -13,7 +13,7 @@ import pytest
 from mock_github_world import API, CALLBACK, TOKEN, World
 
 from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub, RedirectUri
-from mcp_oauth_nb.lab.mock_github.transport import netloc
+from mcp_oauth_nb.lab.mock_github.mock import netloc
 from mcp_oauth_nb.oauth.clock import SystemClock
 from mcp_oauth_nb.oauth.masking import mask, scrub
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_oauth_nb.lab.mock_github import RedirectUri
-from mcp_oauth_nb.lab.mock_github.redirects import matches
+from mcp_oauth_nb.lab.mock_github.model import redirect_matches
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from mcp_oauth_nb.lab.mock_github.redirects import matches
     ],
 )
 def test_sub_domains_and_deeper_paths_match(uri: str):
-    assert matches(uri, [RedirectUri("http://example.com/path")])
+    assert redirect_matches(uri, [RedirectUri("http://example.com/path")])
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_sub_domains_and_deeper_paths_match(uri: str):
     ],
 )
 def test_another_host_port_scheme_or_path_does_not_match(uri: str):
-    assert not matches(uri, [RedirectUri("http://example.com/path")])
+    assert not redirect_matches(uri, [RedirectUri("http://example.com/path")])
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ def test_another_host_port_scheme_or_path_does_not_match(uri: str):
     ],
 )
 def test_what_two_parsers_may_read_differently_does_not_match(uri: str):
-    assert not matches(uri, [RedirectUri("http://example.com/path")])
+    assert not redirect_matches(uri, [RedirectUri("http://example.com/path")])
 
 
 @pytest.mark.parametrize("wildcard", [True, False])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_on_loopback_the_port_may_differ(host: str, wildcard: bool):
     registered = [RedirectUri(f"http://{host}/path", wildcard)]
-    assert matches(f"http://{host}:1234/path", registered)
-    assert not matches(f"http://{host}:1234/other", registered)
-    assert not matches(f"https://{host}:1234/path", registered)
+    assert redirect_matches(f"http://{host}:1234/path", registered)
+    assert not redirect_matches(f"http://{host}:1234/other", registered)
+    assert not redirect_matches(f"https://{host}:1234/path", registered)
 
 
 def test_one_loopback_address_does_not_stand_for_another():
-    assert not matches("http://localhost:1234/path", [RedirectUri("http://127.0.0.1/path")])
-    assert not matches("http://evil.localhost:1234/path", [RedirectUri("http://localhost/path")])
+    assert not redirect_matches("http://localhost:1234/path", [RedirectUri("http://127.0.0.1/path")])
+    assert not redirect_matches("http://evil.localhost:1234/path", [RedirectUri("http://localhost/path")])
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,19 @@ def test_one_loopback_address_does_not_stand_for_another():
 )
 def test_without_the_wildcard_flag_only_the_same_uri_matches(uri: str):
     registered = [RedirectUri("https://example.com/cb", wildcard=False)]
-    assert matches("https://example.com/cb", registered)
-    assert not matches(uri, registered)
+    assert redirect_matches("https://example.com/cb", registered)
+    assert not redirect_matches(uri, registered)
 
 
 def test_any_of_several_registered_uris_will_do():
     registered = [RedirectUri("https://one.example/cb"), RedirectUri("https://two.example/cb")]
-    assert matches("https://two.example/cb", registered)
+    assert redirect_matches("https://two.example/cb", registered)
 
 
 def test_a_uri_of_a_native_app_matches_itself():
-    assert matches("com.example.app:/callback", [RedirectUri("com.example.app:/callback", wildcard=False)])
+    assert redirect_matches("com.example.app:/callback", [RedirectUri("com.example.app:/callback", wildcard=False)])
 
 
 def test_a_callback_at_the_root_accepts_every_path():
-    assert matches("https://example.com", [RedirectUri("https://example.com/")])
-    assert matches("https://example.com/anything", [RedirectUri("https://example.com")])
+    assert redirect_matches("https://example.com", [RedirectUri("https://example.com/")])
+    assert redirect_matches("https://example.com/anything", [RedirectUri("https://example.com")])

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from mcp_oauth_nb import AuthenticationRequired, Lab, OAuthHandler, build_server
 from mcp_oauth_nb.client.github import GitHubClient
-from mcp_oauth_nb.lab.mock_github.faults import FaultOptions
+from mcp_oauth_nb.lab.mock_github.knobs import FaultOptions
 from mcp_oauth_nb.oauth.challenge import OAUTH_EXTENSION
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.settings import IsolatedSettings

@@ -4,8 +4,7 @@ It never imports the OAuth handler, so each checks the other independently.
 """
 
 from .autopilot import Autopilot
-from .faults import Faults
-from .knobs import Knobs
+from .knobs import Faults, Knobs
 from .mock import MockGitHub
 from .model import IssuedToken, OAuthApp, Organization, RedirectUri, Repository, User
 

@@ -1,17 +1,95 @@
-"""The REST API: who is calling, may they, how much is left, and what has changed since."""
+"""The REST API: who is calling, may they, how much is left, and what has changed since.
+
+So many requests an hour are allowed, and a secondary limit ends bursts.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .limits import Limits
+from .formats import VERSIONS, Endpoint, Problem, dated_response, problem_response, unless_unchanged, version
 from .manage import Manage
 from .model import IssuedToken
 from .resources import PublicResource, Resource, Resources
-from .rest import VERSIONS, Endpoint, Problem, dated_response, problem_response, unless_unchanged, version
 from .state import State
+
+_HOUR, _MINUTE = 3600.0, 60.0
+
+
+@dataclass
+class _Window:
+    """What one caller has used since `start`."""
+
+    start: float
+    used: int = 0
+
+
+@dataclass(frozen=True)
+class _Quota:
+    """What one caller may still do. `reset` is in seconds since the epoch."""
+
+    limit: int
+    used: int
+    reset: int
+
+    @property
+    def remaining(self) -> int:
+        """How many requests are left."""
+        return max(0, self.limit - self.used)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that every answer carries."""
+        values = {"limit": self.limit, "remaining": self.remaining, "used": self.used, "reset": self.reset}
+        return {f"X-RateLimit-{name.title()}": str(value) for name, value in values.items()} | {
+            "X-RateLimit-Resource": "core"
+        }
+
+    def body(self) -> dict[str, int]:
+        """Return the same as JSON, for `/rate_limit`."""
+        return {"limit": self.limit, "used": self.used, "remaining": self.remaining, "reset": self.reset}
+
+
+class _Limits:
+    """Counts requests by caller: a user of an app, or the anonymous ones."""
+
+    def __init__(self, state: State):
+        self._state = state
+        self._hours: dict[str, _Window] = {}
+        self._minutes: dict[str, _Window] = {}
+
+    def quota(self, caller: str | None) -> _Quota:
+        """Return what is left to a caller."""
+        knobs = self._state.knobs
+        with self._state.lock:
+            window = self._window(self._hours, caller, _HOUR)
+            limit = knobs.rate_limit_anonymous if caller is None else knobs.rate_limit
+            return _Quota(limit, window.used, math.ceil(window.start + _HOUR))
+
+    def count(self, caller: str | None) -> None:
+        """Use up one request of the hour's quota."""
+        with self._state.lock:
+            self._window(self._hours, caller, _HOUR).used += 1
+
+    def too_fast(self, caller: str | None) -> bool:
+        """Count a request of this minute, and say whether it was one too many."""
+        allowed = self._state.knobs.secondary_limit
+        with self._state.lock:
+            window = self._window(self._minutes, caller, _MINUTE)
+            window.used += 1
+            return allowed is not None and window.used > allowed
+
+    def _window(self, windows: dict[str, _Window], caller: str | None, length: float) -> _Window:
+        now = self._state.now()
+        window = windows.get(caller or "")
+        if window is None or now >= window.start + length:
+            window = windows[caller or ""] = _Window(now)
+        return window
+
 
 _ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _COMMON_HEADERS = {
@@ -35,7 +113,7 @@ class Api:
 
     def __init__(self, state: State):
         self._state = state
-        self._limits = Limits(state)
+        self._limits = _Limits(state)
         self._resources = Resources(state)
 
     def routes(self) -> list[Route]:

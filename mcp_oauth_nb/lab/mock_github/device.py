@@ -8,11 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import pages, scopes
 from .formats import answer, form_pairs, read_parameters, refusal
 from .ledger import Refused
-from .model import DeviceRequest, IssuedToken, OAuthApp
-from .signin import current_browser, sign_in_first, stale_form, submitting_browser
+from .model import OFFLINE_ACCESS, DeviceRequest, IssuedToken, OAuthApp, split_scopes
+from .signin import consent_page, current_browser, device_page, page, sign_in_first, stale_form, submitting_browser
 from .state import State
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -49,7 +48,7 @@ class Device:
         parameters = await read_parameters(request)
         try:
             with self._state.lock:
-                started = self._begin(self._app(parameters), scopes.split(parameters.get("scope", "")))
+                started = self._begin(self._app(parameters), split_scopes(parameters.get("scope", "")))
         except Refused as refused:
             return refusal(request, refused)
         return answer(
@@ -70,7 +69,7 @@ class Device:
             state.mint.user_code(),
             app.client_id,
             app.scopes(asked),
-            scopes.OFFLINE_ACCESS in asked,
+            OFFLINE_ACCESS in asked,
             expires_at=state.now() + state.knobs.device_code_lifetime,
             interval=state.knobs.device_interval,
         )
@@ -121,7 +120,7 @@ class Device:
         browser = current_browser(self._state, request)
         if browser is None or browser.user is None:
             return sign_in_first(PAGE)
-        return pages.device_page(browser)
+        return device_page(browser)
 
     async def _enter(self, request: Request) -> Response:
         form = dict(await form_pairs(request))
@@ -130,10 +129,10 @@ class Device:
             return stale_form()
         waiting = self._waiting(form.get("user_code", ""))
         if waiting is None:
-            return pages.device_page(browser, problem="This code is wrong, was used, or has expired.")
+            return device_page(browser, problem="This code is wrong, was used, or has expired.")
         app = self._state.apps[waiting.client_id]
         fields = {"user_code": waiting.user_code}
-        return pages.consent_page(app, browser, waiting.scopes, action=_DECIDE, fields=fields, leads_to=None)
+        return consent_page(app, browser, waiting.scopes, action=_DECIDE, fields=fields, leads_to=None)
 
     async def _decide(self, request: Request) -> Response:
         pairs = await form_pairs(request)
@@ -147,12 +146,12 @@ class Device:
                 return stale_form()
             if form.get("authorize") != "1":
                 waiting.decision = "denied"
-                return pages.page("Access denied", "<p>The device was not connected.</p>")
+                return page("Access denied", "<p>The device was not connected.</p>")
             ticked = {value for name, value in pairs if name == "granted_scope"}
             waiting.granted = tuple(scope for scope in waiting.scopes if scope in ticked)
             waiting.user, waiting.decision = browser.user, "allowed"
             self._state.ledger.allow(browser.user, waiting.client_id, waiting.granted)
-        return pages.page("Congratulations, you're all set!", "<p>Your device is now connected.</p>")
+        return page("Congratulations, you're all set!", "<p>Your device is now connected.</p>")
 
     def _waiting(self, typed: str) -> DeviceRequest | None:
         """Find a request by the code that was typed: case, dash and spaces do not matter (RFC 8628 section 6.1)."""

@@ -1,17 +1,103 @@
-"""Grants, codes and tokens: what was issued, to whom, and whether it still works.
+"""Grants, codes and tokens: how they are made, to whom they were issued, and whether they still work.
 
-All methods expect the caller to hold the state's lock; `Refused` carries GitHub's error code.
+Every random value comes from a seed, by one stream of random numbers for each kind. So a token's bytes stay the same
+when a run shows one more page or makes one more API call.
+
+All methods of the `Ledger` expect the caller to hold the state's lock; `Refused` carries GitHub's error code.
 """
 
 from __future__ import annotations
 
+import random
+import string
+import threading
+import zlib
 from dataclasses import replace
 
 from ...oauth import pkce
-from . import scopes as scope_rules
+from ...oauth.masking import remember_made
 from .knobs import Knobs
-from .minting import Mint
-from .model import Grant, IssuedCode, IssuedToken, OAuthApp
+from .model import Grant, IssuedCode, IssuedToken, OAuthApp, normalise_scopes
+
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+# No vowels: a user code should not spell a word (RFC 8628 section 6.1).
+_CONSONANTS = "BCDFGHJKLMNPQRSTVWXZ"
+
+
+class Mint:
+    """Makes every random value of the mock, and remembers which of them are secret.
+
+    Args:
+        seed: the same seed and the same calls give the same bytes.
+    """
+
+    def __init__(self, seed: int | str):
+        self._seed = seed
+        self._streams: dict[str, random.Random] = {}
+        self._issued: set[str] = set()
+        self._lock = threading.Lock()
+
+    def token(self, prefix: str, length: int = 36) -> str:
+        """Make a token: prefix, random characters, and a checksum in its last six, as GitHub's have."""
+        body = self._pick(prefix, _BASE62, length - 6)
+        return self._secret(prefix + body + _base62(zlib.crc32(body.encode("ascii"))))
+
+    def code(self) -> str:
+        """Make an authorization code: 20 hexadecimal digits."""
+        return self._secret(self._pick("code", "0123456789abcdef", 20))
+
+    def device_code(self) -> str:
+        """Make a device code: 40 hexadecimal digits."""
+        return self._secret(self._pick("device_code", "0123456789abcdef", 40))
+
+    def client_secret(self) -> str:
+        """Make a client secret: 40 hexadecimal digits."""
+        return self._secret(self._pick("client_secret", "0123456789abcdef", 40))
+
+    def user_code(self) -> str:
+        """Make a user code to type, such as `WDJB-MJHT`."""
+        letters = self._pick("user_code", _CONSONANTS, 8)
+        return f"{letters[:4]}-{letters[4:]}"
+
+    def client_id(self, prefix: str) -> str:
+        """Make a client id: a prefix that tells the kind of app, `mock` for who finds it in a log, 10 characters."""
+        return f"{prefix}mock{self._pick('client_id', _BASE62, 10)}"
+
+    def nonce(self, kind: str) -> str:
+        """Make a value that only the mock's own pages use: a browser session, a form's token."""
+        value = self._pick(kind, _BASE62, 32)
+        remember_made(value)
+        return value
+
+    def request_id(self) -> str:
+        """Make a value for `X-GitHub-Request-Id`."""
+        return ":".join(self._pick("request_id", "0123456789ABCDEF", length) for length in (4, 6, 7, 8))
+
+    def issued(self) -> set[str]:
+        """Return every secret made so far: codes, tokens, device codes and client secrets."""
+        with self._lock:
+            return set(self._issued)
+
+    def _pick(self, kind: str, alphabet: str, length: int) -> str:
+        with self._lock:
+            # Seeding from a string is stable across processes and versions of Python.
+            stream = self._streams.setdefault(kind, random.Random(f"{self._seed}:{kind}"))
+            return "".join(stream.choices(alphabet, k=length))
+
+    def _secret(self, value: str) -> str:
+        remember_made(value)
+        with self._lock:
+            self._issued.add(value)
+        return value
+
+
+def _base62(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits.rjust(6, "0")
+
 
 _HOUR = 3600
 
@@ -58,7 +144,7 @@ class Ledger:
     def allow(self, user: str, client_id: str, scopes: tuple[str, ...]) -> Grant:
         """Add scopes to what the user has allowed the app."""
         known = self._grants.setdefault((user, client_id), Grant(user, client_id))
-        known.scopes = scope_rules.normalise(known.scopes + scopes)
+        known.scopes = normalise_scopes(known.scopes + scopes)
         return known
 
     def withdraw(self, user: str, client_id: str) -> None:
@@ -108,7 +194,7 @@ class Ledger:
         """
         issued = self._codes.get(code)
         if issued is None or issued.client_id != app.client_id or issued.used or now >= issued.expires_at:
-            raise bad_code()
+            raise _bad_code()
         if redirect_uri is not None and redirect_uri != issued.redirect_uri:
             raise Refused(
                 "redirect_uri_mismatch", "The redirect_uri MUST match the registered callback URL for this application."
@@ -118,9 +204,9 @@ class Ledger:
         issued.used = True
         # RFC 7636 section 4.6; a verifier without a challenge is a downgrade (RFC 9700 section 2.1.1).
         if (issued.code_challenge is None) != (code_verifier is None):
-            raise bad_code()
+            raise _bad_code()
         if issued.code_challenge is not None and not pkce.verify(code_verifier or "", issued.code_challenge):
-            raise bad_code()
+            raise _bad_code()
         return issued
 
     # -- tokens ------------------------------------------------------------------------------------------------
@@ -169,16 +255,16 @@ class Ledger:
         """Rotate: a new pair of tokens, and the end of the old pair.
 
         Raises:
-            Refused: `bad_refresh_token`.
+            Refused: `_bad_refresh_token`.
         """
         old = self._by_refresh.get(refresh_token)
         if old is None or old.client_id != app.client_id:
-            raise bad_refresh_token()
+            raise _bad_refresh_token()
         if not old.can_refresh(now):
             if self._knobs.refresh_reuse_revokes and old.refresh_token_spent:
                 # RFC 9700 section 4.14.2: either the client or a thief used it first, and nobody can tell.
                 self._kill_family(old)
-            raise bad_refresh_token()
+            raise _bad_refresh_token()
         self._kill(old)
         return self.issue(app, old.user, old.scopes, expiring=True, now=now, family=old.family, by_device=old.by_device)
 
@@ -249,7 +335,7 @@ class Ledger:
                 self._kill(token)
 
 
-def bad_code() -> Refused:
+def _bad_code() -> Refused:
     """Make the answer to a code that is wrong, used, expired, or whose PKCE verifier does not fit.
 
     The code for the last is unverified.
@@ -257,6 +343,6 @@ def bad_code() -> Refused:
     return Refused("bad_verification_code", "The code passed is incorrect or expired.")
 
 
-def bad_refresh_token() -> Refused:
+def _bad_refresh_token() -> Refused:
     """Make the answer to a refresh token that is wrong, used or expired."""
     return Refused("bad_refresh_token", "The refresh token passed is incorrect or expired.")

@@ -14,10 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .formats import basic_credentials
+from .formats import Endpoint, Problem, basic_credentials, json_response, problem_response
 from .model import IssuedToken, OAuthApp
 from .payloads import token_json
-from .rest import Endpoint, Problem, json_response, problem_response
 from .state import State
 
 Action = Callable[[OAuthApp, IssuedToken], Response]

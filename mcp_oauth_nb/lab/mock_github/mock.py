@@ -1,19 +1,171 @@
-"""`MockGitHub`: both hosts in one ASGI app, with the accounts and apps that exist from the start."""
+"""`MockGitHub`: both hosts in one ASGI app, and the httpx transport that leads to them in process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from urllib.parse import urlsplit
 
 import httpx
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...oauth.clock import Clock, SystemClock
-from .app import build_app
-from .faults import Faults
-from .knobs import Knobs
+from .api import Api
+from .device import Device
+from .knobs import HANG_UP, Endpoint, Faults, Faulty, HungUp, Knobs
 from .model import Affiliation, AppKind, IssuedToken, OAuthApp, Organization, RedirectUri, Repository, User
+from .oauth_endpoints import Authorize, Discovery, TokenEndpoint
+from .signin import SignIn, error_page
 from .state import State
-from .transport import MockTransport
+
+
+class MockTransport(httpx.AsyncBaseTransport):
+    """Routes the mock's own hosts to its app. Nothing leaves the process.
+
+    It holds no connection and no loop, so one instance serves any number of clients, threads and loops.
+
+    Args:
+        app: the ASGI app.
+        origins: the URLs whose hosts are served.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]):
+        self._app = app
+        self._hosts = {netloc(urlsplit(origin).scheme, urlsplit(origin).netloc) for origin in origins}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request.
+
+        Raises:
+            httpx.ConnectError: the host is not one of the mock's.
+            httpx.ReadError: a fault made the mock hang up. A body that a fault cut off raises
+                `httpx.RemoteProtocolError` when it is read.
+        """
+        host = netloc(request.url.scheme, request.url.netloc.decode("ascii"))
+        if host not in self._hosts:
+            raise httpx.ConnectError(
+                f"{request.url.host} is not served here: this transport reaches the mocked GitHub "
+                f"({', '.join(sorted(self._hosts))}) and nothing else.",
+                request=request,
+            )
+        return await self._call(request)
+
+    async def _call(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        outgoing: list[Message] = []
+
+        async def receive() -> Message:
+            return incoming.pop() if incoming else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            outgoing.append(message)
+
+        try:
+            await self._app(_scope(request), receive, send)
+        except HungUp:
+            raise httpx.ReadError("The connection was closed before an answer came.", request=request) from None
+        start, *parts = outgoing
+        chunks = [part["body"] for part in parts if part.get("body")]
+        complete = not parts[-1].get("more_body", False)
+        body_stream = _Body(chunks, complete)
+        return httpx.Response(start["status"], headers=start["headers"], stream=body_stream, request=request)
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, chunks: list[bytes], complete: bool):
+        self._chunks = chunks
+        self._complete = complete
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+        if not self._complete:
+            raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+
+def netloc(scheme: str, host: str) -> str:
+    """Write host and port as a key: in lower case, without the scheme's own port."""
+    name, _, port = host.lower().rpartition("@")[2].partition(":")
+    return f"{name}:{port}" if port and port != {"http": "80", "https": "443"}.get(scheme) else name
+
+
+def _scope(request: httpx.Request) -> dict[str, object]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "scheme": request.url.scheme,
+        "path": request.url.path,
+        "raw_path": request.url.raw_path.split(b"?")[0],
+        "query_string": request.url.query,
+        "server": (request.url.host, request.url.port),
+        "client": ("127.0.0.1", 50_000),
+        "root_path": "",
+        "extensions": {HANG_UP: {}},
+    }
+
+
+def _build_app(state: State) -> ASGIApp:
+    """Make the one ASGI app for both hosts."""
+    web, api = urlsplit(state.web_url), urlsplit(state.api_url)
+    api_routes = _spoilable(Api(state).routes(), state.faults, "api")
+    mounted = Mount(api.path, routes=api_routes)
+    if netloc(web.scheme, web.netloc) == netloc(api.scheme, api.netloc):
+        if not api.path:
+            raise ValueError("where web_url and api_url share a host, api_url needs a path of its own")
+        return _Hosts({netloc(web.scheme, web.netloc): Starlette(routes=[mounted, *_web_routes(state)])})
+    return _Hosts(
+        {
+            netloc(web.scheme, web.netloc): Starlette(routes=_web_routes(state)),
+            netloc(api.scheme, api.netloc): Starlette(routes=[mounted]),
+        }
+    )
+
+
+def _web_routes(state: State) -> list[BaseRoute]:
+    device = Device(state)
+    faults = state.faults
+    return [
+        *_spoilable(Authorize(state).routes(), faults, "authorize"),
+        *_spoilable(TokenEndpoint(state, device).routes(), faults, "token"),
+        *_spoilable(device.device_routes(), faults, "device"),
+        *_spoilable(Discovery(state).routes(), faults, "discovery"),
+        *device.page_routes(),
+        *SignIn(state).routes(),
+        Route("/{path:path}", _nothing_here, methods=["GET", "POST"]),
+    ]
+
+
+def _spoilable(routes: Sequence[Route], faults: Faults, endpoint: Endpoint) -> list[Route]:
+    for route in routes:
+        route.app = Faulty(route.app, faults, endpoint)
+    return list(routes)
+
+
+async def _nothing_here(_: Request) -> Response:
+    return error_page("Page not found", "This is not the web page you are looking for.", status=404)
+
+
+class _Hosts:
+    """Chooses the app by the Host header, and knows no others: the mock answers for its own names only."""
+
+    def __init__(self, apps: dict[str, Starlette]):
+        self._apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        app: ASGIApp | None = self._apps.get(netloc(scope["scheme"], host))
+        if app is None:
+            served = " and ".join(self._apps)
+            app = PlainTextResponse(f"This mocked GitHub serves {served} only.\n", 421)
+        await app(scope, receive, send)
+
 
 #: The callbacks of the app that exists from the start: every port of this machine, and nothing else.
 DEFAULT_REDIRECT_URIS = ("http://127.0.0.1/callback", "http://[::1]/callback", "http://localhost/callback")
@@ -41,7 +193,7 @@ class MockGitHub:
         self._state = State(seed, clock or SystemClock(), web_url, api_url)
         self._default = self.register_app("Mock OAuth App", DEFAULT_REDIRECT_URIS)
         #: The ASGI app that serves both hosts.
-        self.app: ASGIApp = build_app(self._state)
+        self.app: ASGIApp = _build_app(self._state)
 
     @classmethod
     def at(cls, base_url: str, *, seed: int | str = 7, clock: Clock | None = None) -> MockGitHub:

@@ -1,14 +1,64 @@
-"""The things GitHub knows: users, repositories, apps, and what was issued to whom. Values only, no HTTP."""
+"""The things GitHub knows: scopes, users, repositories, apps with their redirect URIs, and what was issued to whom.
+
+Values and rules only, no HTTP.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ...oauth.clock import iso
 from ...oauth.masking import mask
-from .scopes import normalise
+
+# A scope and the scopes that it includes (GitHub's "Scopes for OAuth apps").
+_INCLUDES = {
+    "repo": ("repo:status", "repo_deployment", "public_repo", "repo:invite", "security_events"),
+    "user": ("read:user", "user:email", "user:follow"),
+    "admin:org": ("write:org", "read:org", "manage_runners:org"),
+    "write:org": ("read:org",),
+    "admin:public_key": ("write:public_key", "read:public_key"),
+    "write:public_key": ("read:public_key",),
+    "admin:repo_hook": ("write:repo_hook", "read:repo_hook"),
+    "write:repo_hook": ("read:repo_hook",),
+    "admin:gpg_key": ("write:gpg_key", "read:gpg_key"),
+    "write:gpg_key": ("read:gpg_key",),
+    "write:packages": ("read:packages",),
+    "write:discussion": ("read:discussion",),
+    "project": ("read:project",),
+}
+_ALONE = ("admin:org_hook", "gist", "notifications", "delete_repo", "delete:packages", "workflow", "codespace")
+
+#: Asks for a refresh token; it is never part of what is granted.
+OFFLINE_ACCESS = "offline_access"
+
+_KNOWN_SCOPES = frozenset(_INCLUDES) | {scope for inner in _INCLUDES.values() for scope in inner} | frozenset(_ALONE)
+
+
+def split_scopes(text: str) -> tuple[str, ...]:
+    """Split a scope parameter: spaces as documented, commas because they work too."""
+    return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def normalise_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Leave out scopes that another one includes, and those that do not exist: `user,user:email` is `user`.
+
+    What GitHub does with an unknown scope is unverified; here it is not granted.
+    """
+    asked = tuple(dict.fromkeys(scope for scope in scopes if scope in _KNOWN_SCOPES))
+    included = {inner for scope in asked for inner in _INCLUDES.get(scope, ())}
+    return tuple(scope for scope in asked if scope not in included)
+
+
+def scopes_cover(granted: Iterable[str], asked: Iterable[str]) -> bool:
+    """Say whether everything asked for is among the granted scopes or included in one of them."""
+    have = set(granted)
+    have |= {inner for scope in have for inner in _INCLUDES.get(scope, ())}
+    return set(asked) <= have
+
 
 AppKind = Literal["oauth_app", "github_app"]
 Affiliation = Literal["owner", "collaborator", "organization_member"]
@@ -119,7 +169,7 @@ class OAuthApp:
 
     def scopes(self, asked: tuple[str, ...]) -> tuple[str, ...]:
         """Return what of the asked scopes it can get. A GitHub App has permissions instead: none."""
-        return normalise(asked) if self.kind == "oauth_app" else ()
+        return normalise_scopes(asked) if self.kind == "oauth_app" else ()
 
     @property
     def token_prefix(self) -> str:
@@ -241,3 +291,60 @@ class Browser:
 
     def __repr__(self) -> str:
         return f"Browser(user={self.user})"
+
+
+_LOOPBACK = frozenset({"127.0.0.1", "[::1]", "localhost"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# A host ends up in a header of the consent page, so it is made of nothing but names and addresses.
+_HOST = re.compile(r"[a-z0-9.\-]*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+
+
+def redirect_matches(uri: str, registered: Iterable[RedirectUri]) -> bool:
+    """Say whether a redirect URI fits one of the registered ones."""
+    parts = _split(uri)
+    return parts is not None and any(_fits(parts, one) for one in registered)
+
+
+def _split(uri: str) -> SplitResult | None:
+    """Take a URI apart, unless it is one that two parsers may read differently."""
+    if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in uri):
+        return None
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError:
+        return None
+    # RFC 6749 section 3.1.2 forbids the fragment. What is left besides host and port would be `user@`.
+    host = parts.netloc.removesuffix("" if port is None else f":{port}").removesuffix(":")
+    if not parts.scheme or "#" in uri or not _HOST.fullmatch(host):
+        return None
+    segments = unquote(parts.path).replace("\\", "/").split("/")
+    return None if ".." in segments or "." in segments else parts
+
+
+def _fits(parts: SplitResult, registered: RedirectUri) -> bool:
+    known = urlsplit(registered.url)
+    host, wanted = _host(parts), _host(known)
+    if parts.scheme != known.scheme:
+        return False
+    # RFC 8252 section 7.3: a native app listens on whatever port is free.
+    loopback = host == wanted and host in _LOOPBACK and parts.scheme == "http"
+    if not loopback and _port(parts) != _port(known):
+        return False
+    if not registered.wildcard:
+        return host == wanted and (parts.path, parts.query) == (known.path, known.query)
+    return (host == wanted or host.endswith(f".{wanted}")) and _is_below(parts.path, known.path)
+
+
+def _is_below(path: str, registered: str) -> bool:
+    path, registered = path or "/", registered or "/"
+    return path == registered or path.startswith(registered.rstrip("/") + "/")
+
+
+def _host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    return f"[{host}]" if ":" in host else host
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme)

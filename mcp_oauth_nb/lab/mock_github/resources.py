@@ -1,30 +1,153 @@
-"""What can be read through the REST API, by whom: people, their addresses, organizations and repositories."""
+"""What can be read through the REST API, by whom: people, their addresses, organizations and repositories.
+
+Lists of repositories are filtered, sorted and divided into pages.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import scopes
-from .formats import query_pairs
-from .listing import paginate, select, select_public
-from .model import IssuedToken, Organization, Repository, User
+from .formats import Problem, dated_response, query_pairs
+from .model import Affiliation, IssuedToken, Organization, Repository, User, scopes_cover
 from .payloads import (
     emails_json,
     full_organization_json,
+    full_repository_json,
     meta_json,
     organization_as_user_json,
     organization_json,
+    repository_json,
     user_json,
 )
-from .repository_payloads import full_repository_json, repository_json
-from .rest import Problem, dated_response
 from .state import State
+
+_Item = TypeVar("_Item")
+
+DEFAULT_PER_PAGE, MOST_PER_PAGE = 30, 100
+
+_CHOICES = {
+    "visibility": ("all", "public", "private"),
+    "type": ("all", "owner", "public", "private", "member"),
+    "sort": ("created", "updated", "pushed", "full_name"),
+    "direction": ("asc", "desc"),
+}
+_AFFILIATIONS: tuple[Affiliation, ...] = ("owner", "collaborator", "organization_member")
+
+
+def _select(repositories: list[Repository], token: IssuedToken, query: Mapping[str, str]) -> list[Repository]:
+    """Return what the token's user sees, filtered and sorted as the query asks.
+
+    Raises:
+        Problem: 422 for a value that does not exist, or `type` next to `visibility` or `affiliation`.
+    """
+    if "type" in query and ("visibility" in query or "affiliation" in query):
+        raise Problem(422, "If you specify visibility or affiliation, you cannot specify type.")
+    _check(query, _CHOICES)
+    # Without the scope `repo` nothing private is visible, whatever the query asks for.
+    seen = [repository for repository in repositories if "repo" in token.scopes or not repository.private]
+    chosen = [repository for repository in seen if _is_wanted(repository, token.user, query)]
+    return _sorted(chosen, query)
+
+
+def _select_public(repositories: list[Repository], login: str, query: Mapping[str, str]) -> list[Repository]:
+    """Return what everybody sees of a user's or organization's repositories, filtered and sorted as the query asks.
+
+    Raises:
+        Problem: 422 for a value that does not exist.
+    """
+    _check(query, _CHOICES | {"type": ("all", "owner", "member")})
+    kind = query.get("type", "owner")
+    public = [repository for repository in repositories if not repository.private]
+    own = [one for one in public if kind != "member" and one.owner == login]
+    return _sorted(own + [one for one in public if kind != "owner" and _shares(one, login)], query)
+
+
+def _shares(repository: Repository, login: str) -> bool:
+    return repository.affiliations.get(login, "owner") != "owner"
+
+
+def _sorted(chosen: list[Repository], query: Mapping[str, str]) -> list[Repository]:
+    sort = query.get("sort", "full_name")
+    descending = query.get("direction", "asc" if sort == "full_name" else "desc") == "desc"
+    field = sort if sort == "full_name" else f"{sort}_at"
+    # The name breaks ties, so that pages never overlap.
+    by_name = sorted(chosen, key=lambda repository: repository.full_name)
+    return sorted(by_name, key=lambda repository: str(getattr(repository, field)), reverse=descending)
+
+
+def _check(query: Mapping[str, str], allowed: Mapping[str, tuple[str, ...]]) -> None:
+    wrong = [name for name, choices in allowed.items() if query.get(name, choices[0]) not in choices]
+    if not set(_affiliations(query)) <= set(_AFFILIATIONS):
+        wrong.append("affiliation")
+    if wrong:
+        fields = [{"resource": "Repository", "field": name, "code": "invalid"} for name in wrong]
+        raise Problem(422, "Validation Failed", errors=fields)
+
+
+def _is_wanted(repository: Repository, login: str, query: Mapping[str, str]) -> bool:
+    affiliation = repository.affiliations.get(login)
+    if affiliation is None or affiliation not in _affiliations(query):
+        return False
+    kind = query.get("type", "all")
+    if kind in ("owner", "member") and (affiliation == "owner") != (kind == "owner"):
+        return False
+    visibility = kind if kind in ("public", "private") else query.get("visibility", "all")
+    return visibility == "all" or (visibility == "private") == repository.private
+
+
+def _affiliations(query: Mapping[str, str]) -> tuple[str, ...]:
+    named = query.get("affiliation")
+    return _AFFILIATIONS if named is None else tuple(part.strip() for part in named.split(","))
+
+
+@dataclass(frozen=True)
+class _Page(Generic[_Item]):
+    """One page of a list."""
+
+    items: list[_Item]
+    number: int
+    per_page: int
+    last: int
+
+    def link(self, url: str, query: Mapping[str, Any]) -> str | None:
+        """Return the `Link` header (RFC 8288), or None where everything fits on one page.
+
+        Args:
+            url: the address without its query.
+            query: the parameters, which the links repeat.
+        """
+        targets = {"prev": min(self.number - 1, self.last), "next": self.number + 1, "last": self.last, "first": 1}
+        if self.number <= 1:
+            del targets["prev"], targets["first"]
+        if self.number >= self.last:
+            del targets["next"], targets["last"]
+        links = [
+            f'<{url}?{urlencode({**query, "per_page": self.per_page, "page": page})}>; rel="{relation}"'
+            for relation, page in targets.items()
+        ]
+        return ", ".join(links) or None
+
+
+def _paginate(items: list[_Item], query: Mapping[str, str]) -> _Page[_Item]:
+    """Cut out the page that the query asks for. Numbers that make no sense count as not given."""
+    per_page = min(_positive(query.get("per_page"), DEFAULT_PER_PAGE), MOST_PER_PAGE)
+    number = _positive(query.get("page"), 1)
+    last = max(1, -(-len(items) // per_page))
+    start = (number - 1) * per_page
+    return _Page(items[start : start + per_page], number, per_page, last)
+
+
+def _positive(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0 else default
+
 
 #: Answers the holder of a token.
 Resource = Callable[[Request, IssuedToken], Response]
@@ -45,13 +168,13 @@ class Resources:
     def user(self, request: Request, token: IssuedToken) -> Response:
         """Answer `/user`."""
         user = self._state.users[token.user]
-        private = scopes.covers(token.scopes, ["read:user"])
+        private = scopes_cover(token.scopes, ["read:user"])
         return _last_changed(dated_response(request, user_json(self._state, user, private=private)), user.updated_at)
 
     def emails(self, request: Request, token: IssuedToken) -> Response:
         """Answer `/user/emails`."""
         accepted = "user, user:email"
-        if not scopes.covers(token.scopes, ["user:email"]):
+        if not scopes_cover(token.scopes, ["user:email"]):
             if _is_of_github_app(token):
                 raise Problem(403, "Resource not accessible by integration")
             # The live service hides the address from tokens that may not read it.
@@ -61,7 +184,7 @@ class Resources:
     def own_organizations(self, request: Request, token: IssuedToken) -> Response:
         """Answer `/user/orgs`."""
         accepted = "admin:org, read:org, user, write:org"
-        if not (scopes.covers(token.scopes, ["read:org"]) or "user" in token.scopes or _is_of_github_app(token)):
+        if not (scopes_cover(token.scopes, ["read:org"]) or "user" in token.scopes or _is_of_github_app(token)):
             text = "You need at least read:org scope or user scope to list your organizations."
             raise Problem(403, text, accepted=accepted)
         # A GitHub App sees those organizations only where it is installed, and here it is installed nowhere.
@@ -70,7 +193,7 @@ class Resources:
 
     def own_repositories(self, request: Request, token: IssuedToken) -> Response:
         """Answer `/user/repos`."""
-        chosen = select(self._state.repositories, token, dict(query_pairs(request)))
+        chosen = _select(self._state.repositories, token, dict(query_pairs(request)))
         return self._page(request, "/user/repos", chosen, "repo", self._listed(token))
 
     # -- everybody's -------------------------------------------------------------------------------------------
@@ -90,7 +213,7 @@ class Resources:
         """Answer `/users/{login}/repos`."""
         state, login = self._state, request.path_params["login"]
         owner = _find(state.users, login) or _found(_find(state.organizations, login))
-        chosen = select_public(state.repositories, owner.login, dict(query_pairs(request)))
+        chosen = _select_public(state.repositories, owner.login, dict(query_pairs(request)))
         return self._page(request, f"/users/{owner.login}/repos", chosen, "", self._listed(token))
 
     def organizations_of(self, request: Request, _: IssuedToken | None) -> Response:
@@ -132,7 +255,7 @@ class Resources:
         describe: Callable[[Any], dict[str, Any]] = dict,
     ) -> Response:
         query = dict(query_pairs(request))
-        page = paginate(list(items), query)
+        page = _paginate(list(items), query)
         response = dated_response(request, [describe(item) for item in page.items])
         # The configured address, never the Host header: a link must not lead elsewhere.
         if link := page.link(f"{self._state.api_url}{path}", query):

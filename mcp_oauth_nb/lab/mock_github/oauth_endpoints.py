@@ -1,25 +1,37 @@
-"""The authorization endpoint: `/login/oauth/authorize`."""
+"""The OAuth endpoints `/login/oauth/authorize` and `/login/oauth/access_token`, and the metadata that names them."""
 
 from __future__ import annotations
 
+import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ...oauth.masking import remember_heard
-from . import pages, redirects, scopes
-from .formats import error_fields, form_pairs, given, query_pairs
+from .device import GRANT_TYPE as DEVICE
+from .device import PATH as DEVICE_PATH
+from .device import Device
+from .formats import answer, basic_credentials, error_fields, form_pairs, given, query_pairs, read_parameters, refusal
 from .ledger import Refused
-from .model import Browser, OAuthApp
-from .signin import current_browser, redirect_target, sign_in_first, stale_form, submitting_browser
+from .model import OFFLINE_ACCESS, Browser, IssuedToken, OAuthApp, redirect_matches, scopes_cover, split_scopes
+from .signin import (
+    consent_page,
+    current_browser,
+    error_page,
+    redirect_target,
+    sign_in_first,
+    stale_form,
+    submitting_browser,
+)
 from .state import State
 
-PATH = "/login/oauth/authorize"
+_AUTHORIZE_PATH = "/login/oauth/authorize"
 
 # RFC 7636 section 4.2: what S256 makes is always 43 characters of base64url.
 _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
@@ -48,7 +60,7 @@ class Authorize:
 
     def routes(self) -> list[Route]:
         """Return what to mount."""
-        return [Route(PATH, self._ask), Route(PATH, self._decide, methods=["POST"])]
+        return [Route(_AUTHORIZE_PATH, self._ask), Route(_AUTHORIZE_PATH, self._decide, methods=["POST"])]
 
     async def _ask(self, request: Request) -> Response:
         parameters = given(query_pairs(request))
@@ -90,16 +102,16 @@ class Authorize:
         app = self._state.apps.get(parameters.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: without a known client and a registered URI nothing may be redirected.
         if app is None:
-            return pages.error_page("Page not found", "There is no app with this client_id.", status=404)
+            return error_page("Page not found", "There is no app with this client_id.", status=404)
         uri = redirect_target(app, parameters)
-        if not redirects.matches(uri, app.redirect_uris):
+        if not redirect_matches(uri, app.redirect_uris):
             return self._mismatch(app, parameters)
         if app.suspended:
             text = "Your application has been suspended."
             return self._failed(_to_callback(app, parameters), "application_suspended", text)
-        asked = scopes.split(parameters.get("scope", ""))
+        asked = split_scopes(parameters.get("scope", ""))
         checked = AuthorizationRequest(
-            app, uri, parameters, app.scopes(asked) if asked else None, scopes.OFFLINE_ACCESS in asked
+            app, uri, parameters, app.scopes(asked) if asked else None, OFFLINE_ACCESS in asked
         )
         problem = _pkce_problem(parameters)
         return checked if problem is None else self._bad_pkce(checked, problem)
@@ -109,11 +121,11 @@ class Authorize:
         if self._state.knobs.redirect_mismatch == "redirect":
             return self._failed(_to_callback(app, parameters), "redirect_uri_mismatch", text)
         # Which status the live page has is unverified.
-        return pages.error_page("Be careful!", f"{text} Continue only if you trust whoever sent you.", status=400)
+        return error_page("Be careful!", f"{text} Continue only if you trust whoever sent you.", status=400)
 
     def _bad_pkce(self, checked: AuthorizationRequest, problem: str) -> Response:
         if self._state.knobs.pkce_error == "page":
-            return pages.error_page("Invalid request", problem, status=400)
+            return error_page("Invalid request", problem, status=400)
         return self._failed(checked, "invalid_request", problem)  # RFC 7636 section 4.4.1
 
     # -- the decision ------------------------------------------------------------------------------------------
@@ -127,7 +139,7 @@ class Authorize:
 
     def _was_granted(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
         grant = self._state.ledger.grant(user, checked.app.client_id)
-        return grant is not None and scopes.covers(grant.scopes, wanted)
+        return grant is not None and scopes_cover(grant.scopes, wanted)
 
     def _too_often(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
         return self._state.ledger.too_many_created(user, checked.app.client_id, wanted, self._state.now())
@@ -135,11 +147,11 @@ class Authorize:
     def _consent(
         self, checked: AuthorizationRequest, browser: Browser, wanted: tuple[str, ...], *, unusual: bool = False
     ) -> Response:
-        return pages.consent_page(
+        return consent_page(
             checked.app,
             browser,
             wanted,
-            action=PATH,
+            action=_AUTHORIZE_PATH,
             fields={name: checked.parameters[name] for name in _CARRIED if name in checked.parameters},
             leads_to=checked.redirect_uri,
             unusual=unusual,
@@ -197,7 +209,143 @@ def _choose_account(parameters: Mapping[str, str]) -> Response:
     """Let the person pick an account; back here, what asked for the choice must not ask again."""
     rest = {name: value for name, value in parameters.items() if name not in ("prompt", "login", "allow_signup")}
     return sign_in_first(
-        f"{PATH}?{urlencode(rest)}",
+        f"{_AUTHORIZE_PATH}?{urlencode(rest)}",
         login=parameters.get("login", ""),
         allow_signup=parameters.get("allow_signup", ""),
     )
+
+
+_TOKEN_PATH = "/login/oauth/access_token"
+
+
+class TokenEndpoint:
+    """Exchanges codes, refresh tokens and device codes for access tokens."""
+
+    def __init__(self, state: State, device: Device):
+        self._state = state
+        self._grants: dict[str, Callable[[Mapping[str, str]], IssuedToken]] = {
+            "authorization_code": self._exchange,
+            "refresh_token": self._refresh,
+            DEVICE: device.poll,
+        }
+
+    def routes(self) -> list[Route]:
+        """Return what to mount."""
+        return [Route(_TOKEN_PATH, self._serve, methods=["POST"])]
+
+    async def _serve(self, request: Request) -> Response:
+        parameters = await read_parameters(request)
+        if self._state.knobs.basic_auth and (basic := basic_credentials(request, form_encoded=True)):
+            parameters = {"client_id": basic[0], "client_secret": basic[1]} | parameters
+        try:
+            # GitHub leaves grant_type out of the exchange, where RFC 6749 section 4.1.3 requires it.
+            grant = self._grants.get(parameters.get("grant_type") or "authorization_code")
+            if grant is None:
+                raise Refused("unsupported_grant_type", "The grant_type passed is not supported.")
+            with self._state.lock:
+                issued = grant(parameters)
+        except Refused as refused:
+            return refusal(request, refused)
+        return answer(request, issued.response())
+
+    def _exchange(self, parameters: Mapping[str, str]) -> IssuedToken:
+        state, app = self._state, self._client(parameters)
+        code = state.ledger.redeem(
+            app,
+            parameters.get("code", ""),
+            redirect_uri=parameters.get("redirect_uri"),
+            code_verifier=parameters.get("code_verifier"),
+            now=state.now(),
+        )
+        if not state.users[code.user].email_verified:
+            raise Refused("unverified_user_email", "The primary email of the user must be verified.")
+        expiring = app.gets_refresh_token(code.offline_access)
+        return state.ledger.issue(app, code.user, code.scopes, expiring=expiring, now=state.now())
+
+    def _refresh(self, parameters: Mapping[str, str]) -> IssuedToken:
+        app = self._refreshing_client(parameters)
+        # A scope parameter is not read: a refresh cannot change what was granted.
+        return self._state.ledger.refresh(app, parameters.get("refresh_token", ""), self._state.now())
+
+    def _refreshing_client(self, parameters: Mapping[str, str]) -> OAuthApp:
+        # "Refreshing user access tokens": the secret is required unless the token came by the device flow.
+        if self._state.ledger.came_by_device(parameters.get("refresh_token", "")) and "client_secret" not in parameters:
+            return self._known_app(parameters)
+        return self._client(parameters)
+
+    def _client(self, parameters: Mapping[str, str]) -> OAuthApp:
+        """Authenticate the client. PKCE does not stand in for the secret: GitHub has no public clients."""
+        app = self._known_app(parameters)
+        if not hmac.compare_digest(parameters.get("client_secret", "").encode(), app.client_secret.encode()):
+            raise _wrong_credentials()
+        return app
+
+    def _known_app(self, parameters: Mapping[str, str]) -> OAuthApp:
+        app = self._state.apps.get(parameters.get("client_id", ""))
+        if app is None:
+            raise _wrong_credentials()
+        return app
+
+
+def _wrong_credentials() -> Refused:
+    return Refused("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
+
+
+# RFC 8414 section 3.1 puts the issuer's path behind the well-known part; OpenID Connect Discovery
+# section 4 puts it in front. The other combinations are 404, as on github.com.
+_RFC_8414 = "/.well-known/oauth-authorization-server/login/oauth"
+_OPENID = "/login/oauth/.well-known/openid-configuration"
+_JWKS = "/login/oauth/.well-known/jwks"
+
+
+class Discovery:
+    """Both documents, and the empty key set that the second one points to."""
+
+    def __init__(self, state: State):
+        self._state = state
+
+    def routes(self) -> list[Route]:
+        """Return what to mount."""
+        return [
+            Route(_RFC_8414, self._rfc_8414),
+            Route(_OPENID, self._openid),
+            Route(_JWKS, self._jwks),
+            Route("/.well-known/{path:path}", _nothing_here),
+            Route("/login/oauth/.well-known/{path:path}", _nothing_here),
+        ]
+
+    async def _rfc_8414(self, _: Request) -> Response:
+        return JSONResponse(self._metadata())
+
+    async def _openid(self, _: Request) -> Response:
+        # That GitHub names all endpoints here too is unverified; a client that reads this document needs them.
+        openid = {
+            "jwks_uri": self._state.web_url + _JWKS,
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        }
+        return JSONResponse(self._metadata() | openid)
+
+    async def _jwks(self, _: Request) -> Response:
+        return JSONResponse({"keys": []})
+
+    def _metadata(self) -> dict[str, Any]:
+        # No registration_endpoint: GitHub registers apps by hand only.
+        web, knobs = self._state.web_url, self._state.knobs
+        metadata: dict[str, Any] = {
+            "issuer": self._state.issuer,
+            "authorization_endpoint": web + _AUTHORIZE_PATH,
+            "token_endpoint": web + _TOKEN_PATH,
+            "device_authorization_endpoint": web + DEVICE_PATH,
+            "response_types_supported": ["code"],
+            "grant_types_supported": ["authorization_code", "refresh_token", DEVICE],
+            "code_challenge_methods_supported": ["S256"],
+            "service_documentation": "https://docs.github.com/apps/creating-github-apps",
+        }
+        if knobs.iss_advertised:
+            metadata["authorization_response_iss_parameter_supported"] = True
+        return metadata
+
+
+async def _nothing_here(_: Request) -> Response:
+    return error_page("Page not found", "There is no metadata at this address.", status=404)
