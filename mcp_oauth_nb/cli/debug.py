@@ -15,6 +15,7 @@ import click
 from ..oauth.errors import McpOAuthError
 from ..oauth.masking import scrub
 from ..oauth.text import shown_url
+from ..oauth.urls import NOT_ABSOLUTE, is_web
 from ..runtime.loops import run
 from .debug_text import Verdict
 from .debug_walk import FORMATS, Asking, walk
@@ -111,14 +112,9 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def _check_url(url: str, name: str) -> None:
-    try:
-        parts = urlsplit(url)
-        ok = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        ok = False
-    if not ok:
-        raise click.BadParameter("It is not an http:// or https:// address.", param_hint=name)
-    if parts.username is not None:
+    if not is_web(url):
+        raise click.BadParameter(f"It {NOT_ABSOLUTE}.", param_hint=name)
+    if "@" in urlsplit(url).netloc:
         raise click.BadParameter("It must not hold a user name or password: URLs are logged.", param_hint=name)
 
 

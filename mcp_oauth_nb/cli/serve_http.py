@@ -24,7 +24,8 @@ from ..client.loopback import listen
 from ..lab.mock_github import MockGitHub
 from ..oauth.errors import ConfigurationError
 from ..oauth.http import ClientFactory, default_client
-from ..oauth.settings import LOOPBACK_HOSTS, IsolatedSettings, Settings
+from ..oauth.settings import IsolatedSettings, Settings
+from ..oauth.urls import LOOPBACK_HOSTS
 from ..runtime.loops import ReportingThread
 from ..server.authserver import AuthorizationServer
 from ..server.resource import build_http_app, build_http_server, upstream_by

@@ -14,11 +14,11 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from mcp.shared.auth_utils import resource_url_from_server_url
 from pydantic import AnyUrl
 
-from ..oauth.addresses import Resolver, resolve
 from ..oauth.clock import Clock, SystemClock
 from ..oauth.errors import ConfigurationError, ProtocolError
 from ..oauth.masking import remember
 from ..oauth.patience import Patience
+from ..oauth.urls import Resolver, resolve
 from ..store.grants import Grant, MemoryGrantStore, with_masked_secret
 from ..store.records import Store, store_of
 from ..trace.recorder import Trace

@@ -29,8 +29,8 @@ from ..oauth.errors import (
     ReauthorizeError,
     SecurityError,
 )
-from ..oauth.settings import LOOPBACK_HOSTS
 from ..oauth.text import shown_url
+from ..oauth.urls import LOOPBACK_HOSTS
 from ..runtime.loops import ReportingThread
 from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at, listen_as

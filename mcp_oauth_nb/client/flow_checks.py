@@ -16,7 +16,7 @@ from ..oauth.masking import printable
 from ..oauth.token import Token, split_scopes
 from ..oauth.token_endpoint import Grant
 from ..oauth.token_endpoint import read_token as read_token_answer
-from ..oauth.url_difference import difference
+from ..oauth.urls import difference
 
 
 async def answer_of(response: httpx2.Response) -> Answer:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-from ..oauth.settings import LOOPBACK_HOSTS
+from ..oauth.urls import url_problem
 from .loopback import can_listen_at
 
 # The last port counts: a hub may itself be behind another one's proxy.
@@ -130,13 +130,4 @@ def _server_url(url: str, prefix: str) -> str:
 
 def _is_public_address(url: str) -> bool:
     # A code is not to cross a network in clear (RFC 9700 section 2.6).
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url or "?" in url or "#" in url:
-        return False
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    if not parts.hostname or "@" in parts.netloc:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
+    return not url_problem(url) and "?" not in url

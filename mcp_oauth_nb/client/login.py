@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import webbrowser
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from ..oauth.environment import without_secrets
 from ..oauth.errors import SecurityError
 from ..oauth.token import Token
+from ..oauth.urls import web_problem
 from .callback import CallbackListener
 from .handler import OAuthHandler
 from .jupyterhub import FindHub, JupyterHub
@@ -59,9 +59,9 @@ def check_for_browser(url: str) -> None:
     Raises:
         SecurityError: any scheme but http(s) could start a program (CVE-2025-6514).
     """
-    if urlsplit(url).scheme not in ("http", "https"):
+    if problem := web_problem(url):
         raise SecurityError(
-            "The authorization URL is not an http(s) address, and is not opened.",
+            f"The authorization URL {problem}. It is not opened.",
             hint="Check OAUTH_AUTHORIZATION_URL; a server that sends such a URL is not to be trusted.",
             reference="RFC 6749 section 3.1",
         )

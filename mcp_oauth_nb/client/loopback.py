@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from ..oauth.errors import ConfigurationError
-from ..oauth.settings import LOOPBACK_HOSTS
+from ..oauth.urls import LOOPBACK_HOSTS
 
 # What `localhost` may stand for. A browser that finds nobody at one of them tries the other.
 _LOCALHOST = ("127.0.0.1", "::1")

@@ -28,7 +28,6 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from pydantic import AnyUrl
 
-from ..oauth.addresses import Resolver, peer_of, resolve
 from ..oauth.allowed_urls import Places
 from ..oauth.clock import Clock
 from ..oauth.errors import (
@@ -44,6 +43,7 @@ from ..oauth.masking import printable
 from ..oauth.patience import Patience
 from ..oauth.token import Token
 from ..oauth.token_endpoint import BAD_CLIENT
+from ..oauth.urls import Resolver, peer_of, resolve
 from .context import Context, Stop, stopping
 from .flow_checks import flow_error, other_issuer_came_back
 from .flow_requests import Wire, is_registration, is_token_request

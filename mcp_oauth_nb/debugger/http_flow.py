@@ -17,7 +17,7 @@ from ..client.auth import McpAuth
 from ..client.session import Session
 from ..oauth.errors import ConfigurationError, SessionFailed
 from ..oauth.masking import mask_fields, mask_url
-from ..oauth.settings import LOOPBACK_HOSTS
+from ..oauth.urls import LOOPBACK_HOSTS
 from ..trace.http import receiver_of
 from ..trace.recorder import Trace
 from .checks.pages import ORIGIN

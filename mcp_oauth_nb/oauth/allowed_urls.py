@@ -10,10 +10,10 @@ from __future__ import annotations
 import httpx
 import httpx2
 
-from .addresses import Reach, Resolver, reach, reach_of_address
 from .errors import SecurityError
 from .http_faults import place_of
 from .masking import printable
+from .urls import Reach, Resolver, reach, reach_of_address, web_problem
 
 _REFERENCE = "MCP, Security Best Practices, SSRF; RFC 9728 section 7.7"
 _HINT = "The MCP server, or its authorization server, leads to a place that it has no business with. Do not sign in."
@@ -51,15 +51,12 @@ class Places:
         try:
             target = httpx2.URL(url)
         except (httpx2.InvalidURL, ValueError):
-            raise _refused(url, "is malformed") from None
+            # It reads some URLs in one way that others read in another, and refuses them.
+            raise _refused(url, web_problem(url) or "is malformed") from None
         own = self._is_own(target)
-        if not target.raw_host:
-            raise _refused(url, "names no host")
-        if target.userinfo:
-            raise _refused(url, "has a user name")
-        if "#" in url:
-            # RFC 6749 sections 3.1 and 3.2, RFC 8414 section 2
-            raise _refused(url, "has a fragment")
+        # A person may type a host in another alphabet, for which the server's own URL stands here.
+        if problem := web_problem(str(target) if own and not url.isascii() else url):
+            raise _refused(url, problem)
         at = reach(_host(target))
         if not own and (at is Reach.NOWHERE or at > self._reach):
             raise _refused(url, "is further inside the network than the server that leads there")

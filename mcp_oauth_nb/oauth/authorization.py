@@ -24,7 +24,7 @@ from .errors import (
 from .masking import Secret, mask, mask_url, printable, remember_heard
 from .pkce import PKCE
 from .text import url_lines
-from .url_difference import difference
+from .urls import difference
 
 #: An abandoned flow is forgotten after this many seconds, the lifetime of GitHub's codes.
 FLOW_LIFETIME_SECONDS = 600.0

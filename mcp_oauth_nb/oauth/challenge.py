@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from .errors import ProtocolError
 from .masking import printable, scrub
 from .pkce import METHOD
 from .token import split_scopes
+from .urls import has_url_characters, split
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -192,13 +192,9 @@ def read_challenge(lines: Iterable[str]) -> tuple[AuthChallenge | None, tuple[st
 
 
 def _can_be_asked(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    # RFC 3986 section 2: none of these stands in a URL as it is.
-    return bool(parts.scheme and parts.netloc) and url.isascii() and url.isprintable() and not set(url) & set(' "<>\\')
+    parts = split(url)
+    # Of another scheme too: whoever is led there says so.
+    return has_url_characters(url) and parts is not None and bool(parts.scheme and parts.netloc)
 
 
 # RFC 9110 section 5.6.2, 5.6.4 and 11.2: token, quoted-string, and token68 such as Basic's.

@@ -23,7 +23,6 @@ from mcp.client.auth.utils import (
 )
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 
-from .addresses import Resolver, resolve
 from .challenge import AuthChallenge
 from .clock import Clock
 from .discovery_report import Probe, Report
@@ -32,6 +31,7 @@ from .http import ClientFactory, default_client
 from .masking import printable
 from .metadata_reading import ENDPOINTS, model_of, read_resource_metadata, read_server_metadata
 from .probing import Prober, Search, origin, parse_url
+from .urls import Resolver, resolve
 
 #: Seconds for a whole discovery, all probes together.
 DISCOVERY_DEADLINE = 15.0

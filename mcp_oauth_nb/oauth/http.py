@@ -21,7 +21,6 @@ from typing import Any
 import anyio
 import httpx
 
-from .addresses import peer_of
 from .errors import ProtocolError, Unreachable
 from .http_faults import (
     MAX_BODY_BYTES,
@@ -35,6 +34,7 @@ from .http_faults import (
     too_long,
 )
 from .masking import printable
+from .urls import peer_of
 
 _LONGEST_WAIT_SECONDS = 24 * 3600
 

@@ -25,9 +25,9 @@ from .http import Answer
 from .masking import printable
 from .metadata_fields import Kind
 from .metadata_findings import check_field
-from .metadata_rules import is_web_address, quoted
+from .metadata_rules import quoted
 from .token_endpoint import check_available
-from .url_difference import difference
+from .urls import difference, is_web
 
 #: The fields of the authorization server's document that lead the person, a code or a registration somewhere.
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "registration_endpoint")
@@ -237,7 +237,7 @@ def _with_good_issuers(answer: Answer, begun: Reading) -> Reading:
 
 
 def _is_issuer(named: Any) -> bool:
-    return isinstance(named, str) and is_web_address(named)
+    return isinstance(named, str) and is_web(named)
 
 
 def _with_flaw(reading: Reading, field: str, text: str) -> Reading:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from .check import Outcome
 from .masking import printable
-from .settings import LOOPBACK_HOSTS
+from .urls import LOOPBACK_TEXT, is_web, url_problem
 
 
 @dataclass(frozen=True)
@@ -75,61 +75,40 @@ def optional(meaning: str = "") -> Absent:
 # -- URLs ------------------------------------------------------------------------------------------------------
 
 
-def url_problem(value: Any) -> str:
-    """Say why a value is no URL that a client may send something to; empty if it is one."""
+def problem_of(value: Any) -> str:
+    """Say in a sentence why a value is no URL that a client may send something to; empty if it is one."""
     if not isinstance(value, str):
-        return f"{quoted(value)} is not a string"
-    if not value.isascii() or not value.isprintable() or " " in value:
-        return f"{quoted(value)} has characters that a URL cannot have"
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return f"{quoted(value)} is malformed"
-    if parts.scheme not in ("http", "https") or not host:
-        return f"{quoted(value)} is not an absolute https URL"
-    if parts.scheme == "http" and host not in LOOPBACK_HOSTS:
-        return f"{quoted(value)} would be reached without TLS"
-    if "@" in parts.netloc:
-        return f"{quoted(value)} has a user name"
-    return f"{quoted(value)} has a fragment" if "#" in value else ""
+        return f"{quoted(value)} is not a string."
+    problem = url_problem(value)
+    return f"{quoted(value)} {problem}." if problem else ""
 
 
-_A_URL = "an absolute https URL without a fragment (http on 127.0.0.1, [::1] or localhost only)"
+_A_URL = f"an absolute https URL without a fragment (http on {LOOPBACK_TEXT} only)"
 
 
 def endpoint(value: Any, _: Context) -> Verdict:
     """A URL that a client, or a browser, sends secrets to."""
-    problem = url_problem(value)
+    problem = problem_of(value)
     if problem:
-        return Verdict("failed", f"{problem}.", _A_URL)
+        return Verdict("failed", problem, _A_URL)
     return Verdict("passed", "It has no TLS, which is for this machine only." if value.startswith("http:") else "")
 
 
 def link(value: Any, _: Context) -> Verdict:
     """A page for people."""
     # A front end that opens `javascript:` from here would run it.
-    if isinstance(value, str) and value.isprintable() and is_web_address(value):
+    if isinstance(value, str) and value.isprintable() and is_web(value):
         return Verdict("passed")
     return Verdict("failed", f"{quoted(value)} is not the URL of a web page.", "an https URL")
 
 
-def is_web_address(url: str) -> bool:
-    """Say whether a text is an absolute URL of http or https, whatever else may be wrong with it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
-
-
 def issuer(value: Any, context: Context) -> Verdict:
     """The name of an authorization server, compared character by character."""
-    problem = url_problem(value)
+    problem = problem_of(value)
     if not problem and "?" in value:
-        problem = f"{quoted(value)} has a query"
+        problem = f"{quoted(value)} has a query."
     if problem:
-        return Verdict("failed", f"{problem}.", "an https URL without query and fragment")
+        return Verdict("failed", problem, "an https URL without query and fragment")
     if context.expected and value != context.expected:
         # RFC 8414 section 3.3: identical, a slash at the end included.
         return Verdict(
@@ -142,9 +121,9 @@ def issuer(value: Any, context: Context) -> Verdict:
 
 def resource(value: Any, context: Context) -> Verdict:
     """The name of an MCP server, as tokens for it will carry it."""
-    problem = url_problem(value)
+    problem = problem_of(value)
     if problem:
-        return Verdict("failed", f"{problem}.", "the URL of the MCP endpoint, https and without a fragment")
+        return Verdict("failed", problem, "the URL of the MCP endpoint, https and without a fragment")
     if context.expected and _canonical(value) != _canonical(context.expected):
         parts = urlsplit(context.expected)
         if _canonical(value) == f"{parts.scheme}://{parts.netloc}".lower():

@@ -13,7 +13,6 @@ from typing import Any
 import anyio
 import httpx
 
-from .addresses import Resolver, is_public, resolve
 from .allowed_urls import Places
 from .challenge import AuthChallenge, read_challenge
 from .clock import Clock, SystemClock
@@ -23,6 +22,7 @@ from .http import Answer, ClientFactory, send
 from .http_faults import late, place_of
 from .masking import printable
 from .metadata_reading import Reading
+from .urls import Resolver, is_public, is_web, resolve
 
 _MOST_REDIRECTS = 3
 # A server that could not be reached is asked once more, after this many seconds at most.
@@ -220,12 +220,15 @@ def parse_url(url: str, base: str = "") -> httpx.URL:
         parsed = httpx.URL(base).join(url) if base else httpx.URL(url)
         # A host in IDNA is decoded when it is asked for: by whoever looks at it next.
         _ = parsed.host
+        good = bool(base) or is_web(url)
     except (httpx.InvalidURL, ValueError):
+        good = False
+    if not good:
         raise ProtocolError(
             f"{printable(url)} is not a URL.",
             hint="Check the address: an https URL with a host is wanted.",
             reference="RFC 3986 section 3",
-        ) from None
+        )
     return parsed
 
 

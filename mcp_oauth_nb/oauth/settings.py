@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from dotenv import find_dotenv
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -18,13 +17,11 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from .environment import READING
 from .errors import ConfigurationError, NotConfigured
 from .masking import remember
+from .urls import url_problem
 
 GITHUB_AUTHORIZATION_URL = "https://github.com/login/oauth/authorize"
 GITHUB_TOKEN_URL = "https://github.com/login/oauth/access_token"
 GITHUB_API_URL = "https://api.github.com"
-
-#: Where plain http is as good as https: the request never leaves the machine (RFC 8252 section 7.3).
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -142,16 +139,8 @@ class Settings(BaseSettings):
     @field_validator("oauth_authorization_url", "oauth_token_url", "oauth_issuer", "oauth_redirect_uri", "api_base_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        # urlsplit drops tabs and line ends in silence, a client does not.
-        if not value.isprintable() or " " in value:
-            raise ValueError("must have no white space and no control characters")
-        parts = _web_parts(value)
-        if parts is None:
-            raise ValueError("must be an http(s) URL such as https://example.com/path")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-            raise ValueError("must use https, except on 127.0.0.1, [::1] or localhost")
-        if parts.fragment or parts.username is not None:
-            raise ValueError("must have no fragment and no user name")
+        if problem := url_problem(value):
+            raise ValueError(problem)
         return value
 
     @field_validator("log_level", mode="before")
@@ -211,16 +200,6 @@ class IsolatedSettings(Settings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Leave out every source but the arguments."""
         return (init_settings,)
-
-
-def _web_parts(url: str) -> SplitResult | None:
-    """Split an http(s) URL that has a host; None for all else, since urlsplit's own errors quote the value."""
-    try:
-        parts = urlsplit(url)
-        is_web = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if is_web else None
 
 
 def _explained(error: ValidationError) -> ConfigurationError:

@@ -18,9 +18,9 @@ _PACKAGE = __name__.partition(".")[0]
 # What kept its name, by the room that it is in.
 _KEPT = {
     "oauth": (
-        "addresses auth_headers authorization challenge clock discovery discovery_report dotenv_text "
+        "auth_headers authorization challenge clock discovery discovery_report dotenv_text "
         "environment http http_faults metadata_fields metadata_findings metadata_reading probing "
-        "secret_forms secret_index secret_memory token_endpoint url_difference"
+        "secret_forms secret_index secret_memory token_endpoint"
     ),
     "runtime": "kernel log_records loops single_flight wakeup",
     "trace": "diagram token_family",
@@ -31,6 +31,7 @@ _KEPT = {
     "cli": "debug_text debug_walk doctor serve serve_http",
 }
 _RENAMED = {
+    "addresses": "oauth.urls",
     "browser_login": "client.login",
     "checks": "oauth.check",
     "debug_command": "cli.debug",
@@ -77,6 +78,7 @@ _RENAMED = {
     "store_seal": "store.seal",
     "tokens": "oauth.token",
     "trace_diff": "trace.diff",
+    "url_difference": "oauth.urls",
     "wire": "trace.messages",
 }
 MOVED = {name: f"{room}.{name}" for room, names in _KEPT.items() for name in names.split()} | _RENAMED

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from authserver_world import CALLBACK, World, answer
 
-from mcp_oauth_nb.oauth.addresses import is_public, resolve
 from mcp_oauth_nb.oauth.errors import ProtocolError, RedirectRefused, SecurityError, ServerUnavailable, Unreachable
+from mcp_oauth_nb.oauth.urls import is_public, resolve
 from mcp_oauth_nb.server.authserver import DocumentFetcher
 from mcp_oauth_nb.server.authserver.documents import check_url, direct_client
 

@@ -52,7 +52,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
     (
         "client/login.check_for_browser",
         "SecurityError",
-        "The authorization URL is not an http(s) address, and is not…",
+        "The authorization URL {...}. It is not opened.",
         "Check OAUTH_AUTHORIZATION_URL; a server that sends such a U…",
         "RFC 6749 section 3.1",
     ),

@@ -8,7 +8,7 @@ from mcp.shared.auth_utils import check_resource_allowed
 
 from ...oauth.check import Check, Outcome
 from ...oauth.masking import printable
-from ...oauth.metadata_rules import url_problem
+from ...oauth.urls import url_problem
 from ..exchange import Seen
 
 Checks = Iterator[Check]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from ...oauth.check import Check, Outcome
 from ...oauth.metadata_findings import Finding, check_document
 from ...oauth.metadata_reading import Reading
-from ...oauth.url_difference import difference
+from ...oauth.urls import difference
 from ..exchange import Facts, Seen
 from .common import Checks, shown, verdict
 

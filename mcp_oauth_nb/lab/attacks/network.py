@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 from starlette.applications import Starlette
 
-from ...oauth.addresses import Resolver, is_public, is_public_name
 from ...oauth.errors import ProtocolError, SecurityError
+from ...oauth.urls import Resolver, is_public, is_public_name
 from ...server.authserver import AuthorizationServer, Rates
 from ...server.authserver.documents import DocumentFetcher
 from ...trace.messages import AUTHORIZATION_SERVER, CLIENT

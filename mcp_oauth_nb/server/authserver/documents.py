@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from ...oauth.addresses import Resolver, is_public, is_public_name, resolve
 from ...oauth.clock import Clock
 from ...oauth.errors import McpOAuthError, ProtocolError, SecurityError, ServerUnavailable, TransientError, Unreachable
 from ...oauth.http import Answer, ClientFactory, send, tls_context
+from ...oauth.urls import Resolver, is_public, is_public_name, resolve, web_problem
 from .vault import Vault
 from .waiting import Waiting
 
@@ -57,20 +57,16 @@ def check_url(client_id: str) -> str:
 
 
 def _url_problem(url: str) -> str | None:
-    if len(url) > _MAX_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        return "is too long or has characters that a URL cannot have"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "is malformed"
+    if len(url) > _MAX_URL:
+        return "is too long"
+    if problem := web_problem(url):
+        return problem
+    parts = urlsplit(url)
     if parts.scheme != "https":
         return "does not use https"
-    if "@" in parts.netloc or "#" in url:
-        return "has a user name or a fragment"
     if parts.path in ("", "/") or any(segment in (".", "..") for segment in parts.path.split("/")):
         return "has no path, or one with dot segments"
-    if port is not None and port != 443:
+    if parts.port not in (None, 443):
         return "has a port"
     if not is_public_name(parts.hostname or ""):
         return "has a host that is no public host name"

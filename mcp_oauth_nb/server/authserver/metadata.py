@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcp.server.auth.routes import build_metadata, validate_issuer_url
+from mcp.server.auth.routes import build_metadata
 from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import OAuthMetadata
 from pydantic import AnyHttpUrl
-
-from ...oauth.errors import ConfigurationError
 
 #: `none` is a public client, which proves itself by PKCE alone.
 AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic")
 #: What is advertised, and what a client may be registered for.
 GRANT_TYPES = ("authorization_code", "refresh_token")
-
-
-def check_public_url(url: str) -> str:
-    """Return a public URL that can be an issuer: https (or loopback), no path and no slash at the end.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
-    try:
-        validate_issuer_url(AnyHttpUrl(url))
-        # Issuers and resources are compared character by character, so there must be no second spelling of it.
-        if "@" in url or str(AnyHttpUrl(url)) != f"{url}/":
-            raise ValueError("more than scheme, host and port, or not in their normal form")
-    except ValueError:
-        raise ConfigurationError(
-            "The public URL cannot be an issuer.",
-            hint="Use lower-case scheme and host: https://mcp.example.com, or http on 127.0.0.1, [::1] or localhost.",
-            reference="RFC 8414 section 2",
-        ) from None
-    return url
 
 
 def describe(public_url: str, *, scopes: Sequence[str], default_scopes: Sequence[str]) -> OAuthMetadata:

@@ -7,9 +7,17 @@ from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from pydantic import AnyUrl, ValidationError
-
-from ...oauth.settings import LOOPBACK_HOSTS
+from ...oauth.urls import (
+    CHARACTERS,
+    FRAGMENT,
+    NOT_NORMAL,
+    NOT_SECURE,
+    USER_NAME,
+    has_url_characters,
+    is_normal,
+    is_secure,
+    split,
+)
 
 ApplicationType = Literal["native", "web"]
 
@@ -38,19 +46,26 @@ def problem_with(uri: str, application_type: ApplicationType) -> str | None:
     A native app has http on this machine, a scheme of its own or https (RFC 8252 section 7); a web app has https
     only (OpenID Connect Registration 1.0 section 2).
     """
-    if len(uri) > _MAX_LENGTH or not uri.isascii() or not uri.isprintable() or " " in uri or "\\" in uri:
-        return "is too long, or has characters that a URI cannot have"
-    parts = _parts(uri)
+    if len(uri) > _MAX_LENGTH:
+        return "is too long"
+    if not has_url_characters(uri):
+        return CHARACTERS
+    parts = split(uri)
     if parts is None or not _SCHEME.fullmatch(parts.scheme) or len(uri) <= len(parts.scheme) + 1:
         return "is not an absolute URI"
     if parts.scheme in _DANGEROUS_SCHEMES or parts.scheme.startswith(_OF_WINDOWS):
         return "has a scheme that is never a client's"
-    # RFC 6749 section 3.1.2: no fragment. A user name disguises the host, a wildcard is no exact match.
-    if "#" in uri or "@" in parts.netloc or "*" in uri:
-        return "must have no fragment, no user name and no wildcard"
+    if "#" in uri:
+        # RFC 6749 section 3.1.2
+        return FRAGMENT
+    if "@" in parts.netloc:
+        # It disguises the host.
+        return USER_NAME
+    if "*" in uri:
+        return "has a wildcard, which is no exact match"
     # Requests are compared with what is registered character by character, so that must be its only spelling.
-    if not _is_normal(uri):
-        return "is not in its normal form: lower-case scheme and host, no default port, no dot segments"
+    if not is_normal(uri):
+        return NOT_NORMAL
     return _web_problem(parts, application_type)
 
 
@@ -61,9 +76,7 @@ def _web_problem(parts: SplitResult, application_type: ApplicationType) -> str |
         return None
     if application_type == "web":
         return "of a web application must use https"
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-        return "may use http on 127.0.0.1, [::1] or localhost only"
-    return None
+    return NOT_SECURE if parts.scheme == "http" and not is_secure(parts) else None
 
 
 def matches(uri: str, registered: Iterable[str]) -> str | None:
@@ -76,7 +89,7 @@ def matches(uri: str, registered: Iterable[str]) -> str | None:
 
 
 def _differs_in_port(uri: str, known: str) -> bool:
-    asked, allowed = _parts(uri), _parts(known)
+    asked, allowed = split(uri), split(known)
     if asked is None or allowed is None or asked.scheme != "http" or allowed.scheme != "http":
         return False
     host, known_host = _LOOPBACK_HOST.fullmatch(asked.netloc), _LOOPBACK_HOST.fullmatch(allowed.netloc)
@@ -88,7 +101,7 @@ def _differs_in_port(uri: str, known: str) -> bool:
 
 def is_on_this_machine(uri: str) -> bool:
     """Say whether any program on the person's machine could be the one that listens there."""
-    parts = _parts(uri)
+    parts = split(uri)
     return parts is None or parts.scheme != "https"
 
 
@@ -103,20 +116,3 @@ def target_name(uri: str) -> str:
     """Name where a redirect URI leads: its host, or the scheme of an app."""
     parts = urlsplit(uri)
     return parts.netloc if parts.scheme in ("http", "https") else f"the app that opens {parts.scheme}:"
-
-
-def _is_normal(uri: str) -> bool:
-    try:
-        normal = str(AnyUrl(uri))
-    except ValidationError:
-        return False
-    return uri == normal or f"{uri}/" == normal
-
-
-def _parts(uri: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(uri)
-        _ = parts.port, parts.hostname
-    except ValueError:
-        return None
-    return parts

@@ -27,6 +27,7 @@ from ...oauth.clock import Clock, SystemClock
 from ...oauth.errors import McpOAuthError, StoreUnavailable
 from ...oauth.http import ClientFactory, default_client
 from ...oauth.settings import Settings, current_settings
+from ...oauth.urls import check_public_url
 from . import metadata
 from .authorize import AuthorizeEndpoint, too_many, unavailable_page
 from .browsers import Browsers
@@ -103,7 +104,8 @@ class AuthorizationServer:
         rates: Rates | None = None,
         rate_storage: Storage | None = None,
     ):
-        self.public_url = metadata.check_public_url(public_url)
+        check_public_url(public_url)
+        self.public_url = public_url
         self.resource = f"{public_url}/mcp"
         clock = clock or SystemClock()
         store = kv if kv is not None else MemoryStore(max_entries_per_collection=_MOST_RECORDS)

@@ -17,8 +17,7 @@ from mcp.shared.auth import ProtectedResourceMetadata
 from starlette.routing import Route
 
 from ...oauth.challenge import AuthChallenge
-from ...oauth.errors import ConfigurationError
-from ...oauth.settings import LOOPBACK_HOSTS
+from ...oauth.urls import LOOPBACK_HOSTS, check_public_url
 
 #: Where the MCP endpoint is, below the public URL.
 MCP_PATH = "/mcp"
@@ -36,26 +35,13 @@ class PublicAddress:
         url: an origin without a trailing slash, such as `https://mcp.example.com` or `http://127.0.0.1:8000`.
 
     Raises:
-        ConfigurationError: it is no such URL, or plain http beyond this machine.
+        ConfigurationError: it is no such URL, is not in its normal form, or is plain http beyond this machine.
     """
 
     url: str
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            origin = f"{parts.scheme}://{parts.netloc}"
-            is_origin = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            is_origin = False
-        if not is_origin or self.url != origin or "@" in origin or not self.url.isascii() or not self.url.isprintable():
-            raise _unusable("must be an origin such as https://mcp.example.com: no path, no trailing slash, no user")
-        if self.url != self.url.lower():
-            # RFC 8414 section 3.3 compares issuers as strings, and clients normalise differently.
-            raise _unusable("must be in lower case")
-        if parts.scheme == "http" and not self.is_loopback:
-            # OAuth 2.1 section 1.5.
-            raise _unusable("must use https, except on 127.0.0.1, [::1] or localhost")
+        check_public_url(self.url)
 
     @property
     def host(self) -> str:
@@ -127,7 +113,3 @@ def metadata_routes(address: PublicAddress, issuers: Sequence[str], scopes: Sequ
     endpoint = cors_middleware(ProtectedResourceMetadataHandler(document).handle, ["GET", "OPTIONS"])
     paths = [_WELL_KNOWN + path for path in (*MCP_PATHS, "")]
     return [Route(path, endpoint, methods=["GET", "OPTIONS"]) for path in paths]
-
-
-def _unusable(why: str) -> ConfigurationError:
-    return ConfigurationError(f"The public URL {why}.", hint="Correct --public-url.")
