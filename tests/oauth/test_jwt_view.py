@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -68,10 +70,28 @@ def test_a_secret_among_the_claims_is_masked() -> None:
         f"{part({'alg': 'ES256'})}.{'x' * 20_000}.x",
         f"{part({'alg': 'ES256'})}.{base64.urlsafe_b64encode(b'[' * 9_000).decode()}.x",
         f"{part({'alg': 'ES256'})}.ключ.x",
+        f"{part({'alg': 'ES256', 'crit': ['unknown']})}.{part({})}.x",
+        f"{part({'alg': 'ES256'})}.{part({})}.\ud800",
+        f"{base64.urlsafe_b64encode(b'[' * 9_000).decode()}.{part({})}.x",
     ],
 )
 def test_what_is_no_signed_jwt_is_left_alone(token: str) -> None:
     assert decode(token) is None
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": 1}, {"nbf": 9e9, "iat": 9e9}, {"aud": 1, "iss": 2, "sub": 3, "jti": 4}, {"exp": "soon"}]
+)
+def test_nothing_that_a_jwt_says_is_judged(claims: dict[str, Any]) -> None:
+    view = decode(jwt({"alg": "RS256"}, claims))
+    assert view is not None
+    assert view.claims == claims
+
+
+def test_what_reads_a_jwt_is_loaded_when_there_is_one() -> None:
+    code = "import sys; from mcp_oauth_nb.oauth.jwt import decode; decode('opaque'); print('jwt' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @given(st.text())
