@@ -3,9 +3,9 @@
 Main names: `handler.OAuthHandler`, `session.Session`, `auth.McpAuth`. It imports `store`, `trace`, `runtime` and
 `oauth`. To follow a 401 begin in `provider`: it refreshes in `refreshing` (`context` says what has expired), checks
 every request in `flow_requests`, reads challenges and metadata in `reading`, registers in `registration`, sends the
-person to the browser in `front_channel` and `redirect`, and ends step-ups in `step_up`; `transport` puts it under the
-MCP connection.
+person to the browser in `front_channel` and `redirect`, and ends step-ups in `step_up`; after a sign-out it revokes in
+`sign_out`. `transport` puts it under the MCP connection.
 
 Public is all but `bounds`, `retrying`, `connection`, `context`, `cookies`, `flow_checks`, `other_auth`,
-`front_channel`, `refreshing`, `metadata`, `reading`, `registration`.
+`front_channel`, `refreshing`, `metadata`, `reading`, `registration`, `sign_out`.
 """

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import httpx2
 from mcp.client.auth.utils import is_valid_client_metadata_url
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from mcp.shared.auth_utils import resource_url_from_server_url
 from pydantic import AnyUrl
 
 from ..oauth.clock import Clock, SystemClock
-from ..oauth.errors import ConfigurationError, ProtocolError
+from ..oauth.errors import ConfigurationError, NotRevoked, ProtocolError
 from ..oauth.masking import remember
 from ..oauth.patience import Patience
 from ..oauth.urls import Resolver, resolve
+from ..runtime.single_flight import SingleFlight
 from ..store.grants import Grant, MemoryGrantStore, with_masked_secret
 from ..store.records import Store, store_of
 from ..trace.recorder import Trace
@@ -27,6 +29,7 @@ from .login import Opener
 from .provider import AuthProvider
 from .redirect import Paste, Redirect
 from .registration import auth_method
+from .retrying import PatientTransport
 from .sdk_storage import GrantStorage, forget
 from .transport import HttpTransport, TransportFactory
 
@@ -154,14 +157,55 @@ class McpAuth:
         return HttpTransport(url, auth=self.provider(url), trace=trace, carrier=self.carrier, clock=self.clock)
 
     def forget(self, url: str) -> None:
-        """Drop what the store has for the MCP server at `url`: the next session registers and authorizes afresh."""
+        """Drop what the store has for the MCP server at `url`: the next session registers and authorizes afresh.
+
+        The tokens stay good at the server; `revoke` ends them there, too.
+        """
         forget(self.store, resource_url_from_server_url(url))
+
+    async def revoke(self, url: str) -> bool:
+        """Sign out of the MCP server at `url`: forget it, and end its tokens at the issuer that gave them (RFC 7009).
+
+        Whatever the issuer answers, nothing is kept here. A refresh that is under way meanwhile brings no token, and
+        its call ends with `AuthenticationRequired`. A caller that is cancelled does not stop the revocation.
+
+        Returns:
+            Whether there was a token.
+
+        Raises:
+            NotRevoked: a token may still be good at the issuer, which did not answer within 30 seconds, refused, or has
+                no revocation endpoint; the error says which token, and its cause why.
+        """
+        dropped = forget(self.store, resource_url_from_server_url(url))
+        grants = [grant for grant in dropped if grant.token is not None]
+        await SingleFlight[None]().run(functools.partial(self._revoke, url, grants))
+        return bool(grants)
+
+    async def _revoke(self, url: str, grants: Sequence[Grant]) -> None:
+        provider = self.provider(url)
+        failures: list[NotRevoked] = []
+        async with PatientTransport((self.carrier or httpx2.AsyncHTTPTransport)()) as transport:
+
+            async def send(request: httpx2.Request) -> httpx2.Response:
+                response = await transport.handle_async_request(request)
+                response.request = request
+                return response
+
+            for grant in grants:
+                try:
+                    await provider.revoke(grant, send)
+                except NotRevoked as error:
+                    failures.append(error)
+        if failures:
+            for other in failures[1:]:
+                failures[0].add_note(other.message)
+            raise failures[0]
 
 
 @functools.cache
 def default_auth() -> McpAuth:
     """Return what `Session.open(url)` authorizes with if it is given nothing: one for the whole process.
 
-    So a cell that is run again finds the token of the first time. `default_auth().forget(url)` signs out.
+    So a cell that is run again finds the token of the first time. `await default_auth().revoke(url)` signs out.
     """
     return McpAuth()

@@ -68,8 +68,8 @@ class Wire:
         # A request that no client built has no timeout at all.
         request.extensions["timeout"] = httpx2.Timeout(DEADLINE_SECONDS).as_dict()
         allow(request, attempts=_attempts(request))
-        if request.method == "POST" and not is_refresh(request):
-            # A refresh goes to the server that issued the token, which is not the one that was found since.
+        if request.method == "POST" and not (is_refresh(request) or is_revocation(request)):
+            # These go to the server that issued the token, which may not be the one that was found since.
             self.check_metadata()
         if is_registration(request):
             check_registration_offered(self._context, self.discovery.reason("registration_endpoint"))
@@ -128,17 +128,26 @@ def is_registration(request: httpx2.Request) -> bool:
 
 
 def is_token_request(request: httpx2.Request) -> bool:
-    """Say whether a request of the flow asks for a token."""
+    """Say whether a request of the flow asks for a token, or for its end."""
     return request.method == "POST" and not is_registration(request)
 
 
 def is_refresh(request: httpx2.Request) -> bool:
     """Say whether a request of the flow asks for a token by a refresh token."""
-    return is_token_request(request) and parse_qs(request.content.decode()).get("grant_type") == ["refresh_token"]
+    return _form(request).get("grant_type") == ["refresh_token"]
+
+
+def is_revocation(request: httpx2.Request) -> bool:
+    """Say whether a request of the flow ends a token (RFC 7009 section 2.1)."""
+    return "token_type_hint" in _form(request)
+
+
+def _form(request: httpx2.Request) -> dict[str, list[str]]:
+    return parse_qs(request.content.decode()) if is_token_request(request) else {}
 
 
 def _attempts(request: httpx2.Request) -> int:
-    if request.method == "GET":
+    if request.method == "GET" or is_revocation(request):
         return 3
     # Nobody knows whether the refresh token was used up; asking once more tells. A code is never sent twice.
     return 2 if is_refresh(request) else 1

@@ -17,7 +17,6 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +39,7 @@ from ..oauth.errors import (
     InvalidAuthorizationCode,
     InvalidCodeVerifier,
     McpOAuthError,
+    NotRevoked,
     RefreshRejected,
     TokenRejected,
     TransientError,
@@ -50,6 +50,7 @@ from ..oauth.http_faults import late, place_of
 from ..oauth.masking import mask, printable, remember_made
 from ..oauth.patience import Patience
 from ..oauth.pkce import PKCE, check_verifier, random_token
+from ..oauth.revocation import not_revoked, signed_out
 from ..oauth.settings import Settings, current_settings
 from ..oauth.token import Token, pasted_token
 from ..oauth.token_endpoint import Grant
@@ -346,11 +347,13 @@ class OAuthHandler:
             raise still_taken(self.settings.api_timeout)
         try:
             token = await self._request_refresh(refresh_token, before)
-        except (RefreshRejected, Unreachable) as error:
+        except McpOAuthError as error:
             after = self.token
             if after is not None and after != before:
                 # Another process was quicker and has stored its answer: use that, and never delete it.
                 return after
+            if self.refresh_token is None:
+                raise signed_out(None, self.challenge()) from None
             if isinstance(error, RefreshRejected) and error.final:
                 self._forget_refused(before)
             raise
@@ -369,11 +372,21 @@ class OAuthHandler:
             after = self.token
         if after is not None:
             return after
-        with suppress(McpOAuthError):
-            await revoke(
-                self.settings, token, revocation_url=self._revocation_url, client=self._client, clock=self.clock
-            )
-        raise self._authentication_required("The user signed out while the token was being refreshed.")
+        raise signed_out(await self._lives_on(token), self.challenge())
+
+    async def _lives_on(self, token: Token) -> NotRevoked | None:
+        """Revoke a token that is not kept; return what may still be good of it."""
+        kinds = ["refresh_token", "access_token"][token.refresh_token is None :]
+        try:
+            ended = await self._revoke(token)
+        except McpOAuthError as error:
+            return not_revoked(token, kinds, error)
+        return None if ended else not_revoked(token, kinds, None)
+
+    async def _revoke(self, token: Token) -> bool:
+        return await revoke(
+            self.settings, token, revocation_url=self._revocation_url, client=self._client, clock=self.clock
+        )
 
     async def _request_refresh(self, refresh_token: str, before: Token | None) -> Token:
         fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
@@ -401,9 +414,7 @@ class OAuthHandler:
             tokens of this kind (`unsupported_token_type`), keeps the token until it expires.
         """
         token = self.token
-        confirmed = token is not None and await revoke(
-            self.settings, token, revocation_url=self._revocation_url, client=self._client, clock=self.clock
-        )
+        confirmed = token is not None and await self._revoke(token)
         self.token = None
         if token is not None:
             log.info("Token revoked" if confirmed else "Token forgotten; the provider did not confirm its end")

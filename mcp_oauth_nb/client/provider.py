@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import TypeGuard
 
@@ -41,17 +41,20 @@ from ..oauth.errors import (
 )
 from ..oauth.masking import printable
 from ..oauth.patience import Patience
+from ..oauth.revocation import signed_out
 from ..oauth.token import Token
 from ..oauth.token_endpoint import BAD_CLIENT
 from ..oauth.urls import Resolver, peer_of, resolve
+from ..store.grants import Grant
 from .context import Context, Stop, stopping
 from .flow_checks import flow_error, other_issuer_came_back
-from .flow_requests import Wire, is_registration, is_token_request
+from .flow_requests import Wire, is_registration, is_revocation, is_token_request
 from .front_channel import FrontChannel, with_one_query
 from .redirect import Redirect
 from .refreshing import GrantProvider, Unreached
 from .registration import read_registration, redirects_elsewhere, registration_request
 from .sdk_storage import GrantStorage
+from .sign_out import GrantRevocation, SignedOut
 from .step_up import StepUps, challenged_scopes, is_challenge
 
 #: The cancel scope around the request that is being authorized.
@@ -111,6 +114,7 @@ class AuthProvider(GrantProvider):
         """See `httpx2.Auth`.
 
         Raises:
+            AuthenticationRequired: the user signed out while the token was refreshed; what came of it is revoked.
             InsufficientScope: the server asks for scopes again after they were asked for.
             TokenRejected: the server does not accept a token that it was just given.
             TransientError: a server cannot answer now; the tokens are kept.
@@ -138,11 +142,12 @@ class AuthProvider(GrantProvider):
                     self._shield(is_token_request(outgoing))
                     response = instead or await self._wire.check(outgoing, (yield outgoing))
                 outgoing = await flow.asend(response)
-                self._shield(False)
+                # After a sign-out nobody else would end the token that has just come.
+                self._shield(outgoing is not request and is_revocation(outgoing))
         except StopAsyncIteration:
             return
         except Stop as stop:
-            raise self._annotated(stop.error) from None
+            raise self._annotated(stop.error) from stop.error.__cause__
         except McpOAuthError as error:
             self._annotated(error)
             if self._unreached is None or not isinstance(error, TransientError):
@@ -158,6 +163,23 @@ class AuthProvider(GrantProvider):
         finally:
             self._shield(False)
             await flow.aclose()
+
+    async def revoke(self, grant: Grant, send: Callable[[httpx2.Request], Awaitable[httpx2.Response]]) -> None:
+        """End the token of a grant at the issuer that gave it.
+
+        Args:
+            grant: one with a token.
+            send: sends a request, within a deadline.
+
+        Raises:
+            NotRevoked: it, or a part of it, may still be good.
+        """
+        revocation = GrantRevocation(self.context, grant)
+        while (request := revocation.request()) is not None:
+            instead = await self._wire.prepare(request)
+            await revocation.read(instead or await self._wire.check(request, await send(request)))
+        if (failure := revocation.failure) is not None:
+            raise failure
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -195,6 +217,14 @@ class AuthProvider(GrantProvider):
                         asked_at = self.context.clock.now()
                         refresh = await self._refresh_token()
                         refreshed = await self._finish_refresh((yield refresh), sent)
+            except SignedOut as out:
+                failure = None
+                if out.grant is not None:
+                    revocation = GrantRevocation(self.context, out.grant)
+                    while (ending := revocation.request()) is not None:
+                        await revocation.read((yield ending))
+                    failure = revocation.failure
+                raise Stop(signed_out(failure)) from None
             except Stop as stop:
                 # Nobody has the turn meanwhile, and an interrupt ends the wait.
                 self._shield(False)

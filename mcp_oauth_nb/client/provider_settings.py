@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from ..oauth import token_endpoint
 from ..oauth.clock import Clock
 from ..oauth.http import ClientFactory
+from ..oauth.revocation import revoke as revoke_at
 from ..oauth.settings import GITHUB_TOKEN_URL, Settings
 from ..oauth.token import Token
 from .github import revoke_token
@@ -39,7 +39,7 @@ async def revoke(
         Whether the provider confirmed it; False where no way to tell it is known, or a part of it goes on.
     """
     if revocation_url is not None:
-        return await token_endpoint.revoke(settings, client, revocation_url, token, now=clock.now())
+        return await revoke_at(settings, client, revocation_url, token, now=clock.now())
     if not is_github(settings):
         return False
     client_id, client_secret = settings.credentials()

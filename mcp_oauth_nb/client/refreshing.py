@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import NamedTuple, TypeGuard
 
 import anyio
@@ -33,6 +34,7 @@ from .flow_checks import read_token
 from .registration import client_refused
 from .retrying import error_of, unsent
 from .sdk_storage import GrantStorage
+from .sign_out import SignedOut
 
 #: How long to wait for others that refresh: as long as they may take.
 TURN_SECONDS = 35.0
@@ -72,6 +74,8 @@ class GrantProvider(OAuthClientProvider):
         self._registered_now = False
         # What an earlier authorization found out about the server. It may have moved since.
         self._stored_metadata: OAuthMetadata | None = None
+        # How often a refresh ended with a sign-out, so that who waited for it ends alike.
+        self._sign_outs = 0
         # The token endpoint that just could not be reached, while it is found out whether it has moved.
         self._unreached: Unreached | None = None
 
@@ -145,15 +149,20 @@ class GrantProvider(OAuthClientProvider):
 
         Args:
             rejected: what the MCP server answered 401 to.
+
+        Raises:
+            SignedOut: the user signed out during the refresh that was waited for.
         """
         if rejected is not None:
             self._adopt()
         if not self._must_refresh(rejected):
             yield False
             return
-        patient_until = anyio.current_time() + TURN_SECONDS
+        patient_until, sign_outs = anyio.current_time() + TURN_SECONDS, self._sign_outs
         async with self._refreshing, self._storage.alone(patient_until - anyio.current_time()) as mine:
             self._adopt()
+            if self._sign_outs != sign_outs and self.context.token is None:
+                raise SignedOut
             wanted = self._must_refresh(rejected)
             if wanted and not mine:
                 # A refresh token works once, and is under way already.
@@ -188,9 +197,15 @@ class GrantProvider(OAuthClientProvider):
 
         Args:
             rejected: what the MCP server answered 401 to.
+
+        Raises:
+            SignedOut: the user signed out meanwhile.
         """
         try:
             return await self._handle_refresh_response(response)
+        except SignedOut:
+            self._sign_outs += 1
+            raise
         except Stop as stop:
             if isinstance(stop.error, RefreshRejected) and not self._is_usable(rejected):
                 self._set_aside(response.request.extensions[_GRANT])
@@ -215,7 +230,12 @@ class GrantProvider(OAuthClientProvider):
         with stopping():
             try:
                 token = await self._token(response, held.token)
-            except (RefreshRejected, ConfigurationError) as error:
+            except McpOAuthError as error:
+                if self._storage.is_signed_out():
+                    self._adopt()
+                    raise SignedOut from None
+                if not isinstance(error, RefreshRejected | ConfigurationError):
+                    raise
                 self._refresh_refused(held, error)
             else:
                 self._keep_refreshed(held.token.succeeded_by(token), held)
@@ -344,6 +364,8 @@ class GrantProvider(OAuthClientProvider):
         kept = self._storage.keep(token, instead_of=held.token)
         if kept is not None:
             self._hold(kept)
-        else:
-            # Signed out, or in again, while the answer was under way: that was later, and holds.
-            self._adopt()
+            return
+        # Signed out, or in again, while the answer was under way: that was later, and holds.
+        self._adopt()
+        if self._storage.is_signed_out():
+            raise SignedOut(replace(held, token=token))

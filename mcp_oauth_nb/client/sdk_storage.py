@@ -42,6 +42,11 @@ class GrantStorage:
         grant = self._newest()
         return replace(grant, token=None) if grant is not None and grant.token == self._refused else grant
 
+    def is_signed_out(self) -> bool:
+        """Say whether nobody is signed in to the resource any more, as far as the store knows."""
+        grant = self._newest()
+        return grant is None or grant.token is None
+
     def _newest(self) -> Grant | None:
         grants = [grant for key, grant in self._store.entries().items() if key.resource == self._resource]
         if self.registered is not None:
@@ -170,15 +175,19 @@ class GrantStorage:
             self._store.replace(grant.key, known, self._dated(grant))
 
 
-def forget(store: Store[Grant], resource: str) -> None:
-    """Drop all that a store has for a resource. A refresh that is under way does not bring it back.
+def forget(store: Store[Grant], resource: str) -> list[Grant]:
+    """Drop all that a store has for a resource, and return it. A refresh that is under way does not bring it back.
 
     Args:
         resource: the MCP server's URL.
     """
+    dropped = []
     for key in store.entries():
-        if key.resource == resource:
-            store.delete(key)
+        # What another session changes meanwhile is dropped as it is then.
+        while key.resource == resource and (grant := store.load(key)) is not None:
+            if store.replace(key, grant, None):
+                dropped.append(grant)
+    return dropped
 
 
 def oauth_token(token: Token, now: float) -> OAuthToken:

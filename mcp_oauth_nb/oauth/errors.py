@@ -18,7 +18,8 @@
     │   └── RateLimited               403 or 429; `retry_at` says when to come back
     ├── ProtocolError                 protocol: the peer's answer is not what the RFC allows
     │   ├── OAuthErrorResponse        an `error` code without a class of its own here
-    │   └── NotFound                  404 from the API
+    │   ├── NotFound                  404 from the API
+    │   └── NotRevoked                signed out here; the server may still take the token
     ├── SecurityError                 security: a check failed, stop
     │   ├── StateMismatch             the callback belongs to no flow that was started here
     │   ├── IssuerMismatch            the callback comes from another authorization server
@@ -391,6 +392,28 @@ class NotFound(ProtocolError):
     """The API has no such thing, or hides it from this token."""
 
     hint = "Check the API base URL, and that the token's scopes let it see the resource."
+
+
+class NotRevoked(ProtocolError):
+    """Nothing of a token is kept here, but the server that gave it may still take it; the cause says why.
+
+    Args:
+        alive: what has not ended as far as is known: `refresh_token`, `access_token`.
+    """
+
+    hint = "End it on the page of the server, or ask its operator to. Until then it is good for whoever has a copy."
+    reference = "RFC 7009 section 2"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        alive: tuple[str, ...] = (),
+        hint: str | None = None,
+        reference: str | None = None,
+    ):
+        super().__init__(message, hint=hint, reference=reference)
+        self.alive = alive
 
 
 class SecurityError(McpOAuthError):

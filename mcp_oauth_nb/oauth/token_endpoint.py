@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote
 
@@ -78,51 +78,6 @@ def client_authentication(settings: Settings) -> tuple[tuple[str, str] | None, d
         "OAUTH_TOKEN_ENDPOINT_AUTH_METHODS names no method that this client speaks.",
         variables=("OAUTH_TOKEN_ENDPOINT_AUTH_METHODS",),
         hint="Use client_secret_post or client_secret_basic.",
-    )
-
-
-async def revoke(settings: Settings, client: ClientFactory, url: str, token: Token, *, now: float) -> bool:
-    """Revoke a token at an RFC 7009 endpoint.
-
-    Args:
-        now: the time in seconds since the epoch.
-
-    Returns:
-        Whether all of it has ended; False where the server revokes tokens of one kind only.
-
-    Raises:
-        ServerUnavailable, RateLimited: try again later.
-        ProtocolError: it did not answer 200. Whatever could be revoked is.
-    """
-    refused: ProtocolError | None = None
-    ended = True
-    # RFC 7009 section 2.1: the refresh token first; where supported it takes its access tokens along.
-    for hint, value in (("refresh_token", token.refresh_token), ("access_token", token.access_token)):
-        if value is None:
-            continue
-        answer = await post(settings, client, url, {"token": value, "token_type_hint": hint})
-        try:
-            ended = _has_ended(answer, now) and ended
-        except ProtocolError as error:
-            # One refusal says nothing about the other token.
-            refused = refused or error
-    if refused is not None:
-        raise refused
-    return ended
-
-
-def _has_ended(answer: Answer, now: float) -> bool:
-    check_available(answer, now)
-    if answer.status == 200:
-        return True
-    with suppress(ProtocolError):
-        # RFC 7009 section 2.2.1: such tokens, JWTs say, end by themselves only. To ask again would change nothing.
-        if answer.json_object().get("error") == "unsupported_token_type":
-            return False
-    raise ProtocolError(
-        f"{answer.url} answered {answer.status}.",
-        hint="The token may still be valid. Try again, or end it on the provider's own page.",
-        reference="RFC 7009 section 2.2",
     )
 
 

@@ -22,7 +22,7 @@ PACKAGE = Path(mcp_oauth_nb.__file__).parent
 PROVOKED = frozenset(
     """ReauthorizeError AccessDenied InvalidAuthorizationCode InvalidCodeVerifier RefreshRejected TokenRejected
     InsufficientScope Unreachable ServerUnavailable RateLimited ProtocolError OAuthErrorResponse NotFound SecurityError
-    StateMismatch IssuerMismatch RedirectRefused SessionFailed""".split()
+    NotRevoked StateMismatch IssuerMismatch RedirectRefused SessionFailed""".split()
 )
 #: Rooms whose errors are not those of a client: each with the reason why it has no rows.
 ELSEWHERE = {

@@ -28,9 +28,10 @@ from mcp_oauth_nb.oauth.errors import (
 )
 from mcp_oauth_nb.oauth.http import Answer
 from mcp_oauth_nb.oauth.masking import remember
+from mcp_oauth_nb.oauth.revocation import revoke
 from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 from mcp_oauth_nb.oauth.token import Token
-from mcp_oauth_nb.oauth.token_endpoint import Grant, client_authentication, post, read, read_token, revoke
+from mcp_oauth_nb.oauth.token_endpoint import Grant, client_authentication, post, read, read_token
 
 pytestmark = pytest.mark.anyio
 

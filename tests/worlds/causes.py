@@ -528,7 +528,14 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 6749 section 6",
     ),
     (
-        "oauth/token_endpoint._has_ended",
+        "oauth/revocation.not_revoked",
+        "NotRevoked",
+        "{...} Nothing is kept here, but {...} may still be good the…",
+        "of the class",
+        "RFC 7009 section 2",
+    ),
+    (
+        "oauth/revocation._has_ended",
         "ProtocolError",
         "{...} answered {...}.",
         "The token may still be valid. Try again, or end it on the p…",

@@ -28,7 +28,7 @@ from mcp.server.auth.provider import (
     TokenError,
     construct_redirect_uri,
 )
-from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions
+from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, RevocationOptions
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from starlette.requests import Request
 from starlette.responses import Response
@@ -124,6 +124,7 @@ class Authority(OAuthAuthorizationServerProvider[AuthorizationCode, RefreshToken
 
     async def revoke_token(self, token: AccessToken | RefreshToken) -> None:
         self.access.pop(token.token, None)
+        self.refresh.pop(token.token, None)
 
 
 @dataclass
@@ -157,6 +158,7 @@ class World:
         withheld: scopes that are never granted.
         tells_scope: token answers name the scope.
         lifetime: of access tokens, in seconds.
+        revokes: there is a revocation endpoint.
         instead: path -> what is answered in place of the real thing.
         patch: path -> what is changed in its JSON; None removes a member.
         seen: the requests so far.
@@ -171,6 +173,7 @@ class World:
     withheld: frozenset[str] = frozenset()
     tells_scope: bool = True
     lifetime: int = 3600
+    revokes: bool = False
     ends: dict[str, float] = field(default_factory=dict)
     instead: dict[str, Callable[[Seen], Response | None]] = field(default_factory=dict)
     patch: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -191,6 +194,7 @@ class World:
                     "client_registration_options": ClientRegistrationOptions(
                         enabled=True, valid_scopes=["read:user", "repo"]
                     ),
+                    "revocation_options": RevocationOptions(enabled=self.revokes),
                 }
             ),
         )
