@@ -37,7 +37,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "store/file.py": _STORE,
     "store/document.py": (*_STORE, "store_kinds", "store_restart"),
     "store/seal.py": ("store_encrypted",),
-    "store/key.py": ("store_encrypted", "shared_store"),
+    "store/key.py": ("store_encrypted", "shared_store", "deployment_settings"),
     "store/lock.py": ("store", "store_keyring", "oauth_handler_sharing"),
     "store/keyring.py": ("store_keyring",),
     "oauth/secret_forms.py": ("redaction",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -155,13 +154,16 @@ def _debug(
 def _client(client_id: str, issuer: str, redirect_uri: str) -> Any:
     from mcp.shared.auth import OAuthClientInformationFull
 
-    secret = os.environ.get(SECRET_VARIABLE)
+    from ..oauth.settings import DeploymentSettings
+
+    given = DeploymentSettings().mcp_client_secret
+    secret = given.get_secret_value() if given is not None else None
     if secret and not issuer:
         raise click.UsageError(f"{SECRET_VARIABLE} is set: say by --issuer which authorization server may get it.")
     return OAuthClientInformationFull.model_validate(
         {
             "client_id": client_id,
-            "client_secret": secret or None,
+            "client_secret": secret,
             "issuer": issuer or None,
             "redirect_uris": [redirect_uri],
             "token_endpoint_auth_method": "client_secret_basic" if secret else "none",

@@ -15,7 +15,7 @@ from ..client.jupyterhub import JupyterHub, proxied
 from ..client.loopback import can_listen_at
 from ..oauth.clock import SystemClock, iso
 from ..oauth.errors import ConfigurationError
-from ..oauth.settings import Settings
+from ..oauth.settings import DeploymentSettings, Settings
 from ..oauth.token import Token
 from ..store.chosen import chosen_store
 
@@ -40,10 +40,11 @@ def examine() -> list[Finding]:
     """Look at everything that a sign-in and the server need. Nothing is sent anywhere."""
     findings = [_python(), *_packages(), _dotenv()]
     try:
-        settings = Settings()
+        settings, deployment = Settings(), DeploymentSettings()
     except ConfigurationError as error:
         return [*findings, Finding(False, "configuration", error.message, error.hint)]
-    return [*findings, _credentials(settings), _provider(settings), _redirect(settings), _token(settings)]
+    about = [_credentials(settings), _provider(settings), _redirect(settings)]
+    return [*findings, *about, _deployment(deployment), _token(settings)]
 
 
 def _python() -> Finding:
@@ -71,6 +72,13 @@ def _credentials(settings: Settings) -> Finding:
         f"OAuth is not configured: {' and '.join(missing)} not set",
         "Set them in the environment or in .env; notebook 08 shows how to get them. The lab needs none.",
     )
+
+
+def _deployment(deployment: DeploymentSettings) -> Finding:
+    given = deployment.model_dump(exclude={"token_store"})
+    set_here = [name.upper() for name, value in given.items() if value is not None]
+    others = f"{', '.join(set_here) or 'none'} of {', '.join(name.upper() for name in given)}"
+    return Finding(True, "stores", f"TOKEN_STORE is {deployment.token_store}; set: {others}")
 
 
 def _provider(settings: Settings) -> Finding:

@@ -26,10 +26,15 @@ GITHUB_API_URL = "https://api.github.com"
 _CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
-class Settings(BaseSettings):
-    """The guide's configuration. Every field is an environment variable of the same name in capitals.
+def _without_blanks(value: Any) -> Any:
+    return value.strip() or None if isinstance(value, str) else value
 
-    The `.env` file is looked for in the working directory and above; the environment wins over it.
+
+class EnvironmentSettings(BaseSettings):
+    """What is read from the environment and a `.env` file. Every field is a variable of the same name in capitals.
+
+    The `.env` file is looked for in the working directory and above; the environment wins over it. An empty variable
+    counts as not set.
 
     Raises:
         ConfigurationError: a value cannot work; the message names the variable, never the value.
@@ -45,6 +50,55 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    def __init__(self, **values: Any):
+        # Before anything can go wrong: a traceback may show the arguments.
+        for name, value in values.items():
+            if name.lower() in self._secrets() and isinstance(value, str):
+                remember(value.strip())
+        options: dict[str, Any] = {"_env_file": find_dotenv(usecwd=True) or None}
+        for name, value in values.items():
+            # The environment and `.env` hold much else, but an argument that nothing reads is a mistake.
+            if not name.startswith("_") and name.lower() not in type(self).model_fields:
+                raise TypeError(f"there is no setting {name!r}")
+            # Fields are known by the names of their variables only: with `populate_by_name` the environment's
+            # lower-case names would count too, and the guide says that names are case-sensitive.
+            options[name if name.startswith("_") else name.upper()] = value
+        try:
+            with READING:
+                super().__init__(**options)
+        except ValidationError as error:
+            # `from None`: pydantic's error holds the input, which may be the secret. So does the next one.
+            raise _explained(error) from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{options['_env_file']} is not UTF-8 text.", hint="Save it as UTF-8.") from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"{options['_env_file']} cannot be read ({error.strerror}).", hint="Correct its mode or owner."
+            ) from None
+        for name in self._secrets():
+            if (secret := getattr(self, name)) is not None:
+                remember(secret.get_secret_value())
+
+    @classmethod
+    def _secrets(cls) -> list[str]:
+        return [name for name, field in cls.model_fields.items() if field.annotation == SecretStr | None]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over `.env`; nothing else is asked."""
+        return init_settings, env_settings, dotenv_settings
+
+
+class Settings(EnvironmentSettings):
+    """The guide's configuration. See `EnvironmentSettings`."""
 
     oauth_client_id: str | None = None
     oauth_client_secret: SecretStr | None = None
@@ -71,50 +125,7 @@ class Settings(BaseSettings):
         "oauth_token_endpoint_auth_methods",
     )
 
-    def __init__(self, **values: Any):
-        # Before anything can go wrong: a traceback may show the arguments.
-        for name, value in values.items():
-            if name.lower() == "oauth_client_secret" and isinstance(value, str):
-                remember(value.strip())
-        options: dict[str, Any] = {"_env_file": find_dotenv(usecwd=True) or None}
-        for name, value in values.items():
-            # The environment and `.env` hold much else, but an argument that nothing reads is a mistake.
-            if not name.startswith("_") and name.lower() not in type(self).model_fields:
-                raise TypeError(f"there is no setting {name!r}")
-            # Fields are known by the names of their variables only: with `populate_by_name` the environment's
-            # lower-case names would count too, and the guide says that names are case-sensitive.
-            options[name if name.startswith("_") else name.upper()] = value
-        try:
-            with READING:
-                super().__init__(**options)
-        except ValidationError as error:
-            # `from None`: pydantic's error holds the input, which may be the secret. So does the next one.
-            raise _explained(error) from None
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{options['_env_file']} is not UTF-8 text.", hint="Save it as UTF-8.") from None
-        except OSError as error:
-            raise ConfigurationError(
-                f"{options['_env_file']} cannot be read ({error.strerror}).", hint="Correct its mode or owner."
-            ) from None
-        if self.oauth_client_secret is not None:
-            remember(self.oauth_client_secret.get_secret_value())
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, the environment over `.env`; nothing else is asked."""
-        return init_settings, env_settings, dotenv_settings
-
-    @field_validator("oauth_client_id", "oauth_client_secret", mode="before")
-    @classmethod
-    def _without_blanks(cls, value: Any) -> Any:
-        return value.strip() or None if isinstance(value, str) else value
+    _trimmed = field_validator("oauth_client_id", "oauth_client_secret", mode="before")(_without_blanks)
 
     @field_validator(*_lists, mode="before")
     @classmethod
@@ -200,6 +211,30 @@ class IsolatedSettings(Settings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Leave out every source but the arguments."""
         return (init_settings,)
+
+
+class DeploymentSettings(EnvironmentSettings):
+    """Where this machine keeps secrets, and the secret of a client that `debug` is started with.
+
+    They are no part of the guide's configuration, which describes the provider. So a store of tokens works whatever
+    `OAUTH_*`, or a `LOG_LEVEL` of another program, may be.
+    """
+
+    #: Where `login`, `logout`, `serve` and `doctor` keep the token.
+    token_store: Literal["file", "keyring"] = "file"
+    #: Encrypts the files of tokens and grants. White space alone is a key that cannot work, and not the lack of one.
+    token_store_key: SecretStr | None = None
+    #: Where `serve --transport http` keeps its state. `store.shared` masks the password that may be in it.
+    store_url: str | None = Field(default=None, repr=False)
+    store_encryption_key: SecretStr | None = None
+    mcp_client_secret: SecretStr | None = None
+
+    _trimmed = field_validator("store_url", "mcp_client_secret", mode="before")(_without_blanks)
+
+    @field_validator("token_store", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
 
 
 def _explained(error: ValidationError) -> ConfigurationError:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from ..oauth.errors import ConfigurationError
-from .key import from_environment
+from ..oauth.settings import DeploymentSettings
 from .keyring import KeyringTokenStore
 from .tokens import FileTokenStore
-
-#: In the environment or `.env`: `file` or `keyring`.
-VARIABLE = "TOKEN_STORE"
 
 
 def chosen_store() -> FileTokenStore | KeyringTokenStore:
@@ -17,9 +13,4 @@ def chosen_store() -> FileTokenStore | KeyringTokenStore:
     Raises:
         ConfigurationError: `TOKEN_STORE` is neither `file` nor `keyring`, or there is no keyring here.
     """
-    name = (from_environment(VARIABLE) or "file").strip().lower()
-    if name == "file":
-        return FileTokenStore()
-    if name == "keyring":
-        return KeyringTokenStore()
-    raise ConfigurationError(f"{VARIABLE} is neither `file` nor `keyring`.", variables=(VARIABLE,))
+    return KeyringTokenStore() if DeploymentSettings().token_store == "keyring" else FileTokenStore()

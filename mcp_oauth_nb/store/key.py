@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 
-from dotenv import dotenv_values, find_dotenv
+from pydantic import SecretStr
 
-from ..oauth.environment import READING
 from ..oauth.errors import ConfigurationError
 from ..oauth.masking import remember
+from ..oauth.settings import DeploymentSettings
 
 #: Makes an encryption key.
 KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -20,15 +19,18 @@ def key_from(given: str | bytes | None, variable: str) -> bytes | None:
     """Return a key, or None if there is none.
 
     Args:
-        given: the key, or its text; what the variable holds if None.
-        variable: in the environment or `.env`; an empty one is as good as none, but an empty `given` is a mistake.
+        given: the key, or its text; what the variable holds if None. An empty one is a mistake.
+        variable: one of `DeploymentSettings`.
 
     Raises:
         ConfigurationError: it is not 32 bytes or more, or not base64 or hexadecimal.
     """
-    text = given if given is not None else from_environment(variable) or None
+    text = given
     if text is None:
-        return None
+        set_here: SecretStr | None = getattr(DeploymentSettings(), variable.lower())
+        if set_here is None:
+            return None
+        text = set_here.get_secret_value()
     if isinstance(text, str):
         remember(text.strip())
     key = text if isinstance(text, bytes) else _decode(text.strip())
@@ -42,15 +44,6 @@ def key_from(given: str | bytes | None, variable: str) -> bytes | None:
             hint=f"Make one: {KEY_COMMAND}",
         )
     return key
-
-
-def from_environment(name: str) -> str | None:
-    """Return a variable of the environment or, if it is not there, of `.env`."""
-    with READING:
-        if name in os.environ:
-            return os.environ[name]
-    path = find_dotenv(usecwd=True)
-    return dotenv_values(path, encoding="utf-8-sig").get(name) if path else None
 
 
 def _decode(text: str) -> bytes | None:

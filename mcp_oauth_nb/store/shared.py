@@ -4,8 +4,7 @@
     await store.check()
 
 Whatever a store fails with is `StoreUnavailable` from here on. Its place is shown without user name and password, and
-nothing in it can be read without `STORE_ENCRYPTION_KEY` (see `authserver.vault`). These two variables belong to the
-deployment and are no settings of the guide's, which describe the provider.
+nothing in it can be read without `STORE_ENCRYPTION_KEY` (see `authserver.vault`).
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ from limits.aio.storage import Storage
 
 from ..oauth.errors import ConfigurationError, StoreUnavailable
 from ..oauth.masking import remember
-from .key import KEY_COMMAND, from_environment, key_from
+from ..oauth.settings import DeploymentSettings
+from .key import KEY_COMMAND, key_from
 
 URL_VARIABLE = "STORE_URL"
 KEY_VARIABLE = "STORE_ENCRYPTION_KEY"
@@ -172,7 +172,7 @@ def open_store(url: str | None) -> SharedStore:
 
 def configured_url() -> str | None:
     """Return `STORE_URL`, from the environment or `.env`: a password there is not in the list of processes."""
-    return from_environment(URL_VARIABLE) or None
+    return DeploymentSettings().store_url
 
 
 def encryption_key(given: str | None = None) -> bytes | None:

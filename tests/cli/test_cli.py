@@ -251,7 +251,7 @@ def test_all_commands_use_the_keyring_if_the_variable_says_so(home: Path, progra
 def test_a_token_store_that_is_none_is_one_clear_message(home: Path, command: str) -> None:
     ended = served(home, "mcp_oauth_nb", command, TOKEN_STORE="cloud")
     assert ended.returncode == 1
-    assert "TOKEN_STORE is neither `file` nor `keyring`." in ended.stderr
+    assert "TOKEN_STORE input should be 'file' or 'keyring'" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -29,6 +29,7 @@ from http_world import client_of, served
 from kernels import Kernel, Outcome, started
 from mcp import StdioServerParameters
 from mcp.shared.auth import OAuthClientInformationFull
+from pydantic import SecretStr
 
 import mcp_oauth_nb
 from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Session
@@ -38,11 +39,10 @@ from mcp_oauth_nb.lab.mock_github import Autopilot, MockGitHub
 from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.authorization import PendingFlows
 from mcp_oauth_nb.oauth.environment import SECRET_VARIABLES, without_secrets
-from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
+from mcp_oauth_nb.oauth.settings import DeploymentSettings, IsolatedSettings, Settings
 from mcp_oauth_nb.runtime.log_records import ScrubbingFormatter
 from mcp_oauth_nb.store import shared
 from mcp_oauth_nb.store.grants import Grant
-from mcp_oauth_nb.store.key import from_environment
 
 pytestmark = pytest.mark.anyio
 
@@ -481,14 +481,18 @@ def test_the_browser_is_given_the_url_of_the_flow_and_no_more(tmp_path: Path) ->
     assert canaries.items() <= afterwards.items()
 
 
+def read_settings(name: str) -> str:
+    value = getattr(Settings() if name.startswith("OAUTH_") else DeploymentSettings(), name.lower())
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
 def test_whoever_reads_a_secret_while_a_browser_is_started_waits_and_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAUTH_CLIENT_ID", "made-up")
     for name in SECRET_VARIABLES:
         monkeypatch.setenv(name, "canary" * 3)
     with ThreadPoolExecutor() as threads:
         with without_secrets():
-            reads = [threads.submit(from_environment, name) for name in SECRET_VARIABLES]
-            reads.append(threads.submit(lambda: Settings().credentials()[1]))
+            reads = [threads.submit(read_settings, name) for name in SECRET_VARIABLES]
             assert not wait(reads, timeout=0.1).done
         assert {read.result(timeout=20) for read in reads} == {"canary" * 3}
 
@@ -498,7 +502,8 @@ SECRET_NAME = re.compile(r"[A-Z]+(_[A-Z]+)*_(SECRET|KEY|PASSWORD|TOKEN|CREDENTIA
 
 
 def test_no_variable_that_is_secret_is_missing_among_those_that_children_do_not_get() -> None:
-    read = {field.upper() for field, about in Settings.model_fields.items() if "SecretStr" in str(about.annotation)}
+    fields = Settings.model_fields | DeploymentSettings.model_fields
+    read = {field.upper() for field, about in fields.items() if "SecretStr" in str(about.annotation)}
     for path in Path(mcp_oauth_nb.__file__).parent.rglob("*.py"):
         texts = [node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)]
         read |= {text for text in texts if isinstance(text, str) and SECRET_NAME.fullmatch(text)}

@@ -20,11 +20,9 @@ from mcp import MCPError
 
 from mcp_oauth_nb import Lab, McpOAuthError, Session
 from mcp_oauth_nb.cli import commands as cli
-from mcp_oauth_nb.cli import debug
 from mcp_oauth_nb.debugger.export.formats import FORMATS
 from mcp_oauth_nb.oauth.errors import AccessDenied
-from mcp_oauth_nb.oauth.settings import IsolatedSettings
-from mcp_oauth_nb.store import chosen, document, shared
+from mcp_oauth_nb.oauth.settings import DeploymentSettings, IsolatedSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +61,7 @@ def commands() -> set[str]:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory without `.env`, and an environment without our variables."""
-    for name in IsolatedSettings.model_fields:
+    for name in (*IsolatedSettings.model_fields, *DeploymentSettings.model_fields):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -176,9 +174,8 @@ def test_the_env_example_names_every_variable_with_its_default() -> None:
 def test_the_variables_beside_the_settings_are_those_that_the_code_reads() -> None:
     # Indented: the settings of the guide are the others.
     beside = re.findall(r"^#   ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    of_stores = {shared.URL_VARIABLE, shared.KEY_VARIABLE, document.KEY_VARIABLE}
-    assert set(beside) == {*of_stores, chosen.VARIABLE}
-    assert debug.SECRET_VARIABLE in README
+    fields = {name.upper() for name in DeploymentSettings.model_fields}
+    assert set(beside) == fields == set(re.findall(r"^\| `([A-Z_]+)` \| [^|]* \|$", README, re.MULTILINE))
 
 
 def test_commands_options_and_formats_that_are_named_exist() -> None:
