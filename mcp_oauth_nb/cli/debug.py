@@ -20,7 +20,7 @@ from .debug_text import Verdict
 from .debug_walk import FORMATS, Asking, walk
 
 if TYPE_CHECKING:
-    from ..debugger.older_versions import Mode
+    from ..debugger.recording import Mode
 
 #: Every check passed; one failed; nothing can be said about the server; Ctrl-C, as a shell reports it.
 IN_ORDER, FINDING, NO_ANSWER, INTERRUPTED = 0, 1, 2, 130

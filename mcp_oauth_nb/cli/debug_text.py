@@ -22,7 +22,7 @@ from ..oauth.errors import (
 
 if TYPE_CHECKING:
     from ..debugger import Cause, FlowRun, Step, StepKind
-    from ..debugger.gate import Held
+    from ..debugger.debug_gate import Held
 
 _COLOURS: dict[Outcome, str] = {"passed": "green", "failed": "red", "warning": "yellow"}
 # Nobody has to look twice at what passed.
@@ -55,7 +55,7 @@ def _nobody_came(error: McpOAuthError | None) -> bool:
 
 def _is_about(check: Check, error: McpOAuthError | None) -> bool:
     """Say whether a check is only that the client stopped with an error."""
-    from ..debugger.checks.table import check_error
+    from ..debugger.checks import check_error
 
     return error is not None and check == check_error(error)
 

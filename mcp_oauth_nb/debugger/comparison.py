@@ -10,10 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..oauth.masking import MASK, printable
 from ..trace.messages import Message
-from .flow_table import STEPS
 from .recording import RELEVANT_HEADERS, asked
 from .run import FlowRun
-from .step import Step
+from .step import STEPS, Step
 
 #: What stands for a secret: that there was one, not which.
 SECRET = "(secret)"

@@ -1,20 +1,27 @@
-"""An exchange in clear, for the checks alone, and what the flow has shown so far."""
+"""An exchange in clear, what the flow has shown so far, and what the checks of every step are written with.
+
+Exchanges and facts hold secrets, and are for the checks alone; nothing that a check says quotes a secret.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+from mcp.shared.auth_utils import check_resource_allowed
 
 from ..oauth.challenge import read_challenge
+from ..oauth.check import Check, Outcome
 from ..oauth.http import Answer
 from ..oauth.http_faults import place_of
+from ..oauth.masking import printable
 from ..oauth.metadata_reading import BOM, Reading, read_resource_metadata, read_server_metadata
+from ..oauth.urls import url_problem
 
 #: The `method` of a request to an MCP server that is not reached by HTTP.
 JSONRPC = "jsonrpc"
@@ -197,3 +204,42 @@ class Facts:
             self.spent = seen.form.get("refresh_token", "")
         kept = {"refresh_token": self.token["refresh_token"]} if "refresh_token" in self.token else {}
         self.token = {**(kept if seen.kind == "refresh" else {}), **seen.answer}
+
+
+Checks = Iterator[Check]
+
+
+def verdict(name: str, ok: bool, should: str, reference: str, *, seen: str = "", soft: bool = False) -> Check:
+    """Say what a requirement came to.
+
+    Args:
+        should: what should have been sent; only shown if it was not.
+        seen: what was sent, without secrets.
+        soft: a client can go on without it.
+    """
+    failed: Outcome = "warning" if soft else "failed"
+    return Check(name, "passed" if ok else failed, seen, "" if ok else should, reference)
+
+
+def shown(value: object) -> str:
+    """Return a value from the network as it may be shown."""
+    return printable(str(value)) if value not in (None, "", [], {}) else "nothing"
+
+
+def answered(seen: Seen) -> str:
+    """Say what a server answered: the status, and the error's code."""
+    error = seen.answer.get("error")
+    return f"answered {seen.status}" + (f" {printable(error, 60)}" if isinstance(error, str) else "")
+
+
+def is_secure(url: str) -> bool:
+    """Say whether a code or a token may be sent there: by TLS, or on this machine."""
+    return not url_problem(url)
+
+
+def covers(resource: str, server_url: str) -> bool:
+    """Say whether a resource is the server, or what it stands under: as the SDK's client decides it."""
+    try:
+        return check_resource_allowed(server_url, resource)
+    except ValueError:
+        return False

@@ -1,10 +1,16 @@
-"""The shipping authorization at the gate: its way through the browser, its requests and its clock."""
+"""The shipping authorization at the gate: its way through the browser, its requests and its clock.
+
+The browser's part of a flow is two stops: the authorization URL on its way out, the callback on its way in. A run sees
+the person at the browser as a link to open, and perhaps an address that is pasted.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from mcp.shared.auth import AuthorizationCodeResult
 
@@ -13,14 +19,85 @@ from ..client.redirect import CheckIssuer, Redirect
 from ..client.transport import TransportFactory
 from ..oauth.authorization import callback_parameters
 from ..oauth.clock import Clock
-from ..oauth.errors import ProtocolError, ReauthorizeError
+from ..oauth.errors import ProtocolError, ReauthorizeError, SessionError
+from ..oauth.masking import mask_url
 from ..oauth.patience import Patience
 from ..store.grants import MemoryGrantStore
-from .browser_stops import at_browser
-from .person import Person
+from ..trace.messages import BROWSER, CLIENT
+from .debug_gate import Held
+from .exchange import Seen
 
 if TYPE_CHECKING:
     from .run import FlowRun
+
+
+async def at_browser(run: FlowRun, kind: Literal["authorize", "callback"], url: str) -> str:
+    """Hold a URL that goes to the browser, or comes from it.
+
+    Returns:
+        The URL as it is to be used: with the parameters that were changed meanwhile.
+    """
+    parts = urlsplit(url)
+    place = mask_url(url).partition("?")[0]
+    held = Held(kind, place, dict(parse_qsl(parts.query, keep_blank_values=True)))
+    await run.gate.hold(held)
+    if held.changed:
+        url = urlunsplit(parts._replace(query=urlencode(held.parameters)))
+    number = run.sent(held)
+    going = kind == "authorize"
+    run.trace.record(
+        sender=CLIENT if going else BROWSER,
+        receiver=BROWSER if going else CLIENT,
+        protocol="http",
+        kind="notification",
+        title=f"{'open' if going else 'GET'} {place}",
+        url=mask_url(url),
+    )
+    run.arrived(number, Seen(kind, "GET", url))
+    return url
+
+
+class Person:
+    """Waits for an address that somebody pastes. It belongs to one event loop, but may be handed one from any thread.
+
+    Args:
+        changed: is called when the link comes and when it goes.
+
+    Attributes:
+        link: what is to be opened now, or an empty text.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.link = ""
+        self._changed = changed
+        self._answer: asyncio.Future[str] | None = None
+
+    async def wait(self, url: str) -> str:
+        """Show the link until an address is pasted, or the wait is cancelled because the browser came by itself."""
+        self.link = url
+        self._answer = asyncio.get_running_loop().create_future()
+        self._changed()
+        try:
+            return await self._answer
+        finally:
+            self.link, self._answer = "", None
+            self._changed()
+
+    def paste(self, url: str) -> None:
+        """Hand over the address.
+
+        Raises:
+            SessionError: nobody waits for one.
+        """
+        answer = self._answer
+        if answer is None:
+            raise SessionError("No browser is waited for.", hint="Step to the authorization request first.")
+        answer.get_loop().call_soon_threadsafe(_set, answer, url.strip())
+
+
+def _set(answer: asyncio.Future[str], url: str) -> None:
+    if not answer.done():
+        answer.set_result(url)
 
 
 class Ahead:
@@ -39,7 +116,7 @@ class Ahead:
         self._ahead += seconds
 
 
-class GatedRedirect(Redirect):
+class _GatedRedirect(Redirect):
     """The way through the browser, with a stop before and after."""
 
     def __init__(self, run: FlowRun, redirect_uri: str, **options: Any):
@@ -123,4 +200,4 @@ class GatedAuth(McpAuth):
     def redirect(self) -> Redirect:
         """See `McpAuth`."""
         assert self.run is not None, "made by `of`"
-        return GatedRedirect(self.run, self.way_back(), **self.redirect_options())
+        return _GatedRedirect(self.run, self.way_back(), **self.redirect_options())

@@ -14,12 +14,11 @@ from ..oauth.errors import AuthenticationRequired, Challenge, ConfigurationError
 from ..oauth.token import Token
 from ..trace.messages import CLIENT
 from ..trace.recorder import Trace
-from .browser_stops import at_browser
+from .debug_gate import KIND, Gated, Held, Tap
 from .exchange import JSONRPC, Facts, Seen
-from .gate import Held
+from .gated_auth import at_browser
 from .recording import Setup, public
 from .run import FlowRun, Script
-from .tap import KIND, Gated, Tap
 
 _TOOL = "get_github_user_info"
 

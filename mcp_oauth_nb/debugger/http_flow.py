@@ -1,14 +1,19 @@
 """The flow over HTTP: the SDK's client and its `OAuthClientProvider`, at the gate.
 
-Its transport, its provider and its way through the browser are the shipping ones. What this module adds is where
-they wait, and a few requests that no honest client sends: an old refresh token, a code that was used.
+Its transport, its provider and its way through the browser are the shipping ones. This module adds where they wait,
+the offer of an older version of MCP, and a few requests that no honest client sends: an old refresh token, a code that
+was used.
+
+The SDK's handshake always offers its newest version, and goes on with what the server answers. So only the offer is
+changed here: everything after it is what the SDK does with such a server.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
@@ -20,14 +25,45 @@ from ..oauth.masking import mask_fields, mask_url
 from ..oauth.urls import LOOPBACK_HOSTS
 from ..trace.http import receiver_of
 from ..trace.recorder import Trace
-from .checks.pages import ORIGIN
+from .checks.cors import ORIGIN
+from .debug_gate import KIND, Gated2, Tap, step_of
 from .exchange import Facts, Seen
-from .gated_auth import Ahead, GatedAuth
-from .older_versions import Mode, offering, session_mode
-from .person import Person
-from .recording import Setup, client_of, public
+from .gated_auth import Ahead, GatedAuth, Person
+from .recording import Mode, Setup, client_of, public
 from .run import FlowRun, Script
-from .tap import KIND, Gated2, Tap, step_of
+
+
+def _session_mode(mode: Mode) -> Literal["auto", "legacy"]:
+    """Return the mode of the session that speaks so."""
+    return "auto" if mode == "auto" else "legacy"
+
+
+def _offering(mode: Mode, inner: httpx2.AsyncBaseTransport) -> httpx2.AsyncBaseTransport:
+    """Return a transport that offers an older version, if one is asked for."""
+    return inner if mode in ("auto", "legacy") else _Offers(mode, inner)
+
+
+class _Offers(httpx2.AsyncBaseTransport):
+    def __init__(self, version: str, inner: httpx2.AsyncBaseTransport):
+        self._version = version
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        body = await request.aread()
+        if b'"initialize"' in body:
+            message = json.loads(body)
+            if message.get("method") == "initialize":
+                message["params"]["protocolVersion"] = self._version
+                headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+                content = json.dumps(message).encode()
+                request = httpx2.Request(
+                    request.method, request.url, headers=headers, content=content, extensions=request.extensions
+                )
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
 
 _AUTHORIZED = ("token", "refresh")
 _LOOK_SECONDS = 30.0
@@ -213,7 +249,7 @@ class HttpFlow:
 
     async def _connected(self) -> Session:
         if self._session is None:
-            self._session = await Session.open(self._url, auth=self._auth, mode=session_mode(self._mode))
+            self._session = await Session.open(self._url, auth=self._auth, mode=_session_mode(self._mode))
         return self._session
 
     def _token_is_there(self, name: str) -> None:
@@ -249,7 +285,7 @@ class HttpFlow:
         recorded = (
             carrier if self._recorded else self.trace.http2(carrier, receiver=partial(receiver_of, server=self._url))
         )
-        return offering(self._mode, Gated2(self._tap, recorded))
+        return _offering(self._mode, Gated2(self._tap, recorded))
 
     def _classify(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
         kind = step_of(method, url, headers, body, self._url)

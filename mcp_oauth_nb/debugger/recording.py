@@ -15,19 +15,21 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..oauth.errors import ConfigurationError
 from ..oauth.masking import JSONRPC_SECRET_NAMES, is_secret_name, mask_fields, scrub
 from ..trace.messages import Message
-from .older_versions import Mode
 
 if TYPE_CHECKING:
     from ..client.auth import McpAuth
+    from .debug_gate import Held
     from .exchange import Seen
-    from .gate import Held
     from .step import Step
+
+#: How to speak: `auto` 2026-07-28 where the server can, `legacy` the newest version with a handshake, or an older one.
+Mode = Literal["auto", "legacy", "2025-06-18", "2025-03-26"]
 
 #: In what a browser brought back: the `state` was the one that it was sent away with.
 OWN_STATE = "stand-in-state"

@@ -28,12 +28,12 @@ from ..oauth.masking import escape, mask_url
 from ..trace.frames import call_title
 from ..trace.recorder import Trace
 from .comparison import differences, observe
+from .debug_gate import KIND, step_of
 from .exchange import json_object
 from .guided_flow import GuidedFlow
 from .http_flow import HttpFlow, is_real
 from .recording import OWN_STATE, Answer, RecordedStep, Recording
 from .run import FlowRun, MakeFlow
-from .tap import KIND, step_of
 
 #: How long a client may wait for what the recording does not have, in seconds.
 _PATIENCE = 10.0

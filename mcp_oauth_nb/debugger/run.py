@@ -27,12 +27,11 @@ from ..oauth.masking import printable
 from ..runtime import loops
 from ..trace.diagram import Diagram
 from ..trace.recorder import Trace
-from .checks.table import check, check_error
+from .checks import check, check_error
+from .debug_gate import Gate, Held
 from .exchange import Facts, Seen
-from .flow_table import STEPS
-from .gate import Gate, Held
 from .recording import Recorder, Setup
-from .step import Cause, Records, Step, first_cause
+from .step import STEPS, Cause, Records, Step, first_cause
 
 _SERVER_LOG = "Look into the MCP server's own log: the answer of this step shows what it sent."
 
@@ -350,7 +349,7 @@ class FlowRun:
     # -- what the taps tell ----------------------------------------------------------------------------------------
 
     def sent(self, held: Held) -> int:
-        """See `tap.Sink`."""
+        """See `debug_gate.Sink`."""
         kind = held.kind if held.kind in STEPS else "call"
         changed = tuple(held.changed.items())
         step = Step(len(self._records) + 1, kind, changed=changed, predicted=self._predicted)
@@ -358,7 +357,7 @@ class FlowRun:
         return self._records.add(step, self.trace.next_exchange)
 
     def arrived(self, number: int, seen: Seen) -> None:
-        """See `tap.Sink`."""
+        """See `debug_gate.Sink`."""
         facts = self._flow.facts
         step = self._records[number]
         self._records.replace(number, replace(step, checks=check(seen, facts)))

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.auth import McpAuth
 from ..debugger import FlowRun, GuidedFlow
-from ..debugger.export.formats import export
+from ..debugger.export import export
 from ..debugger.http_flow import HttpFlow, is_real
-from ..debugger.older_versions import Mode
-from ..debugger.recording import Recording
+from ..debugger.recording import Mode, Recording
 from ..debugger.replay import flow_of
 from ..lab.http_lab import HttpLab
 from ..lab.lab import Lab

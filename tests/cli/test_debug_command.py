@@ -30,7 +30,7 @@ from mcp_oauth_nb import McpAuth, run
 from mcp_oauth_nb.cli.commands import main
 from mcp_oauth_nb.cli.debug import FINDING, IN_ORDER, INTERRUPTED, NO_ANSWER, exit_code
 from mcp_oauth_nb.cli.debug_walk import FORMATS, walk
-from mcp_oauth_nb.debugger.export.formats import FORMATS as EXPORTS
+from mcp_oauth_nb.debugger.export import FORMATS as EXPORTS
 from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 from mcp_oauth_nb.oauth.errors import ServerUnavailable
 from mcp_oauth_nb.oauth.masking import remember

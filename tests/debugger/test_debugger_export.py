@@ -23,8 +23,8 @@ from nbclient.exceptions import CellExecutionError
 
 from mcp_oauth_nb import HttpLab, Lab, run
 from mcp_oauth_nb.debugger import FlowRun
-from mcp_oauth_nb.debugger.export.formats import FORMATS
-from mcp_oauth_nb.debugger.export.pytest_test import literal
+from mcp_oauth_nb.debugger.export import FORMATS
+from mcp_oauth_nb.debugger.export_code import literal
 from mcp_oauth_nb.debugger.recording import wire_form
 from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 from mcp_oauth_nb.oauth.errors import ConfigurationError

@@ -10,7 +10,7 @@ from IPython.lib.pretty import pretty
 
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.debugger import Cause, FlowRun, GuidedFlow, Step
-from mcp_oauth_nb.debugger.gate import Gate, Held
+from mcp_oauth_nb.debugger.debug_gate import Gate, Held
 from mcp_oauth_nb.oauth.check import Check
 from mcp_oauth_nb.oauth.errors import ConfigurationError, InvalidAuthorizationCode, SessionError
 

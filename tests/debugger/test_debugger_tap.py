@@ -12,9 +12,8 @@ import httpx2
 import pytest
 
 from mcp_oauth_nb.debugger.breaking import with_query
+from mcp_oauth_nb.debugger.debug_gate import Gate, Gated, Gated2, Held, Tap
 from mcp_oauth_nb.debugger.exchange import Seen
-from mcp_oauth_nb.debugger.gate import Gate, Held
-from mcp_oauth_nb.debugger.tap import Gated, Gated2, Tap
 
 pytestmark = pytest.mark.anyio
 

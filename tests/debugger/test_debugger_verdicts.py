@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from mcp_oauth_nb.debugger.checks.pages import ORIGIN
+from mcp_oauth_nb.debugger.checks import check, check_error
+from mcp_oauth_nb.debugger.checks.cors import ORIGIN
 from mcp_oauth_nb.debugger.checks.refusals import STILL_COUNT
-from mcp_oauth_nb.debugger.checks.table import check, check_error
 from mcp_oauth_nb.debugger.exchange import JSONRPC, Facts, Seen
-from mcp_oauth_nb.debugger.flow_table import STEPS
-from mcp_oauth_nb.debugger.step import Step, first_cause
+from mcp_oauth_nb.debugger.step import STEPS, Step, first_cause
 from mcp_oauth_nb.oauth.challenge import AuthChallenge
 from mcp_oauth_nb.oauth.check import Check
 from mcp_oauth_nb.oauth.errors import ProtocolError

@@ -20,7 +20,7 @@ from mcp import MCPError
 
 from mcp_oauth_nb import Lab, McpOAuthError, Session
 from mcp_oauth_nb.cli import commands as cli
-from mcp_oauth_nb.debugger.export.formats import FORMATS
+from mcp_oauth_nb.debugger.export import FORMATS
 from mcp_oauth_nb.oauth.errors import AccessDenied
 from mcp_oauth_nb.oauth.settings import DeploymentSettings, IsolatedSettings
 

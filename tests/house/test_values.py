@@ -14,7 +14,7 @@ PACKAGE = Path(mcp_oauth_nb.__file__).parent
 CHANGING = {
     "lab/attacks/outcome.py": {"Plot"},
     "lab/attacks/starting.py": {"Opened"},
-    "debugger/gate.py": {"Held"},
+    "debugger/debug_gate.py": {"Held"},
     "debugger/exchange.py": {"Facts"},
     "client/context.py": {"Context"},
     "lab/mock_github/autopilot.py": {"_Page", "_Walk"},

@@ -16,7 +16,7 @@ import pytest
 from ipywidgets.embed import dependency_state
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.debugger.export.formats import FORMATS
+from mcp_oauth_nb.debugger.export import FORMATS
 from mcp_oauth_nb.debugger.step import Cause, Step
 from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 from mcp_oauth_nb.jupyter.widgets import flow_view

@@ -1,1 +1,58 @@
-"""What is checked of each exchange, and why: `table` chooses the checks of a step."""
+"""What each step of the flow must look like, as pure functions from an exchange and the facts before it to checks.
+
+The table here chooses the checks of a step; the modules hold them. A check that failed says what the server, or the
+client, should have sent. Nothing here quotes a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...oauth.check import Check
+from ...oauth.errors import McpOAuthError
+from ..exchange import Checks, Facts, Seen
+from .client import check_authorization, check_callback, check_registration
+from .cors import check_cross_origin, check_preflight
+from .mcp_server import check_ended_token, check_request
+from .metadata_documents import check_resource_metadata, check_server_metadata
+from .token_answers import check_ended_refresh, check_refresh, check_reuse, check_revocation, check_token
+
+_CHECKS: dict[str, Callable[[Seen, Facts], Checks]] = {
+    "handshake": check_request,
+    "list": check_request,
+    "call": check_request,
+    "authorized": check_request,
+    "resource_metadata": check_resource_metadata,
+    "server_metadata": check_server_metadata,
+    "registration": check_registration,
+    "authorize": check_authorization,
+    "callback": check_callback,
+    "token": check_token,
+    "refresh": check_refresh,
+    "reuse": check_reuse,
+    "replay": check_reuse,
+    "revoke": check_revocation,
+    "ended_refresh": check_ended_refresh,
+    "ended_token": check_ended_token,
+    "preflight": check_preflight,
+    "cross_origin": check_cross_origin,
+}
+
+
+def check(seen: Seen, facts: Facts) -> tuple[Check, ...]:
+    """Hold one exchange against what its step asks for.
+
+    Args:
+        seen: the exchange, in clear.
+        facts: what earlier steps have shown.
+    """
+    return tuple(_CHECKS[seen.kind](seen, facts))
+
+
+_GO_ON = "an answer with which the client can go on"
+
+
+def check_error(error: McpOAuthError) -> Check:
+    """Say that the client stopped, and why: where no check of the exchange itself failed, this is the finding."""
+    # Its hint is for whoever uses the client; what the server owes is only this.
+    return Check("the client goes on", "failed", error.message, _GO_ON, error.reference)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ...oauth.check import Check
 from ...oauth.masking import printable
 from ...oauth.pkce import METHOD
-from ..exchange import Facts, Seen
-from .common import Checks, answered, covers, is_secure, shown, verdict
+from ..exchange import Checks, Facts, Seen, answered, covers, is_secure, shown, verdict
 from .refusals import check_code_without_challenge
 
 # RFC 6749 section 10.10 asks for a chance below 2^-128 to guess it; base64 has 6 bits a character.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from ...oauth.check import Check
 from ...oauth.pkce import METHOD, verify
-from ..exchange import JSONRPC, Facts, Seen
-from .common import Checks, answered, covers, verdict
+from ..exchange import JSONRPC, Checks, Facts, Seen, answered, covers, verdict
 
 WRONG_REQUEST = "a wrong request is refused"
 FOREIGN_TOKEN = "a token for another server is refused"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ...client.jupyterhub import FindHub, JupyterHub, way_back
 from ...debugger import FlowRun
-from ...debugger.export.formats import FORMATS, export
+from ...debugger.export import FORMATS, export
 from ...oauth.errors import McpOAuthError
 from . import flow_view, panel
 from .flow_model import FlowModel

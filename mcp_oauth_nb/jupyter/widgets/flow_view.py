@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from ...debugger import STEPS, FlowRun, Step
-from ...debugger.gate import Held
+from ...debugger.debug_gate import Held
 from ...debugger.step import Cause
 from ...oauth.check import SIGNS, Check, Outcome
 from ...oauth.errors import McpOAuthError

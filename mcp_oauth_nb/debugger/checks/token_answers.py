@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...oauth.check import Check
 from ...oauth.token import split_scopes
-from ..exchange import Facts, Seen
-from .common import Checks, answered, shown, verdict
+from ..exchange import Checks, Facts, Seen, answered, shown, verdict
 from .refusals import check_refusal, reason_to_refuse
 
 # GitHub's own words for invalid_grant; it says them with 200.

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...oauth.check import Check
-from ..exchange import Facts, Seen
-from .common import Checks, verdict
+from ..exchange import Checks, Facts, Seen, verdict
 
 #: Where the page of the client stands: any server but those that are asked.
 ORIGIN = "https://client.example"

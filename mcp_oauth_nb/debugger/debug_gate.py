@@ -1,22 +1,144 @@
-"""Transports around transports, which hold each request at the gate and show each exchange to the checks.
+"""Where what is about to be sent waits for somebody to look at it, change it and let it go.
 
-The SDK's client, or the handler, goes on working as it always does: it only waits a little longer for its answers.
+The transports hold each request at the gate and show each exchange to the checks. The SDK's client, or the handler,
+goes on working as it always does: it only waits a little longer for its answers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import httpx2
 
+from ..oauth.errors import ConfigurationError, SessionError
 from ..oauth.http import read_bounded, unhurried
-from ..oauth.masking import mask_url
+from ..oauth.masking import is_secret_name, mask, mask_header, mask_url, scrub
 from .exchange import Seen, json_object
-from .gate import Gate, Held
+
+
+@dataclass
+class Held:
+    """Something that waits at the gate.
+
+    Attributes:
+        kind: which step of the flow it is; see `STEPS`.
+        summary: one line for a person, without secrets.
+        parameters: what can be changed, in clear: form fields, query parameters, JSON members, the bearer header.
+        changed: the names that were changed or dropped.
+    """
+
+    kind: str
+    summary: str
+    parameters: dict[str, str] = field(default_factory=dict, repr=False)
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def change(self, changes: Mapping[str, str | None]) -> None:
+        """Set parameters, or drop those whose new value is None.
+
+        Raises:
+            ConfigurationError: one that is to be dropped is not there; nothing is changed then.
+        """
+        for name, value in changes.items():
+            if value is None and name not in self.parameters:
+                known = ", ".join(self.parameters) or "none"
+                raise ConfigurationError(
+                    f"The request has no parameter {name!r} to drop.", hint=f"Its parameters: {known}."
+                )
+        for name, value in changes.items():
+            if value is None:
+                del self.parameters[name]
+                self.changed[name] = "dropped"
+            else:
+                self.changed[name] = "changed" if name in self.parameters else "added"
+                self.parameters[name] = value
+
+    def shown(self) -> dict[str, str]:
+        """Return the parameters as they may be shown."""
+        return {name: _shown(name, value) for name, value in self.parameters.items()}
+
+
+def _shown(name: str, value: str) -> str:
+    if name == "authorization":
+        return mask_header(name, value)
+    if is_secret_name(name):
+        return mask(value)
+    return mask_url(value) if "://" in value else scrub(value)
+
+
+class Gate:
+    """Holds one thing after the other. It belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Held, asyncio.Future[None]]] = deque()
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    @property
+    def pending(self) -> Held | None:
+        """What waits longest, or None."""
+        return self._waiting[0][0] if self._waiting else None
+
+    async def hold(self, held: Held) -> Held:
+        """Wait until it is released.
+
+        Raises:
+            SessionError: nobody is there to release it.
+        """
+        if self._closed:
+            raise _cancelled()
+        entry = (held, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        self._arrived.set()
+        try:
+            await entry[1]
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            if not self._waiting:
+                self._arrived.clear()
+        return held
+
+    def release(self) -> None:
+        """Let what waits longest go."""
+        _, future = self._waiting.popleft()
+        if not self._waiting:
+            self._arrived.clear()
+        if not future.done():
+            future.set_result(None)
+
+    def open(self) -> None:
+        """Hold what comes from now on."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Let nothing of what waits be sent, nor what comes; whoever wants to send it is told so."""
+        self._closed = True
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(_cancelled())
+        self._arrived.clear()
+
+    async def next(self, script: asyncio.Task[None]) -> Held | None:
+        """Wait until something waits here; None if the script that sends ended without."""
+        arrival = asyncio.ensure_future(self._arrived.wait())
+        try:
+            await asyncio.wait((arrival, script), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arrival.cancel()
+        return self.pending
+
+
+def _cancelled() -> SessionError:
+    return SessionError("It was cancelled before it was sent.")
+
 
 #: Under this name in a request's extensions stands which step it is, where its maker knows.
 KIND = "mcp_oauth_nb.step"
@@ -66,7 +188,7 @@ class Tap:
         kind = request.extensions.get(KIND) or self._classify(method, url, request.headers, body)
         if kind is None:
             return await send(request)
-        held = Held(kind, f"{method} {mask_url(url).partition('?')[0]}", parameters_of(request.headers, body))
+        held = Held(kind, f"{method} {mask_url(url).partition('?')[0]}", _parameters_of(request.headers, body))
         with unhurried():
             await self._gate.hold(held)
         if held.changed:
@@ -125,7 +247,7 @@ class Gated(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def mcp_method(body: bytes) -> str:
+def _mcp_method(body: bytes) -> str:
     """Return the JSON-RPC method of a request, or an empty text."""
     return str(json_object(body).get("method", ""))
 
@@ -134,7 +256,7 @@ def step_of(method: str, url: str, headers: Mapping[str, str], body: bytes, serv
     """Name the step that a request of the HTTP flow is, by itself; None for what the flow is not about."""
     here, there = urlsplit(server_url), urlsplit(url)
     if (here.netloc, here.path) == (there.netloc, there.path):
-        return _METHODS.get(mcp_method(body)) if method == "POST" else None
+        return _METHODS.get(_mcp_method(body)) if method == "POST" else None
     if method == "GET":
         authority = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
         return "server_metadata" if any(part in there.path for part in authority) else "resource_metadata"
@@ -145,13 +267,13 @@ def step_of(method: str, url: str, headers: Mapping[str, str], body: bytes, serv
     return "revoke" if grant is None and "token" in form else "refresh" if grant == "refresh_token" else "token"
 
 
-def parameters_of(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+def _parameters_of(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     """Return what can be changed about a request: its form fields or JSON members, and its Authorization header."""
     parameters: dict[str, str] = {}
     media = headers.get("content-type", "")
     if "urlencoded" in media:
         parameters = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    elif "json" in media and not mcp_method(body):
+    elif "json" in media and not _mcp_method(body):
         members = json_object(body)
         parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in members.items()}
     authorization = headers.get("authorization")
@@ -171,7 +293,7 @@ def _changed(request: Any, body: bytes, parameters: Mapping[str, str], library: 
     media = headers.get("content-type", "")
     if "urlencoded" in media:
         body = urlencode(fields).encode()
-    elif "json" in media and not mcp_method(body):
+    elif "json" in media and not _mcp_method(body):
         body = json.dumps({name: _json_value(value) for name, value in fields.items()}).encode()
     return library.Request(
         request.method, request.url, headers=headers, content=body or None, extensions=request.extensions

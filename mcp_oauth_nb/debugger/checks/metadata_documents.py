@@ -8,8 +8,7 @@ from ...oauth.check import Check, Outcome
 from ...oauth.metadata_findings import Finding, check_document
 from ...oauth.metadata_reading import Reading
 from ...oauth.urls import difference
-from ..exchange import Facts, Seen
-from .common import Checks, shown, verdict
+from ..exchange import Checks, Facts, Seen, shown, verdict
 
 # Fields that a client goes by: what they must come to, in words.
 _RESOURCE_FIELDS = {

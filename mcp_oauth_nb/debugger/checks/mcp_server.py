@@ -6,8 +6,7 @@ from ...oauth import jwt
 from ...oauth.challenge import AUTHENTICATION_REQUIRED, AuthChallenge, read_challenge
 from ...oauth.check import Check
 from ...oauth.pkce import METHOD
-from ..exchange import JSONRPC, Facts, Seen
-from .common import Checks, answered, shown, verdict
+from ..exchange import JSONRPC, Checks, Facts, Seen, answered, shown, verdict
 from .refusals import check_audience, check_refusal, reason_to_refuse
 
 

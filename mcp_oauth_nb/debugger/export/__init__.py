@@ -1,1 +1,0 @@
-"""What a run is saved as: `formats` has them all."""
