@@ -89,6 +89,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "server/authserver/forms.py": ("authserver_forms",),
     "server/authserver/metadata.py": ("authserver_authorize", "authserver_clients"),
     "server/authserver/pages.py": ("authserver_consent", "authserver_authorize"),
+    "runtime/pages.py": ("pages", "authserver_consent"),
     "server/authserver/sdk_provider.py": (
         "authserver_strangers",
         "authserver_clients",

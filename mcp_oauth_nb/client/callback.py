@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ..oauth.errors import (
@@ -32,18 +32,11 @@ from ..oauth.errors import (
 from ..oauth.text import shown_url
 from ..oauth.urls import LOOPBACK_HOSTS
 from ..runtime.loops import ReportingThread
+from ..runtime.pages import message_page
 from .jupyterhub import JupyterHub, proxied
 from .loopback import can_listen_at, listen_as
 
 T = TypeVar("T")
-
-_HEADERS = {
-    "Cache-Control": "no-store",
-    # The address bar holds the code: nothing on this page may take it elsewhere.
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 _NOBODY_CAME = (
     "Sign in again, and finish in the browser in time. If the browser is on another machine, the redirect cannot "
@@ -215,34 +208,32 @@ class CallbackListener(Generic[T]):
                 reference="RFC 8252 section 8.3",
             )
             self._refuse(error)
-            return _page(400, "Not the expected address", "Were you signing in? Copy this page's address and paste it.")
+            return message_page(
+                "Not the expected address", "Were you signing in? Copy this page's address and paste it.", status=400
+            )
         if self._result.cancelled():
-            return _page(410, "Too late", "The program does not wait for this sign-in any more. Start it again there.")
+            return message_page(
+                "Too late", "The program does not wait for this sign-in any more. Start it again there.", status=410
+            )
         if self._result.done():
-            return _page(409, "Already done", "This sign-in has already been completed. You can close this window.")
+            return message_page(
+                "Already done", "This sign-in has already been completed. You can close this window.", status=409
+            )
         try:
             # As it came: `request.url` is made with the Host header, and has to be UTF-8.
             value = self._read(f"{self.redirect_uri}?{request.scope['query_string'].decode('latin-1')}")
         except McpOAuthError as error:
             if isinstance(error, SecurityError | ProtocolError) and not isinstance(error, OAuthErrorResponse):
                 self._refuse(error)
-                return _page(400, "Not the expected answer", "This does not belong to the sign-in that is under way.")
+                return message_page(
+                    "Not the expected answer", "This does not belong to the sign-in that is under way.", status=400
+                )
             # The genuine answer, and it is no.
             self._result.set_exception(error)
-            return _page(200, "Not signed in", "The authorization server reported a problem; the program shows it.")
+            return message_page("Not signed in", "The authorization server reported a problem; the program shows it.")
         except BaseException as error:
             # uvicorn makes a page of it and goes on: nobody else would hear of it.
             self._listener_ended(error)
             raise
         self._result.set_result(value)
-        return _page(200, "Signed in", "You can close this window and go back to the program.")
-
-
-def _page(status: int, title: str, text: str) -> HTMLResponse:
-    return HTMLResponse(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>:root{{color-scheme:light dark}}body{{font:1.1rem system-ui;max-width:34rem;"
-        f"margin:15vh auto;padding:0 1rem}}</style><h1>{title}</h1><p>{text}</p></html>",
-        status_code=status,
-        headers=_HEADERS,
-    )
+        return message_page("Signed in", "You can close this window and go back to the program.", good=True)

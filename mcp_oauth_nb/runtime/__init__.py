@@ -1,5 +1,5 @@
-"""What async code needs in a notebook: one loop thread, a kernel that shows honest errors, a call that many share.
+"""What all programs here share: one loop thread, a kernel that shows honest errors, one call for many, people's pages.
 
-Main names: `loops.run`, `loops.on`, `single_flight.SingleFlight`. It imports `oauth`. Public is all but `wakeup`, which
-is a part of `kernel`.
+Main names: `loops.run`, `single_flight.SingleFlight`, `pages.page`. It imports `oauth`. Public is all but `wakeup`,
+which is a part of `kernel`.
 """

@@ -151,7 +151,9 @@ async def test_the_page_takes_nothing_elsewhere(lab: Lab) -> None:
     assert page.headers["referrer-policy"] == "no-referrer"
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
 
 
 async def test_wrong_visitors_do_not_end_the_wait(lab: Lab) -> None:

@@ -100,7 +100,10 @@ def test_cve_2025_6514_the_browser_gets_an_address_as_one_argument_that_no_shell
     program.write_text(f"import json, sys\nopen({str(record)!r}, 'w').write(json.dumps(sys.argv[1:]))\n")
     address = f"https://mcp.example/authorize?a=$(touch${{IFS}}{owned})&b=`touch${{IFS}}{owned}`;touch%20{owned}|x'\"&c=%PATH%"
     browser = webbrowser.get(shlex.join([sys.executable, str(program), "%s"]))
-    check_for_browser(address)
+    with pytest.raises(SecurityError, match="characters"):
+        check_for_browser(address)
+    check_for_browser(address.replace('"', ""))
+    # What is refused would do no harm either.
     assert browser.open(address)
     assert json.loads(record.read_text()) == [address]
     assert not owned.exists()
@@ -146,7 +149,7 @@ async def test_cve_2025_58747_the_callback_listener_shows_nothing_of_the_request
     for page in pages:
         assert page.status_code == 400
         assert "alert" not in page.text
-        assert "default-src 'none'; style-src 'unsafe-inline'" in page.headers["content-security-policy"]
+        assert "default-src 'none'; style-src 'sha256-" in page.headers["content-security-policy"]
         assert "location" not in page.headers
 
 

@@ -45,8 +45,17 @@ def form_fields(page: str) -> dict[str, str]:
 # -- what all pages have ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/login/oauth/authorize", "/nothing/here"])
-async def test_every_page_says_that_nothing_is_real_and_is_well_protected(world: World, path: str):
+@pytest.mark.parametrize(
+    ("path", "referrer"),
+    # Only a page with a form needs to say where the form comes from.
+    [
+        ("/", "no-referrer"),
+        ("/login", "same-origin"),
+        ("/login/oauth/authorize", "no-referrer"),
+        ("/nothing/here", "no-referrer"),
+    ],
+)
+async def test_every_page_says_that_nothing_is_real_and_is_well_protected(world: World, path: str, referrer: str):
     response = await world.send("GET", "https://github.com" + path)
     assert "Mock GitHub: nothing here is real." in response.text
     assert response.text.startswith('<!doctype html>\n<html lang="en">')
@@ -56,7 +65,7 @@ async def test_every_page_says_that_nothing_is_real_and_is_well_protected(world:
     assert "base-uri 'none'" in policy
     assert response.headers["x-frame-options"] == "DENY"
     assert response.headers["cache-control"] == "no-store"
-    assert response.headers["referrer-policy"] == "same-origin"
+    assert response.headers["referrer-policy"] == referrer
     assert response.headers["x-content-type-options"] == "nosniff"
 
 

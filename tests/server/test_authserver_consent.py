@@ -19,8 +19,9 @@ from starlette.responses import HTMLResponse
 
 from mcp_oauth_nb.oauth.errors import StoreUnavailable
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.runtime.pages import message_page
 from mcp_oauth_nb.server.authserver import DocumentFetcher
-from mcp_oauth_nb.server.authserver.pages import Question, consent_page, error_page
+from mcp_oauth_nb.server.authserver.pages import Question, consent_page
 
 pytestmark = pytest.mark.anyio
 
@@ -493,12 +494,15 @@ def asking() -> HTMLResponse:
 
 
 def refusing() -> HTMLResponse:
-    return error_page("Invalid request", "It cannot be read.", status=400)
+    return message_page("Invalid request", "It cannot be read.", status=400)
 
 
-@pytest.mark.parametrize(("make", "targets"), [(asking, ""), (refusing, "form-action 'self'; ")])
+@pytest.mark.parametrize(
+    ("make", "targets", "referrer"),
+    [(asking, "", "same-origin"), (refusing, "form-action 'none'; ", "no-referrer")],
+)
 def test_no_page_can_be_framed_kept_guessed_at_or_made_to_run_or_load_anything(
-    make: Callable[[], HTMLResponse], targets: str
+    make: Callable[[], HTMLResponse], targets: str, referrer: str
 ) -> None:
     page = make()
     style = bytes(page.body).decode().partition("<style>")[2].partition("</style>")[0]
@@ -510,7 +514,7 @@ def test_no_page_can_be_framed_kept_guessed_at_or_made_to_run_or_load_anything(
         "x-frame-options": "DENY",
         "x-content-type-options": "nosniff",
         "cross-origin-opener-policy": "same-origin",
-        "referrer-policy": "same-origin",
+        "referrer-policy": referrer,
         "cache-control": "no-store",
     }
 
@@ -578,6 +582,6 @@ def test_only_who_has_allowed_a_part_reads_that_the_client_asks_for_more(before:
 
 
 def test_a_page_that_refuses_has_the_status_and_the_headers_that_it_was_given() -> None:
-    page = error_page("Not now", "Later.", status=503, headers={"Retry-After": "5"})
+    page = message_page("Not now", "Later.", status=503, headers={"Retry-After": "5"})
     assert (page.status_code, page.headers["retry-after"], page.headers["cache-control"]) == (503, "5", "no-store")
     assert asking().status_code == 200

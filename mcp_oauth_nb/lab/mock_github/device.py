@@ -11,7 +11,15 @@ from starlette.routing import Route
 from .formats import answer, form_pairs, read_parameters, refusal
 from .ledger import Refused
 from .model import OFFLINE_ACCESS, DeviceRequest, IssuedToken, OAuthApp, split_scopes
-from .signin import consent_page, current_browser, device_page, page, sign_in_first, stale_form, submitting_browser
+from .signin import (
+    consent_page,
+    current_browser,
+    device_page,
+    message_page,
+    sign_in_first,
+    stale_form,
+    submitting_browser,
+)
 from .state import State
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -146,12 +154,12 @@ class Device:
                 return stale_form()
             if form.get("authorize") != "1":
                 waiting.decision = "denied"
-                return page("Access denied", "<p>The device was not connected.</p>")
+                return message_page("Access denied", "The device was not connected.")
             ticked = {value for name, value in pairs if name == "granted_scope"}
             waiting.granted = tuple(scope for scope in waiting.scopes if scope in ticked)
             waiting.user, waiting.decision = browser.user, "allowed"
             self._state.ledger.allow(browser.user, waiting.client_id, waiting.granted)
-        return page("Congratulations, you're all set!", "<p>Your device is now connected.</p>")
+        return message_page("Congratulations, you're all set!", "Your device is now connected.")
 
     def _waiting(self, typed: str) -> DeviceRequest | None:
         """Find a request by the code that was typed: case, dash and spaces do not matter (RFC 8628 section 6.1)."""

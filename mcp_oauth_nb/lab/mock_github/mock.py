@@ -18,7 +18,7 @@ from .device import Device
 from .knobs import HANG_UP, Endpoint, Faults, Faulty, HungUp, Knobs
 from .model import Affiliation, AppKind, IssuedToken, OAuthApp, Organization, RedirectUri, Repository, User
 from .oauth_endpoints import Authorize, Discovery, TokenEndpoint
-from .signin import SignIn, error_page
+from .signin import SignIn, message_page
 from .state import State
 
 
@@ -149,7 +149,7 @@ def _spoilable(routes: Sequence[Route], faults: Faults, endpoint: Endpoint) -> l
 
 
 async def _nothing_here(_: Request) -> Response:
-    return error_page("Page not found", "This is not the web page you are looking for.", status=404)
+    return message_page("Page not found", "This is not the web page you are looking for.", status=404)
 
 
 class _Hosts:

@@ -23,7 +23,7 @@ from .model import OFFLINE_ACCESS, Browser, IssuedToken, OAuthApp, redirect_matc
 from .signin import (
     consent_page,
     current_browser,
-    error_page,
+    message_page,
     redirect_target,
     sign_in_first,
     stale_form,
@@ -102,7 +102,7 @@ class Authorize:
         app = self._state.apps.get(parameters.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: without a known client and a registered URI nothing may be redirected.
         if app is None:
-            return error_page("Page not found", "There is no app with this client_id.", status=404)
+            return message_page("Page not found", "There is no app with this client_id.", status=404)
         uri = redirect_target(app, parameters)
         if not redirect_matches(uri, app.redirect_uris):
             return self._mismatch(app, parameters)
@@ -121,11 +121,11 @@ class Authorize:
         if self._state.knobs.redirect_mismatch == "redirect":
             return self._failed(_to_callback(app, parameters), "redirect_uri_mismatch", text)
         # Which status the live page has is unverified.
-        return error_page("Be careful!", f"{text} Continue only if you trust whoever sent you.", status=400)
+        return message_page("Be careful!", f"{text} Continue only if you trust whoever sent you.", status=400)
 
     def _bad_pkce(self, checked: AuthorizationRequest, problem: str) -> Response:
         if self._state.knobs.pkce_error == "page":
-            return error_page("Invalid request", problem, status=400)
+            return message_page("Invalid request", problem, status=400)
         return self._failed(checked, "invalid_request", problem)  # RFC 7636 section 4.4.1
 
     # -- the decision ------------------------------------------------------------------------------------------
@@ -348,4 +348,4 @@ class Discovery:
 
 
 async def _nothing_here(_: Request) -> Response:
-    return error_page("Page not found", "There is no metadata at this address.", status=404)
+    return message_page("Page not found", "There is no metadata at this address.", status=404)

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...oauth.errors import McpOAuthError, StoreUnavailable
+from ...runtime.pages import message_page
 from ..rate_limits import RETRY_SECONDS
-from . import forms, pages, redirects
+from . import forms, redirects
 from .browsers import Browsers
 from .clients import Client
 from .forms import Malformed, Parameters
@@ -56,19 +57,19 @@ class AuthorizeEndpoint:
         try:
             parameters = forms.read_query(request) if request.method == "GET" else await forms.read_form(request)
         except Malformed as error:
-            return pages.error_page("Invalid request", str(error), status=400)
+            return message_page("Invalid request", str(error), status=400)
         # RFC 6749 section 4.1.2.1: before client and redirect URI are known good, nothing is redirected.
         if parameters.repeated & {"client_id", "redirect_uri"}:
-            return pages.error_page("Invalid request", "client_id or redirect_uri is repeated.", status=400)
+            return message_page("Invalid request", "client_id or redirect_uri is repeated.", status=400)
         try:
             client = await self._clients.find(parameters.get("client_id", ""))
         except StoreUnavailable:
             raise
         except McpOAuthError as error:
-            return pages.error_page("Unknown client", error.message, status=400)
+            return message_page("Unknown client", error.message, status=400)
         if not client.allows(parameters.get("redirect_uri", "")):
             text = "The redirect_uri is missing, or is not one that this client has registered."
-            return pages.error_page("Unknown address", text, status=400)
+            return message_page("Unknown address", text, status=400)
         return await self._checked(request, client, parameters)
 
     async def _checked(self, request: Request, client: Client, parameters: Parameters) -> Response:
@@ -155,10 +156,10 @@ def unavailable_page() -> Response:
     """Tell a person that the store does not answer."""
     text = "This server cannot remember anything just now. Try again in a moment; nothing is lost."
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return pages.error_page("Not now", text, status=503, headers=headers)
+    return message_page("Not now", text, status=503, headers=headers)
 
 
 def too_many(wait: int) -> Response:
     """Ask a person for patience (RFC 6585 section 4)."""
     text = f"There were too many requests from your address. Try again in {wait} seconds."
-    return pages.error_page("Too many requests", text, status=429, headers={"Retry-After": str(wait)})
+    return message_page("Too many requests", text, status=429, headers={"Retry-After": str(wait)})

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...oauth.errors import AccessDenied, McpOAuthError, StoreUnavailable, TransientError
+from ...runtime.pages import message_page
 from . import forms, pages, redirects
 from .authorize import to_client
 from .browsers import Browsers
@@ -77,7 +78,7 @@ class ConsentEndpoint:
         try:
             form = await forms.read_form(request)
         except Malformed as error:
-            return pages.error_page("Invalid request", str(error), status=400)
+            return message_page("Invalid request", str(error), status=400)
         flow_id = form.get("flow", "")
         flow = await self._flows.get(flow_id)
         # Nothing is used up by a form that another site made this browser send (RFC 9700 section 4.7).
@@ -125,7 +126,7 @@ class ConsentEndpoint:
         try:
             parameters = forms.read_query(request)
         except Malformed as error:
-            return pages.error_page("Invalid request", str(error), status=400)
+            return message_page("Invalid request", str(error), status=400)
         state = parameters.get("state", "")
         flow = None if parameters.repeated else await self._upstream_flows.get(state)
         # Only the browser that consented finishes the flow; another one does not even use it up.
@@ -198,4 +199,4 @@ def _known_by(client: Client) -> str:
 
 
 def _stale() -> Response:
-    return pages.error_page("Start again", _STALE, status=400)
+    return message_page("Start again", _STALE, status=400)

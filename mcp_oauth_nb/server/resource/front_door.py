@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...runtime.pages import page_headers
 from ..rate_limits import RETRY_SECONDS, client_address
 from .limits import InService
 from .metadata import MCP_PATHS, PublicAddress
@@ -24,13 +25,6 @@ PROMPT_SECONDS = 1.0
 MOST_BODIES_EACH = 64
 
 _LOOPBACK_ORIGINS = ("http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*")
-# RFC 9700 section 4.16 and 4.2. A page that needs more, such as a form or a style, brings its own policy.
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 # RFC 6585 section 4, RFC 9110 section 15.6.4: whoever is to come back is told when.
 _COME_BACK = (429, 503)
@@ -166,5 +160,6 @@ def _has_body(scope: Scope) -> bool:
 def _protect(headers: MutableHeaders) -> None:
     headers.setdefault("X-Content-Type-Options", "nosniff")
     if headers.get("content-type", "").startswith("text/html"):
-        for name, value in _PAGE_HEADERS.items():
+        # A page that needs more, such as a form or a style, brings its own policy.
+        for name, value in page_headers().items():
             headers.setdefault(name, value)
