@@ -23,6 +23,7 @@ PACKAGE = f"{ROOT}[disk,redis,keyring]"
 # What the tests themselves need.
 TOOLS = ["pytest-timeout>=2.3,<3", "hypothesis>=6.130,<7"]
 TESTS = [
+    "tests/store/test_store.py",
     "tests/store/test_shared_store.py",
     "tests/store/test_store_encrypted.py",
     "tests/store/test_store_keyring.py",

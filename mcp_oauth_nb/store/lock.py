@@ -1,29 +1,31 @@
 """Locks of a store among all processes that use it: a short one for a change, and a long one for a refresh.
 
-They are files beside the store that are locked and never deleted. The system frees the lock of a process that dies, so
-that nobody waits for a dead one.
+They are files beside the store, locked by filelock. The system frees the lock of a process that dies, so that
+nobody waits for a dead one. Three things are our own:
+
+- the wait for a refresh: it is awaited, bounded, and ends when its task is cancelled. filelock's own asynchronous lock
+  waits in a thread, which a cancelled task cannot stop;
+- the directories that are missing: filelock makes them with the modes that everybody's have;
+- what a lock that cannot be made means.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
 from ..oauth.errors import Unreachable
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
-# How often a process looks whether the one that refreshes is done.
+# How often a process looks whether the one that refreshes is done, and the one that changes something.
 _LOOK_SECONDS = 0.05
+_LOOK_FOR_CHANGE_SECONDS = 0.005
 
 
 class ProcessLock:
@@ -43,15 +45,7 @@ class ProcessLock:
         Raises:
             OSError: no lock file can be made.
         """
-        with contextlib.ExitStack() as stack:
-            descriptor = self._open("lock")
-            stack.callback(os.close, descriptor)
-            if sys.platform == "win32":
-                while not _locked(descriptor):
-                    time.sleep(_LOOK_SECONDS)
-            else:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            stack.callback(_unlock, descriptor)
+        with self._lock("lock").acquire(poll_interval=_LOOK_FOR_CHANGE_SECONDS):
             yield
 
     @contextlib.asynccontextmanager
@@ -67,19 +61,20 @@ class ProcessLock:
         taken = False
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
-                descriptor = self._open("refresh")
-                stack.callback(os.close, descriptor)
+                lock = self._lock("refresh")
+                stack.callback(lock.release)
                 with anyio.move_on_after(seconds):
-                    while taken := not _locked(descriptor):  # noqa: ASYNC110 (another process sets no event)
+                    while taken := not _locked(lock):  # noqa: ASYNC110 (another process sets no event)
                         await anyio.sleep(_LOOK_SECONDS)
-                if not taken:
-                    stack.callback(_unlock, descriptor)
             yield not taken
 
-    def _open(self, purpose: str) -> int:
+    def _lock(self, purpose: str) -> BaseFileLock:
+        # Imported at the first use: it costs more than this whole room.
+        from filelock import FileLock
+
         _make(self._path.parent)
         # A file of its own: a lock on the store itself would be on the one that is replaced.
-        return os.open(self._path.with_name(f".{self._path.name}.{purpose}"), os.O_WRONLY | os.O_CREAT, 0o600)
+        return FileLock(self._path.with_name(f".{self._path.name}.{purpose}"), mode=0o600, thread_local=False)
 
 
 def _make(directory: Path) -> None:
@@ -87,6 +82,17 @@ def _make(directory: Path) -> None:
     if not directory.is_dir():
         _make(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def _locked(lock: BaseFileLock) -> bool:
+    """Lock a file if it is free; say whether it was."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def still_taken(seconds: float) -> Unreachable:
@@ -100,27 +106,3 @@ def still_taken(seconds: float) -> Unreachable:
         hint="Nothing was sent, and nothing was lost: the token is kept. Try again in a moment. If it stays so, end "
         "the process that is stuck, such as one that waits in a debugger.",
     )
-
-
-def _locked(descriptor: int) -> bool:
-    """Lock a file if it is free; say whether it was."""
-    if sys.platform == "win32":
-        try:
-            # Of the first byte, which need not exist: nothing here reads or writes, so that the position stays 0.
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-    else:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
-
-
-def _unlock(descriptor: int) -> None:
-    """Free a file. To close it is not enough while a child that was forked meanwhile has it open."""
-    if sys.platform == "win32":
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
