@@ -113,6 +113,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "oauth/token_endpoint.py": ("token_endpoint", "oauth_handler_flow", "oauth_handler_refresh"),
     "oauth/revocation.py": ("sign_out", "token_endpoint"),
     "client/sign_out.py": ("sign_out",),
+    "client/refresher.py": ("refresher",),
     "client/bounds.py": ("answer_bounds",),
     "client/cookies.py": ("http_cookies",),
     "client/retrying.py": ("http_auth_carrier",),

@@ -36,6 +36,7 @@ from ..oauth.challenge import AuthChallenge
 from ..oauth.clock import Clock, SystemClock
 from ..oauth.errors import (
     AuthenticationRequired,
+    ConfigurationError,
     InvalidAuthorizationCode,
     InvalidCodeVerifier,
     McpOAuthError,
@@ -59,6 +60,7 @@ from ..store.lock import still_taken
 from ..store.records import CompletedStore, SimpleStore, Store, TokenKey, store_of
 from ..store.tokens import MemoryTokenStore
 from .provider_settings import known_issuer, revoke
+from .refresher import SignedOut, outcome
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +112,8 @@ class OAuthHandler:
         self._token_bytes = token_bytes
         self._patience = patience or Patience(anyio.sleep)
         self._flows = PendingFlows(self.clock)
-        # A refresh token that was given without an access token waits here for its first refresh.
-        self._lone_refresh_token: str | None = None
+        # A refresh token that was given without an access token waits here, in a token without one.
+        self._lone: Token | None = None
         # Of a store without turns: still there, and as good as none.
         self._refused: Token | None = None
         self._refresh = SingleFlight[Token]()
@@ -129,7 +131,7 @@ class OAuthHandler:
     @token.setter
     def token(self, token: Token | None) -> None:
         with self._changing:
-            self._lone_refresh_token = self._refused = None
+            self._lone = self._refused = None
             if token is None:
                 self._tokens.delete(self._key)
             else:
@@ -154,15 +156,15 @@ class OAuthHandler:
     @property
     def refresh_token(self) -> str | None:
         """The refresh token, in clear. Assign one to begin with `refresh_access_token()`."""
-        token = self.token
-        return token.refresh_token if token else self._lone_refresh_token
+        token = self._stored()
+        return token.refresh_token if token else None
 
     @refresh_token.setter
     def refresh_token(self, value: str | None) -> None:
         value = pasted_token(value)
         token = self.token
         if token is None:
-            self._lone_refresh_token = value
+            self._lone = Token("", refresh_token=value) if value else None
         else:
             self.token = replace(token, refresh_token=value, refresh_token_expires_at=None)
 
@@ -206,7 +208,7 @@ class OAuthHandler:
             # Refreshing early is a courtesy: what is still valid is still used.
             try:
                 return (await self._refresh_from(token)).access_token
-            except TransientError:
+            except (TransientError, ConfigurationError):
                 pass
             except RefreshRejected as error:
                 if error.final:
@@ -218,7 +220,7 @@ class OAuthHandler:
     async def _replace_rejected(self, token: Token) -> str:
         if token.refresh_token is not None:
             return (await self._refresh_patiently(token)).access_token
-        self._forget(token)
+        self._replace(token, None)
         raise TokenRejected("The resource server answered 401: the access token was revoked or has expired.")
 
     # -- the front channel -----------------------------------------------------------------------------------------
@@ -332,65 +334,38 @@ class OAuthHandler:
     async def _refresh_alone(self, seen: Token | None) -> Token:
         """Wait for other processes that refresh: they leave a new token in the store."""
         async with self._tokens.alone(self.settings.api_timeout) as mine:
-            return await self._refresh_once(seen, mine)
+            found = self._stored()
+            if found is not None and found.access_token and found != seen:
+                # Somebody else refreshed between the caller's look and now.
+                return found
+            if found is None or found.refresh_token is None:
+                raise RefreshRejected("There is no refresh token.")
+            if not mine:
+                # A refresh token works once, and is under way already.
+                raise still_taken(self.settings.api_timeout)
+            asked, refused = self._request_refresh(found), self._forget_refused
+            try:
+                token = await outcome(found, asked, stored=self._stored, replace=self._replace, refused=refused)
+            except SignedOut as out:
+                raise signed_out(await self._lives_on(out.orphan), self.challenge())  # noqa: B904 (it has its cause)
+            log.info("Access token refreshed: scopes %s", _listed(token.scopes))
+            return token
 
-    async def _refresh_once(self, seen: Token | None, mine: bool) -> Token:
-        before = self.token
-        if before is not None and before != seen:
-            # Somebody else refreshed between the caller's look and now.
-            return before
-        refresh_token = self.refresh_token
-        if refresh_token is None:
-            raise RefreshRejected("There is no refresh token.")
-        if not mine:
-            # A refresh token works once, and is under way already.
-            raise still_taken(self.settings.api_timeout)
-        try:
-            token = await self._request_refresh(refresh_token, before)
-        except McpOAuthError as error:
-            after = self.token
-            if after is not None and after != before:
-                # Another process was quicker and has stored its answer: use that, and never delete it.
-                return after
-            if self.refresh_token is None:
-                raise signed_out(None, self.challenge()) from None
-            if isinstance(error, RefreshRejected) and error.final:
-                self._forget_refused(before)
-            raise
-        token = before.succeeded_by(token) if before else token
-        if token.refresh_token is None:
-            token = replace(token, refresh_token=refresh_token)
-        return await self._keep_refreshed(token, before, refresh_token)
-
-    async def _keep_refreshed(self, token: Token, before: Token | None, refresh_token: str) -> Token:
-        """Keep a token, if the one that it was refreshed from is still there: a sign-out meanwhile was later."""
-        with self._changing:
-            # The token as a whole: where there is none yet, the refresh token alone.
-            if self.refresh_token == refresh_token and self._replace(before, token):
-                log.info("Access token refreshed: scopes %s", _listed(token.scopes))
-                return token
-            after = self.token
-        if after is not None:
-            return after
-        raise signed_out(await self._lives_on(token), self.challenge())
-
-    async def _lives_on(self, token: Token) -> NotRevoked | None:
+    async def _lives_on(self, orphan: Token | None) -> NotRevoked | None:
         """Revoke a token that is not kept; return what may still be good of it."""
-        kinds = ["refresh_token", "access_token"][token.refresh_token is None :]
         try:
-            ended = await self._revoke(token)
+            return None if orphan is None or await self._revoke(orphan) else not_revoked(orphan, None)
         except McpOAuthError as error:
-            return not_revoked(token, kinds, error)
-        return None if ended else not_revoked(token, kinds, None)
+            return not_revoked(orphan, error) if orphan is not None else None
 
     async def _revoke(self, token: Token) -> bool:
         return await revoke(
             self.settings, token, revocation_url=self._revocation_url, client=self._client, clock=self.clock
         )
 
-    async def _request_refresh(self, refresh_token: str, before: Token | None) -> Token:
-        fields = {"refresh_token": refresh_token, "resource": self.resource_uri}
-        scopes = before.scopes if before else ()
+    async def _request_refresh(self, before: Token) -> Token:
+        fields = {"refresh_token": str(before.refresh_token), "resource": self.resource_uri}
+        scopes = before.scopes
         timeout = self.settings.api_timeout
         try:
             # One deadline for both requests: others wait as long.
@@ -400,7 +375,7 @@ class OAuthHandler:
                 except Unreachable:
                     # Nobody knows whether the refresh token was used up; asking once more tells. Not so if another
                     # process has stored a token meanwhile.
-                    if self.token != before:
+                    if self._stored() != before:
                         raise
                 return await self._request_token("refresh_token", fields, scopes)
         except TimeoutError as error:
@@ -437,28 +412,31 @@ class OAuthHandler:
     def _key(self) -> TokenKey:
         return TokenKey(self.issuer, self.settings.oauth_client_id or "", self.resource_uri)
 
-    def _forget(self, token: Token | None) -> None:
-        with self._changing:
-            if token is None:
-                self._lone_refresh_token = None
-            else:
-                self._replace(token, None)
+    def _stored(self) -> Token | None:
+        """Return the token; where there is a refresh token alone, one without an access token."""
+        return self.token or self._lone
 
-    def _forget_refused(self, token: Token | None) -> None:
-        """Forget a token that cannot be refreshed. Who has no turn may just have been slower than another process."""
-        if token is None or not isinstance(self._tokens, CompletedStore):
-            self._forget(token)
-        else:
-            # To that process an empty store would be a sign-out, and it would revoke what it gets.
-            self._refused = token
-
-    def _replace(self, old: Token | None, new: Token | None) -> bool:
+    def _replace(self, old: Token, new: Token | None) -> bool:
         """Keep a token, or None for none, if the old one is still there; returns whether it was."""
         with self._changing:
-            self._lone_refresh_token = None
-            if old is None and self._tokens.load(self._key) == self._refused:
-                old = self._refused
-            return self._tokens.replace(self._key, old, new)
+            known: Token | None = old
+            if not old.access_token:
+                stored = self._tokens.load(self._key)
+                if self._lone != old or stored != self._refused:
+                    return False
+                known = stored
+            self._lone = None
+            return self._tokens.replace(self._key, known, new)
+
+    def _forget_refused(self, token: Token) -> None:
+        """Forget a token that cannot be refreshed. Who has no turn may just have been slower than another process."""
+        if not token.access_token:
+            self._lone = None
+        elif isinstance(self._tokens, CompletedStore):
+            # To that process an empty store would be a sign-out, and it would revoke what it gets.
+            self._refused = token
+        else:
+            self._replace(token, None)
 
     def _authentication_required(self, message: str) -> AuthenticationRequired:
         return AuthenticationRequired(message, challenge=self.challenge())

@@ -18,6 +18,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TypeGuard
 
 import anyio
@@ -48,13 +49,14 @@ from ..oauth.urls import Resolver, peer_of, resolve
 from ..store.grants import Grant
 from .context import Context, Stop, stopping
 from .flow_checks import flow_error, other_issuer_came_back
-from .flow_requests import Wire, is_registration, is_revocation, is_token_request
+from .flow_requests import Wire, is_registration, is_token_request
 from .front_channel import FrontChannel, with_one_query
 from .redirect import Redirect
-from .refreshing import GrantProvider, Unreached
+from .refresher import SignedOut
+from .refreshing import GrantProvider, Unreached, held_by
 from .registration import read_registration, redirects_elsewhere, registration_request
 from .sdk_storage import GrantStorage
-from .sign_out import GrantRevocation, SignedOut
+from .sign_out import GrantRevocation
 from .step_up import StepUps, challenged_scopes, is_challenge
 
 #: The cancel scope around the request that is being authorized.
@@ -142,10 +144,16 @@ class AuthProvider(GrantProvider):
                     self._shield(is_token_request(outgoing))
                     response = instead or await self._wire.check(outgoing, (yield outgoing))
                 outgoing = await flow.asend(response)
-                # After a sign-out nobody else would end the token that has just come.
-                self._shield(outgoing is not request and is_revocation(outgoing))
+                self._shield(False)
         except StopAsyncIteration:
             return
+        except SignedOut as out:
+            # Nobody else would end the token that has just come: an interrupted cell waits for it.
+            revocation = GrantRevocation(self.context, replace(held_by(outgoing), token=out.orphan))
+            while (ending := revocation.request()) is not None:
+                instead = await self._wire.prepare(ending)
+                await revocation.read(instead or await self._wire.check(ending, (yield ending)))
+            raise self._annotated(signed_out(revocation.failure))  # noqa: B904 (it has its cause)
         except Stop as stop:
             raise self._annotated(stop.error) from stop.error.__cause__
         except McpOAuthError as error:
@@ -204,27 +212,18 @@ class AuthProvider(GrantProvider):
         early: httpx2.Response | None = None
         sent: Token | None = None
         refreshed, asked_at = False, 0.0
-        refresh: httpx2.Request | None = None
         rounds, waited = 0, False
         doubted: Unreached | None = None
         # With the token that is there; after a 401 with one that another session has, or that is refreshed now. The SDK
         # would hold its lock until the answer begins, so that calls wait for each other, and would authorize at once.
         while rounds < 3:
+            refresh: httpx2.Request | None = None
             try:
                 async with self._turn_to_refresh(sent) as turn:
-                    refresh = None
                     if turn:
                         asked_at = self.context.clock.now()
                         refresh = await self._refresh_token()
                         refreshed = await self._finish_refresh((yield refresh), sent)
-            except SignedOut as out:
-                failure = None
-                if out.grant is not None:
-                    revocation = GrantRevocation(self.context, out.grant)
-                    while (ending := revocation.request()) is not None:
-                        await revocation.read((yield ending))
-                    failure = revocation.failure
-                raise Stop(signed_out(failure)) from None
             except Stop as stop:
                 # Nobody has the turn meanwhile, and an interrupt ends the wait.
                 self._shield(False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeGuard
 
 import anyio
@@ -24,6 +24,7 @@ from ..oauth.errors import (
     RefreshRejected,
     TransientError,
 )
+from ..oauth.revocation import signed_out
 from ..oauth.token import Token
 from ..oauth.token_endpoint import Grant as GrantType
 from ..oauth.token_endpoint import refusing
@@ -31,10 +32,10 @@ from ..store.grants import Grant
 from ..store.lock import still_taken
 from .context import Context, Stop, free_lock, stopping
 from .flow_checks import read_token
+from .refresher import SignedOut, outcome
 from .registration import client_refused
 from .retrying import error_of, unsent
 from .sdk_storage import GrantStorage
-from .sign_out import SignedOut
 
 #: How long to wait for others that refresh: as long as they may take.
 TURN_SECONDS = 35.0
@@ -50,6 +51,12 @@ class Unreached(NamedTuple):
     token_endpoint: str
     error: TransientError
     held: Grant
+
+
+def held_by(refresh: httpx2.Request) -> Grant:
+    """Return the grant that a request refreshes: until its answer is there, another call may hold something else."""
+    grant: Grant = refresh.extensions[_GRANT]
+    return grant
 
 
 class GrantProvider(OAuthClientProvider):
@@ -151,7 +158,7 @@ class GrantProvider(OAuthClientProvider):
             rejected: what the MCP server answered 401 to.
 
         Raises:
-            SignedOut: the user signed out during the refresh that was waited for.
+            AuthenticationRequired: the user signed out during the refresh that was waited for.
         """
         if rejected is not None:
             self._adopt()
@@ -162,7 +169,7 @@ class GrantProvider(OAuthClientProvider):
         async with self._refreshing, self._storage.alone(patient_until - anyio.current_time()) as mine:
             self._adopt()
             if self._sign_outs != sign_outs and self.context.token is None:
-                raise SignedOut
+                raise Stop(signed_out(None))
             wanted = self._must_refresh(rejected)
             if wanted and not mine:
                 # A refresh token works once, and is under way already.
@@ -188,7 +195,6 @@ class GrantProvider(OAuthClientProvider):
         finally:
             for name, value in found.items():
                 setattr(self.context, name, value)
-        # Until the answer is there, another call may hold something else.
         request.extensions[_GRANT] = held
         return request
 
@@ -205,10 +211,11 @@ class GrantProvider(OAuthClientProvider):
             return await self._handle_refresh_response(response)
         except SignedOut:
             self._sign_outs += 1
+            self._adopt()
             raise
         except Stop as stop:
             if isinstance(stop.error, RefreshRejected) and not self._is_usable(rejected):
-                self._set_aside(response.request.extensions[_GRANT])
+                self._set_aside(held_by(response.request))
             else:
                 with stopping():
                     self._put_off(stop.error, rejected)
@@ -225,49 +232,39 @@ class GrantProvider(OAuthClientProvider):
         self.context.to_the_end = True
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
-        held: Grant = response.request.extensions[_GRANT]
+        held = held_by(response.request)
         assert held.token is not None, "it was refreshed"
+        asked, replace = self._token(response, held.token), partial(self._replace, held)
+        stored, refused = self._storage.stored, self._storage.forget_token
         with stopping():
             try:
-                token = await self._token(response, held.token)
-            except McpOAuthError as error:
-                if self._storage.is_signed_out():
+                token = await outcome(held.token, asked, stored=stored, replace=replace, refused=refused)
+                if token != self.context.token:
                     self._adopt()
-                    raise SignedOut from None
-                if not isinstance(error, RefreshRejected | ConfigurationError):
+            except RefreshRejected as error:
+                if not error.final:
                     raise
-                self._refresh_refused(held, error)
-            else:
-                self._keep_refreshed(held.token.succeeded_by(token), held)
+                self.context.clear_tokens()
+            except ConfigurationError as error:
+                if not self._registered_here(held.client):
+                    raise self._client_refused(error, held.client) from None
+                self._storage.forget_client(held.client, held.token)
+                self.context.client_info = None
+                self.context.clear_tokens()
         return self.context.is_token_valid()
 
-    def _refresh_refused(self, held: Grant, error: RefreshRejected | ConfigurationError) -> None:
-        """Draw the consequence of a refusal.
-
-        Raises:
-            RefreshRejected: what answered may not have been the token endpoint.
-            ConfigurationError: the server refuses the credentials that the client was configured with.
-        """
-        if self._adopt() or self.context.token != held.token:
-            # Who was quicker has stored its answer: use that, and never delete it.
-            return
-        if isinstance(error, RefreshRejected):
-            if not error.final:
-                raise error
-            assert held.token is not None, "it was refreshed"
-            self._storage.forget_token(held.token)
-        elif self._registered_here(held.client):
-            self._storage.forget_client(held.client, held.token)
-            self.context.client_info = None
-        else:
-            raise self._client_refused(error, held.client)
-        self.context.clear_tokens()
+    def _replace(self, held: Grant, old: Token, new: Token) -> bool:
+        self._storage.bind(held.issuer, held.client, held.metadata, held.resource_metadata)
+        kept = self._storage.keep(new, instead_of=old)
+        if kept is not None:
+            self._hold(kept)
+        return kept is not None
 
     # -- has the token endpoint moved? -------------------------------------------------------------------------------
 
     def _doubt_endpoint(self, refresh: httpx2.Request, error: TransientError) -> Unreached:
         """Go on without the token until a discovery has said where the token endpoint is by now."""
-        held: Grant = refresh.extensions[_GRANT]
+        held = held_by(refresh)
         self._unreached = Unreached(str(refresh.url), error, held)
         self._set_aside(held)
         return self._unreached
@@ -358,14 +355,3 @@ class GrantProvider(OAuthClientProvider):
         metadata, resource_metadata = self.context.oauth_metadata, self.context.protected_resource_metadata
         self._storage.bind(client.issuer, client, metadata, resource_metadata)
         self._hold(self._storage.keep(token))
-
-    def _keep_refreshed(self, token: Token, held: Grant) -> None:
-        self._storage.bind(held.issuer, held.client, held.metadata, held.resource_metadata)
-        kept = self._storage.keep(token, instead_of=held.token)
-        if kept is not None:
-            self._hold(kept)
-            return
-        # Signed out, or in again, while the answer was under way: that was later, and holds.
-        self._adopt()
-        if self._storage.is_signed_out():
-            raise SignedOut(replace(held, token=token))

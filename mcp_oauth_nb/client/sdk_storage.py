@@ -42,10 +42,10 @@ class GrantStorage:
         grant = self._newest()
         return replace(grant, token=None) if grant is not None and grant.token == self._refused else grant
 
-    def is_signed_out(self) -> bool:
-        """Say whether nobody is signed in to the resource any more, as far as the store knows."""
+    def stored(self) -> Token | None:
+        """Return the newest token for the resource, also one that is treated as none here."""
         grant = self._newest()
-        return grant is None or grant.token is None
+        return grant.token if grant is not None else None
 
     def _newest(self) -> Grant | None:
         grants = [grant for key, grant in self._store.entries().items() if key.resource == self._resource]

@@ -8,7 +8,7 @@ import httpx2
 
 from ..oauth.errors import NotRevoked
 from ..oauth.masking import printable
-from ..oauth.revocation import Revocation, not_revoked, signed_out
+from ..oauth.revocation import Revocation, not_revoked
 from ..store.grants import Grant
 from .context import Context, Stop
 from .flow_checks import answer_of
@@ -20,14 +20,13 @@ class GrantRevocation:
 
     Args:
         context: the flow's; only the clock and the ways to authenticate are used.
-        grant: one with a token.
+        grant: without a token there is nothing to revoke.
     """
 
     def __init__(self, context: Context, grant: Grant):
-        assert grant.token is not None, "without a token there is nothing to revoke"
         # What the flow knows of a server may be of another one by now.
         self._context = replace(context, client_info=grant.client.model_copy(), oauth_metadata=grant.metadata)
-        self._grant, self._token = grant, grant.token
+        self._grant = grant
         self._endpoint = grant.metadata.revocation_endpoint if grant.metadata is not None else None
         self._revocation = Revocation(grant.token)
         self._empty_secret: dict[str, str] = {}
@@ -58,19 +57,9 @@ class GrantRevocation:
     @property
     def failure(self) -> NotRevoked | None:
         """What may still be good when there is no more request; None if all of it has ended."""
-        alive = self._revocation.alive
+        token, alive = self._grant.token, self._revocation.alive
+        if token is None or not alive:
+            return None
         issuer = printable(self._grant.issuer)
         why = f"{issuer} names no revocation endpoint." if self._endpoint is None else f"{issuer} ends no such tokens."
-        return not_revoked(self._token, alive, self._revocation.error, why=why) if alive else None
-
-
-class SignedOut(Stop):
-    """Carries out of a flow that the user signed out while it refreshed.
-
-    Args:
-        grant: what the refresh brought, to be revoked.
-    """
-
-    def __init__(self, grant: Grant | None = None):
-        super().__init__(signed_out(None))
-        self.grant = grant
+        return not_revoked(token, self._revocation.error, why=why, alive=alive)

@@ -9,7 +9,7 @@ another process refreshes         the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 
 from .clock import iso
@@ -29,9 +29,9 @@ class Revocation:
         error: why; None where the server says that it ends no tokens of that kind.
     """
 
-    def __init__(self, token: Token):
+    def __init__(self, token: Token | None):
         # RFC 7009 section 2.1: the refresh token first; where supported it takes its access tokens along.
-        kinds = (("refresh_token", token.refresh_token), ("access_token", token.access_token))
+        kinds = (("refresh_token", token.refresh_token), ("access_token", token.access_token)) if token else ()
         self._left = [{"token": value, "token_type_hint": kind} for kind, value in kinds if value is not None]
         self.alive = [form["token_type_hint"] for form in self._left]
         self.error: McpOAuthError | None = None
@@ -95,17 +95,21 @@ def _has_ended(answer: Answer, now: float) -> bool:
 
 
 def not_revoked(
-    token: Token, alive: Iterable[str], cause: McpOAuthError | None, *, why: str = "The server ends no such tokens."
+    token: Token,
+    cause: McpOAuthError | None,
+    *,
+    why: str = "The server ends no such tokens.",
+    alive: Sequence[str] = (),
 ) -> NotRevoked:
     """Return the error that says what of a token may outlive a sign-out.
 
     Args:
         token: nothing of it is kept here.
-        alive: the kinds of token that are not known to have ended.
         cause: why.
         why: the same in a sentence, where no error says it.
+        alive: the kinds of token that are not known to have ended; all that there are if not given.
     """
-    kinds = tuple(alive)
+    kinds = tuple(alive or Revocation(token).alive)
     ends = {"refresh_token": token.refresh_token_expires_at, "access_token": token.expires_at}
     named = [f"the {kind.replace('_', ' ')}{_until(ends[kind])}" for kind in kinds]
     said = cause.message if cause is not None else why

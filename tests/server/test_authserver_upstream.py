@@ -20,6 +20,7 @@ from test_authserver_consent import OneStep
 
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.errors import (
+    AuthenticationRequired,
     ConfigurationError,
     RateLimited,
     ReauthorizeError,
@@ -347,7 +348,8 @@ async def test_a_grant_that_ends_during_a_refresh_leaves_no_token_alive_at_githu
 
     worker = world.worker(client=lambda: httpx.AsyncClient(transport=Revoking()))
     world.clock.advance(hours=8)
-    await worker.upstream_token(access)
+    with pytest.raises(AuthenticationRequired, match="stands for nobody"):
+        await worker.upstream_token(access)
     assert not await world.is_good_at_github(got[0])
     assert await world.stored("upstream", "families") == 0
 

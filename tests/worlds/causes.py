@@ -428,7 +428,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 7636 section 4.6",
     ),
     (
-        "client/handler._refresh_once",
+        "client/handler._refresh_alone",
         "RefreshRejected",
         "There is no refresh token.",
         "of the class",

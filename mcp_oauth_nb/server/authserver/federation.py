@@ -28,6 +28,8 @@ from .grants import Grants
 
 log = logging.getLogger(__name__)
 
+_NOBODY = "This access token stands for nobody at GitHub."
+
 
 @dataclass(frozen=True)
 class Person:
@@ -170,8 +172,8 @@ class UpstreamTokens:
             await self._grants.end(family)
             raise
         newer = handler.token
-        if newer is not None and newer != token:
-            await self._save(family, newer)
+        if newer is not None and newer != token and not await self._save(family, newer):
+            raise AuthenticationRequired(_NOBODY)
         return usable
 
     async def save_again(self) -> None:
@@ -185,18 +187,22 @@ class UpstreamTokens:
             self._unsaved.pop(family, None)
             await self._vault.give_turn(family, lifetime=self._grants.lifetime)
 
-    async def _save(self, family: str, token: Token) -> None:
+    async def _save(self, family: str, token: Token) -> bool:
+        """Store a refreshed token; return whether it is there, or has ended with its family."""
         try:
             await self._vault.put("upstream", family, token.to_dict(), lifetime=self._grants.lifetime)
         except StoreUnavailable:
             self._unsaved[family] = token
             raise
-        if not await self._grants.is_alive(family) and await self._vault.delete("upstream", family):
+        if await self._grants.is_alive(family):
+            return True
+        if await self._vault.delete("upstream", family):
             # It ended while we were refreshing, and whoever ended it revoked the old token.
             await self._upstream.revoke(token)
+        return False
 
     async def _load(self, family: str) -> Token:
         stored = await self._vault.get("upstream", family)
         if stored is None or not await self._grants.is_alive(family):
-            raise AuthenticationRequired("This access token stands for nobody at GitHub.")
+            raise AuthenticationRequired(_NOBODY)
         return Token.from_dict(stored)
