@@ -14,10 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
+
+from ..oauth.errors import ConfigurationError, McpOAuthError, TransientError
+from ..oauth.http import Answer
 from ..oauth.masking import escape, mask
 from ..oauth.settings import Settings
 from ..oauth.token import Token
-from .messages import Exchange
+from ..oauth.token_endpoint import check_available, error_for
+from .messages import Exchange, Message
 
 ROTATED = "used up by a refresh"
 REVOKED = "revoked"
@@ -154,7 +159,7 @@ def read(exchanges: Iterable[Exchange], settings: Settings) -> Family:
         if exchange.request.protocol != "http" or answer is None or not isinstance(sent, Mapping):
             continue
         if exchange.request.url.partition("?")[0] == settings.oauth_token_url:
-            _read_grant(family, sent, answer.body)
+            _read_grant(family, sent, answer)
         elif answer.kind == "response" and _is_revocation(exchange):
             family.revoked(str(sent.get("access_token") or sent.get("token") or ""))
     return family
@@ -169,18 +174,31 @@ def asked_scopes(exchanges: Iterable[Exchange], settings: Settings) -> tuple[str
     return None
 
 
-def _read_grant(family: Family, sent: Mapping[str, Any], answer: Any) -> None:
+def _read_grant(family: Family, sent: Mapping[str, Any], message: Message) -> None:
+    answer = message.body
     if not isinstance(answer, Mapping):
         return
     used, access = _text(sent, "refresh_token"), _text(answer, "access_token")
-    refresh = _text(answer, "refresh_token")
+    refresh, error = _text(answer, "refresh_token"), _text(answer, "error")
     refreshing = sent.get("grant_type") == "refresh_token"
     if access and refreshing:
         family.rotated(used, access, refresh)
     elif access:
         family.issued(access, refresh, born=_text(sent, "grant_type").replace("_", " ") or "token request")
-    elif refreshing:
-        family.refused(used, _text(answer, "error") or "no token came")
+    elif refreshing and _ends_the_grant(message, error):
+        family.refused(used, error or "no token came")
+
+
+def _ends_the_grant(message: Message, error: str) -> bool:
+    """Say whether a refresh that brought no token was refused for good, as the client decides it: see `refusing`."""
+    status = message.title.partition(" ")[0]
+    try:
+        check_available(Answer("", int(status), httpx.Headers(), b""), now=0.0)
+        raise error_for({"error": error}, "refresh_token")
+    except (TransientError, ConfigurationError):
+        return False
+    except McpOAuthError:
+        return True
 
 
 def _is_revocation(exchange: Exchange) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -11,12 +11,15 @@ import pytest
 from stepping import ISSUER, SERVER, Steps
 
 from mcp_oauth_nb.oauth.errors import (
+    AccessDenied,
     ConfigurationError,
     IssuerMismatch,
     McpOAuthError,
     ProtocolError,
+    ReauthorizeError,
     RedirectRefused,
     SecurityError,
+    StateMismatch,
     TokenRejected,
     TransientError,
 )
@@ -408,10 +411,36 @@ async def test_metadata_that_cannot_be_had_ends_the_flow_and_a_document_that_is_
         ).walk()
 
 
-async def test_what_was_passed_over_is_noted_at_the_error_by_which_the_flow_ends() -> None:
-    steps = Steps(
-        instead={AT_PATH: served({**PRM, "jwks_uri": ""}), f"{ISSUER}/register": served({"error": "no"}, 400)}
-    )
-    with pytest.raises(McpOAuthError) as caught:
-        await steps.walk()
+def _back(**answer: str) -> Callable[[str], Awaitable[str]]:
+    """Return a person who comes back with this beside, or in place of, the state that was sent."""
+
+    async def paste(url: str) -> str:
+        asked = httpx2.URL(url).params
+        return str(httpx2.URL(asked["redirect_uri"], params={"state": asked["state"], **answer}))
+
+    return paste
+
+
+# Each by another way out of the SDK's flow.
+@pytest.mark.parametrize(
+    ("instead", "paste", "ends"),
+    [
+        ({f"{ISSUER}/register": ({"error": "no"}, 400)}, None, McpOAuthError),
+        ({f"{ISSUER}/token": ({"error": "invalid_grant"}, 400)}, None, ReauthorizeError),
+        ({f"{ISSUER}/token": ({"error": "server_error"}, 503)}, None, TransientError),
+        ({}, _back(error="access_denied"), AccessDenied),
+        ({}, _back(code="a-code", state="another"), StateMismatch),
+        ({}, _back(code="a-code", iss="https://evil.example"), IssuerMismatch),
+        ({f"{ISSUER}/.well-known/": ({**PRM, "issuer": "https://evil.example"}, 200)}, None, McpOAuthError),
+    ],
+    ids=["registration", "code", "bad day", "declined", "state", "issuer", "metadata"],
+)
+async def test_what_was_passed_over_is_noted_at_the_error_by_which_the_flow_ends(
+    instead: dict[str, tuple[Any, int]], paste: Any, ends: type[McpOAuthError]
+) -> None:
+    answers = {place: served(*answer) for place, answer in instead.items()}
+    steps = Steps(instead={AT_PATH: served({**PRM, "jwks_uri": ""}), **answers})
+    provider = steps.auth(paste=paste or steps.paste).provider(SERVER)
+    with pytest.raises(ends) as caught:
+        await steps.walk(provider)
     assert "`jwks_uri`" in caught.value.__notes__[0]

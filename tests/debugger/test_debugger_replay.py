@@ -252,6 +252,22 @@ async def test_a_server_that_was_broken_is_broken_again() -> None:
     assert (await again(recording)).differences(expected) == []
 
 
+@pytest.mark.parametrize("state", ["another-state-than-the-one-that-was-sent", "", None])
+async def test_a_callback_that_answers_another_request_does_so_again(state: str | None) -> None:
+    async with HttpLab.open() as lab:
+
+        async def led_astray(url: str) -> str:
+            back = httpx2.URL(await lab.browser.authorize(url))
+            return str(back.copy_remove_param("state") if state is None else back.copy_set_param("state", state))
+
+        async with FlowDebugger.open(lab, auth=lab.new_auth(paste=led_astray)) as run:
+            await run.run()
+            recording, expected = written(run)
+    assert expected[-1]["error"] == "StateMismatch"
+    assert not state or state not in json.dumps(recording)
+    assert (await again(recording)).differences(expected) == []
+
+
 async def test_a_connection_that_broke_breaks_again() -> None:
     async with HttpLab.open() as lab, FlowDebugger.open("https://nowhere.example/mcp", auth=lab.new_auth()) as run:
         await run.run()

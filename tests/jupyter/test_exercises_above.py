@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import contextlib
 import inspect
 import re
@@ -19,9 +20,11 @@ from mcp import MCPError
 from test_exercises import SOLUTIONS, check_of, solutions, verdict
 
 from mcp_oauth_nb import AuthChallenge, FlowDebugger, HttpLab, Lab, MemoryTokenStore, OAuthHandler, Token
+from mcp_oauth_nb.client import connection
 from mcp_oauth_nb.jupyter.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb10, nb11, nb12, nb13
 from mcp_oauth_nb.oauth.errors import AccessDenied, AuthenticationRequired, StateMismatch
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.runtime import loops
 from mcp_oauth_nb.store.records import TokenKey
 
 pytestmark = pytest.mark.anyio
@@ -389,7 +392,19 @@ async def test_an_authorize_that_shows_nothing_private_or_reads_no_challenge_is_
 
         assert "the same as before" in (await nb06.check_authorize(always_the_same, lab)).text
         assert "without the scope repo" in (await nb06.check_authorize(what_is_asked, lab)).text
-        assert not (await nb06.check_authorize(only_repo, lab)).right
+        assert "forgot the scopes" in (await nb06.check_authorize(only_repo, lab)).text
+
+
+async def test_an_authorize_that_signs_somebody_in_who_has_nothing_private_is_not_right() -> None:
+    async with Lab.open() as lab:
+        lab.github.add_user("ada")
+
+        async def as_another(challenge: AuthChallenge) -> None:
+            lab.browser.cookies.clear()
+            lab.browser.user = "ada"
+            await lab.authorize(scopes=(*challenge.scopes, "repo"))
+
+        assert "still shows no private repository" in (await nb06.check_authorize(as_another, lab)).text
 
 
 async def test_a_right_authorize_is_praised_for_the_private_repositories_that_appear() -> None:
@@ -414,6 +429,23 @@ async def test_credentials_that_env_does_not_hold_are_seen_in_the_list_of_proces
     program = import_and_set + "from mcp_oauth_nb.cli.commands import main; main(['serve'])"
     said = await nb08.check_host({"command": sys.executable, "args": ["-c", program], "env": {}})
     assert "not from env" in said.text
+
+
+async def test_a_server_that_asks_for_no_token_is_not_the_one_of_the_exercise() -> None:
+    program = (
+        "from mcp.server import MCPServer; server = MCPServer('open'); "
+        "server.tool(name='get_github_user_info')(lambda: 'octocat'); server.run('stdio')"
+    )
+    said = await nb08.check_host({"command": sys.executable, "args": ["-c", program], "env": {}})
+    assert "answered without asking for a token" in said.text
+
+
+async def test_a_command_that_is_no_server_is_not_waited_for_for_ever() -> None:
+    said = await nb08.check_host({"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"], "env": {}})
+    assert "did not answer within 15 seconds" in said.text
+    # The process is ended on the loop thread, after the answer.
+    if owners := list(connection._owners):
+        await loops.on(loops.loop(), asyncio.wait(owners))
 
 
 async def test_a_document_that_sends_the_code_elsewhere_too_is_not_right() -> None:

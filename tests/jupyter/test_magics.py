@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from kernels import PATIENCE, Kernel, started
 from mcp import MCPError
 from mcp.server import MCPServer, Server
-from mcp_types import ImageContent, TextContent
+from mcp_types import CallToolResult, ImageContent, TextContent, Tool
 from shells import Shell, opened
 from small_server import Knobs, build
 from test_debug_command import Site, follows
@@ -340,6 +341,21 @@ def test_what_a_server_says_reaches_the_screen_masked_and_escaped(shell: Shell, 
     assert shown.startswith("one\\x1b[2J\n\\u202etwo ****")
     assert "\x1b" not in repr(result)
     assert secret not in repr(result)
+
+
+def test_so_does_what_it_says_of_itself_and_its_tools(shell: Shell) -> None:
+    secret = "Kd9" * 12
+    remember(secret)
+    odd = f"\x1b[2J\u202e{secret}"
+    schema = {"properties": {odd: {"type": odd}, f"{odd}2": {"type": "string", "default": odd}}, "required": [odd]}
+    tools = ToolList((Tool(name=odd, description=f"{odd}\nMore.", input_schema={"type": "object", **schema}),))
+    shell.user_ns["server"] = Server(odd, version=odd)
+    connected = mcp(shell, "connect server")
+    answer = CallToolResult(content=[TextContent(type="text", text=odd)], is_error=True)
+    for shown in (tools, dataclasses.replace(connected, tools=tools), ToolResult(odd, answer)):
+        assert repr(shown).count("\\x1b[2J\\u202e****") >= 2
+        assert not {"\x1b", "\u202e"} & set(repr(shown))
+        assert secret not in repr(shown)
 
 
 # -- looking ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mcp_oauth_nb import OAuthHandler
 from mcp_oauth_nb.jupyter.widgets.settings import SettingsForm
 from mcp_oauth_nb.jupyter.widgets.settings_model import FIELDS, SettingsModel
 from mcp_oauth_nb.oauth.errors import ConfigurationError
-from mcp_oauth_nb.oauth.masking import mask
+from mcp_oauth_nb.oauth.masking import mask, scrub
 from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 
 A_SECRET = "typed-by-a-person-" + "in-a-test"
@@ -128,6 +128,15 @@ def test_every_variable_that_cannot_work_is_named(model: SettingsModel) -> None:
 def test_an_unknown_variable_is_a_mistake(model: SettingsModel) -> None:
     with pytest.raises(ConfigurationError, match="no variable OAUTH_SCOPE"):
         model.set("OAUTH_SCOPE", "repo")
+
+
+def test_a_secret_that_is_typed_is_masked_from_then_on_and_so_is_one_in_the_wrong_field(model: SettingsModel) -> None:
+    typed = "typed-" + "Zq4" * 8
+    model.set("OAUTH_CLIENT_SECRET", f" {typed} ")
+    assert scrub(f"it is {typed}") == f"it is {mask(typed)}"
+    with pytest.raises(ConfigurationError) as caught:
+        model.set(typed, "repo")
+    assert typed not in str(caught.value)
 
 
 def test_a_model_begins_with_given_settings() -> None:

@@ -140,10 +140,20 @@ async def test_a_refused_refresh_token_is_dead(lab: Lab, traced: bool) -> None:
     assert model.summary == "no token"
 
 
+@pytest.mark.parametrize("traced", [True, False])
+async def test_an_outage_says_nothing_about_the_refresh_token(lab: Lab, traced: bool) -> None:
+    model = TokenModel(lab.oauth, trace=lab.trace if traced else None)
+    lab.github.faults.next_token(status=503, body='{"error": "temporarily_unavailable"}')
+    with pytest.raises(ServerUnavailable):
+        await model.refresh()
+    assert [generation.end for generation in model.family.generations] == [""]
+
+
 async def test_a_revocation_that_failed_keeps_the_token(lab: Lab, model: TokenModel) -> None:
     lab.github.faults.next_api(status=503)
     with pytest.raises(ServerUnavailable):
         await model.revoke()
+    assert [generation.end for generation in model.family.generations] == [""]
     assert (model.outcome, model.error) == ("failed", "ServerUnavailable")
     assert model.token is not None
 

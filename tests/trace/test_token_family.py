@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.oauth.errors import RefreshRejected
+from mcp_oauth_nb.oauth.errors import ConfigurationError, RefreshRejected, TransientError
 from mcp_oauth_nb.oauth.masking import mask
 from mcp_oauth_nb.trace.messages import CLIENT, GITHUB
 from mcp_oauth_nb.trace.recorder import Trace
@@ -58,6 +58,32 @@ async def test_a_refused_refresh_token_ends_its_generation(lab: Lab) -> None:
     with pytest.raises(RefreshRejected):
         await lab.oauth.refresh_access_token()
     assert family(lab).generations[0].end == "its refresh token was refused (bad_refresh_token)"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 503, "body": '{"error": "temporarily_unavailable"}'},
+        {"status": 429, "body": '{"error": "slow_down"}'},
+        {"body": '{"error": "server_error"}'},
+        {"body": '{"error": "incorrect_client_credentials"}'},
+    ],
+    ids=["outage", "rate limit", "server error", "wrong credentials"],
+)
+async def test_a_refresh_that_failed_for_another_reason_ends_nothing(lab: Lab, fault: dict[str, Any]) -> None:
+    await lab.authorize()
+    lab.github.faults.next_token(**fault)
+    with pytest.raises((TransientError, ConfigurationError)):
+        await lab.oauth.refresh_access_token()
+    assert family(lab).generations[0].end == ""
+
+
+async def test_a_refresh_that_is_refused_without_an_oauth_error_ends_its_generation(lab: Lab) -> None:
+    await lab.authorize()
+    lab.github.faults.next_token(status=422, body='{"detail": "no"}')
+    with pytest.raises(RefreshRejected):
+        await lab.oauth.refresh_access_token()
+    assert family(lab).generations[0].end == "its refresh token was refused (no token came)"
 
 
 async def test_a_revoked_token_is_dead(lab: Lab) -> None:

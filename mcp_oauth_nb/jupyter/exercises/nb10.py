@@ -64,8 +64,6 @@ async def check_document(answer: Any) -> Verdict:
             await session.call_tool("get_github_user_info")
         except McpOAuthError as error:
             return not_yet(_why(answer) or f"{type(error).__name__}: {error.message}")
-        if lab.trace.find("/register"):
-            return not_yet("the client had to register after all.")
     return right("the server read your document, and the person saw its name before anything was granted.")
 
 
