@@ -36,9 +36,11 @@ class ToolList(Sequence["Tool"]):
     tools: tuple[Tool, ...] = ()
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str):
-            return next(tool for tool in self.tools if tool.name == key)
-        return self.tools[key]
+        if not isinstance(key, str):
+            return self.tools[key]
+        if (tool := self.find(key)) is None:
+            raise KeyError(key)
+        return tool
 
     def __len__(self) -> int:
         return len(self.tools)

@@ -330,6 +330,15 @@ def test_a_person_who_does_not_come_back_hides_no_finding(site: Site, capsys: py
     assert "First cause: step 1, Introduction" in capsys.readouterr().out
 
 
+def test_a_person_who_declines_hides_no_finding_either(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    answers("/mcp", 401)(site)
+    site.world.declines = True
+    assert walk(debugger(site.url)) == "finding"
+    said = capsys.readouterr().out
+    assert "access_denied" in said
+    assert "First cause: step 1, Introduction" in said
+
+
 USAGE = {
     "not an address": ("nowhere",),
     "not an address at all": ("http://[",),

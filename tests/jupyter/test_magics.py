@@ -366,6 +366,8 @@ def test_the_tools_are_a_list_with_names(shell: Shell, echo: list[Any]) -> None:
     assert isinstance(tools, ToolList)
     assert tools["echo"] is tools[0]
     assert tools.find("other") is None
+    with pytest.raises(KeyError):
+        tools["other"]
     assert repr(tools) == (
         'echo(text: string = "", number: integer = 0, flag: boolean = null, either: integer or string = "", '
         "more = null)\n    Say it."
