@@ -16,10 +16,9 @@ from starlette.types import ASGIApp
 import mcp_oauth_nb
 from mcp_oauth_nb import HttpLab, Lab
 from mcp_oauth_nb.lab import attacks
-from mcp_oauth_nb.lab.attacks import weakened_servers as fronts
-from mcp_oauth_nb.lab.attacks.cast import Browser, form_of
+from mcp_oauth_nb.lab.attacks import weakened as fronts
+from mcp_oauth_nb.lab.attacks.cast import Browser, ByHand, code_of, form_of, said, whose_data
 from mcp_oauth_nb.lab.attacks.outcome import Outcome, Plot, Refused, Table
-from mcp_oauth_nb.lab.attacks.raw_client import ByHand, code_of, said, whose_data
 from mcp_oauth_nb.oauth.errors import (
     ConfigurationError,
     InsufficientScope,

@@ -7,19 +7,17 @@
     await attacks.mix_up(lab, defence=False)      # what the attacker gets
     await attacks.mix_up(lab, defence=True)       # the check that stops it
 
-The copies are in `weakened_servers` and `weakened_clients`, for the lab alone: no setting of the library turns a check
-off.
+The copies are in `weakened`, for the lab alone: no setting of the library turns a check off.
 """
 
-from .audience import session_hijack, token_passthrough, wrong_audience
-from .consent import clickjacking, confused_deputy, localhost_impersonation
-from .front_channel import code_injection, login_csrf, mix_up, pkce_downgrade
-from .listening import callback_hijack
-from .local_machine import command_in_url, leak
-from .network import forwarded_host, ssrf, ssrf_in_discovery
+from .on_audience import session_hijack, token_passthrough, wrong_audience
+from .on_consent import clickjacking, confused_deputy, localhost_impersonation
+from .on_front_channel import code_injection, login_csrf, mix_up, pkce_downgrade
+from .on_machine import callback_hijack, command_in_url, leak
+from .on_network import forwarded_host, ssrf, ssrf_in_discovery
+from .on_redirects import open_redirector, redirect_replay, redirect_uri_abuse
+from .on_tokens import issuer_switch, refresh_replay, step_up_loop
 from .outcome import ATTACKS, Attack, Outcome, Plot, Refused, Table, run_all, table
-from .redirects import open_redirector, redirect_replay, redirect_uri_abuse
-from .tokens import issuer_switch, refresh_replay, step_up_loop
 
 __all__ = [
     "ATTACKS",

@@ -17,10 +17,9 @@ from ...server.authserver import AuthorizationServer, Rates
 from ...server.authserver.documents import DocumentFetcher
 from ...trace.messages import AUTHORIZATION_SERVER, CLIENT
 from ..http_lab import PUBLIC_URL, HttpLab
-from .cast import EVIL, Answer, Browser, Site, open_site, randomness
+from .cast import EVIL, HEADERS, MESSAGE, Answer, Browser, ByHand, Site, call, open_site, randomness, said
 from .outcome import Plot, Refused, attack
-from .raw_client import HEADERS, MESSAGE, ByHand, call, said
-from .weakened_servers import MetadataByHost
+from .weakened import MetadataByHost
 
 _INSIDE = "Internal network"
 _SECRET = "role-key-" + "of-the-machine"

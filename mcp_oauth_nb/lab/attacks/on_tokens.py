@@ -13,12 +13,10 @@ from ...client.provider import AuthProvider
 from ...oauth.errors import AccessDenied, InsufficientScope
 from ...trace.messages import CLIENT
 from ..http_lab import PUBLIC_URL, HttpLab
-from .cast import ATTACKER, EVIL, Browser, Site, open_site, randomness
-from .front_channel import evil_documents
+from .cast import ATTACKER, EVIL, Browser, ByHand, Site, call, open_site, randomness, whose_data
+from .on_front_channel import evil_documents
 from .outcome import Plot, Refused, attack
-from .raw_client import ByHand, call, whose_data
-from .weakened_clients import AsksForEver, TrustsTheResource, provider_of
-from .weakened_servers import Front, NoRotation
+from .weakened import AsksForEver, Front, NoRotation, TrustsTheResource, provider_of
 
 # -- 10 ------------------------------------------------------------------------------------------------------------
 

@@ -11,11 +11,9 @@ from ...oauth.errors import McpOAuthError
 from ...trace.messages import CLIENT, GITHUB
 from ..http_lab import HttpLab
 from ..lab import Lab
-from .cast import ATTACKER, EVIL, Browser, Site, open_site, randomness
+from .cast import ATTACKER, EVIL, Browser, ByHand, Site, code_of, open_site, randomness, refused, whose_data
 from .outcome import Plot, attack
-from .raw_client import ByHand, code_of, refused, whose_data
-from .weakened_clients import FollowsRedirects
-from .weakened_servers import ErrorsFirst, LooseRedirects
+from .weakened import ErrorsFirst, FollowsRedirects, LooseRedirects
 
 _SHOP = "https://shop.example/callback"
 _LOOKALIKES = (

@@ -18,11 +18,23 @@ from ...trace.messages import CLIENT
 from ..http_lab import HttpLab
 from ..lab import Lab
 from ..mock_github import Autopilot
-from .cast import ATTACKER, ATTACKER_NAME, EVIL, Browser, Site, add_attacker, open_site, query_of, randomness
+from .cast import (
+    ATTACKER,
+    ATTACKER_NAME,
+    EVIL,
+    Browser,
+    ByHand,
+    Site,
+    add_attacker,
+    call,
+    code_of,
+    open_site,
+    query_of,
+    randomness,
+    whose_data,
+)
 from .outcome import Plot, Refused, attack
-from .raw_client import ByHand, call, code_of, whose_data
-from .weakened_clients import IgnoresIssuer, TrustsAnyServer, WithoutPkce, WithoutState, provider_of
-from .weakened_servers import OptionalPkce, SilentOnPkce
+from .weakened import IgnoresIssuer, OptionalPkce, SilentOnPkce, TrustsAnyServer, WithoutPkce, WithoutState, provider_of
 
 # -- 3 -------------------------------------------------------------------------------------------------------------
 

@@ -22,10 +22,20 @@ from ...server.resource.many_users import CallersToken, UpstreamToken
 from ...server.tools import BASE_SCOPES, tools
 from ...trace.messages import CLIENT, SERVER
 from ..http_lab import PUBLIC_URL, HttpLab
-from .cast import ATTACKER, ATTACKER_NAME, VICTIM_NAME, Browser, add_attacker, randomness
+from .cast import (
+    ATTACKER,
+    ATTACKER_NAME,
+    HEADERS,
+    VICTIM_NAME,
+    Browser,
+    ByHand,
+    add_attacker,
+    randomness,
+    refused,
+    whose_data,
+)
 from .outcome import Plot, attack
-from .raw_client import HEADERS, ByHand, refused, whose_data
-from .weakened_servers import Front, SessionsAsLogins
+from .weakened import Front, SessionsAsLogins
 
 # -- 7 -------------------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,21 @@ import httpx
 
 from ...trace.messages import CLIENT
 from ..http_lab import HttpLab
-from .cast import ATTACKER, ATTACKER_NAME, Browser, Site, add_attacker, open_site
+from .cast import (
+    ATTACKER,
+    ATTACKER_NAME,
+    Browser,
+    ByHand,
+    Site,
+    add_attacker,
+    code_of,
+    open_site,
+    refused,
+    said,
+    whose_data,
+)
 from .outcome import Plot, Refused, attack
-from .raw_client import ByHand, code_of, refused, said, whose_data
-from .weakened_servers import Frameable, NoConsent, RemembersConsent
+from .weakened import Frameable, NoConsent, RemembersConsent
 
 # A host name of the same site: cookies with SameSite come along to it.
 _GAME = "https://play.mcp.example"

@@ -1,23 +1,165 @@
-"""Servers with one check less, for the lab alone.
+"""Clients and servers with one check less, for the lab alone.
 
-Each stands in front of the real server and undoes one check by what it changes on the way in and out. So nothing else
-differs from the server that is attacked with the defence on, and the server itself has no switch to be left off.
+A client is the real one without the lines that matter. What makes a server weaker stands in front of the real server
+and undoes one check by what it changes on the way in and out. So nothing else differs from the server that is attacked
+with the defence on, and the server itself has no switch to be left off.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
+import httpx2
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
+from mcp.shared.auth_utils import resource_url_from_server_url
+from pydantic import AnyUrl
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ...client.auth import McpAuth
+from ...client.flow_requests import Wire
+from ...client.handler import OAuthHandler
+from ...client.provider import AuthProvider
+from ...client.sdk_storage import GrantStorage
+from ...client.step_up import StepUps
+from ...oauth.authorization import AuthorizationRequest, AuthorizationResponse, callback_parameters
+from ...oauth.patience import Patience
 from ...oauth.pkce import PKCE, challenge_for
+from ...oauth.token import Token
+from ...oauth.token_endpoint import Grant
 from .cast import form_of, hidden_fields, query_of, randomness
+
+# -- clients of GitHub ---------------------------------------------------------------------------------------------
+
+
+class WithoutPkce(OAuthHandler):
+    """Without PKCE, as before 2015: the code is all it takes."""
+
+    def get_authorization_url(self, **options: Any) -> AuthorizationRequest:
+        """Leave the challenge out."""
+        url, state, code_verifier = super().get_authorization_url(**options)
+        address, _, query = url.partition("?")
+        kept = [pair for pair in query.split("&") if not pair.startswith("code_challenge")]
+        return AuthorizationRequest(f"{address}?{'&'.join(kept)}", state, code_verifier)
+
+    async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
+        fields.pop("code_verifier", None)
+        return await super()._request_token(grant, fields, scopes)
+
+
+class WithoutState(WithoutPkce):
+    """Without looking at `state`: whatever callback arrives answers the flow that waits. (PKCE would notice, too.)"""
+
+    def get_authorization_url(self, **options: Any) -> AuthorizationRequest:
+        """Remember that a flow waits."""
+        request = super().get_authorization_url(**options)
+        self._state = request.state
+        return request
+
+    def read_callback(self, url: str) -> AuthorizationResponse:
+        """Take the code, whoever sent it."""
+        flow = self._flows.get(self._state)
+        assert flow is not None, "this client begins one flow, and answers it once"
+        return AuthorizationResponse(callback_parameters(url)["code"], flow)
+
+
+class FollowsRedirects(OAuthHandler):
+    """With an HTTP client that follows every redirect, 307 and 308 with the whole body."""
+
+    async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
+        client_id, client_secret = self.settings.credentials()
+        form = {"grant_type": grant, "client_id": client_id, "client_secret": client_secret, **fields}
+        async with self._client() as client:
+            response = await client.post(self.settings.oauth_token_url, data=form, follow_redirects=True)
+        return Token.from_response(response.json(), now=self.clock.now(), requested_scopes=scopes)
+
+
+# -- clients of MCP servers ----------------------------------------------------------------------------------------
+
+
+class IgnoresIssuer(AuthProvider):
+    """Without RFC 9207: it does not look who answered."""
+
+    def _check_issuer(self, iss: str | None) -> None:
+        pass
+
+    async def _person_came_back(self) -> AuthorizationCodeResult:
+        answer = await super()._person_came_back()
+        return answer.model_copy(update={"iss": None})
+
+
+class _AnyServer(Wire):
+    """Without a look at the metadata."""
+
+    def check_metadata(self) -> None:
+        """Find every authorization server good enough."""
+
+
+class TrustsAnyServer(AuthProvider):
+    """Without a check of the authorization server's metadata: it takes one that does not announce PKCE."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._wire = _AnyServer(self.context, self._wire.places, Patience())
+
+
+class _NeverTired(StepUps):
+    """Without a memory of what was asked for in vain."""
+
+    def check(self, response: httpx2.Response, granted: frozenset[str]) -> None:
+        """Find that it always makes sense to ask the person."""
+
+    def check_answer(self, response: httpx2.Response) -> None:
+        """Find every answer satisfactory."""
+
+
+class AsksForEver(AuthProvider):
+    """Without an end to step-up."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._step_ups = _NeverTired()
+
+
+def provider_of(kind: type[AuthProvider], auth: McpAuth, url: str) -> AuthProvider:
+    """Make a provider of another kind for one connection, as `auth.provider(url)` makes one of the real kind."""
+    metadata = OAuthClientMetadata(client_name=auth.client_name, redirect_uris=[AnyUrl(auth.redirect_uri)])
+    storage = GrantStorage(auth.store, resource_url_from_server_url(url), auth.clock, auth.client)
+    return kind(
+        url, metadata, storage, auth.redirect(), auth.clock, token_bytes=auth.token_bytes, resolver=auth.resolver
+    )
+
+
+class TrustsTheResource:
+    """A client that keeps its credentials by the MCP server alone, and refreshes wherever that leads to.
+
+    Args:
+        ask: sends a GET and returns the JSON of the answer.
+        post: sends a form.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[str], Awaitable[dict[str, Any]]],
+        post: Callable[[str, dict[str, str]], Awaitable[object]],
+        credentials: dict[str, str],
+    ):
+        self._ask = ask
+        self._post = post
+        self._credentials = credentials
+
+    async def refresh(self, resource_metadata: str) -> None:
+        """Find the token endpoint anew, and go there with everything."""
+        resource = await self._ask(resource_metadata)
+        issuer = resource["authorization_servers"][0]
+        metadata = await self._ask(f"{issuer}/.well-known/oauth-authorization-server")
+        await self._post(metadata["token_endpoint"], {"grant_type": "refresh_token", **self._credentials})
+
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -46,13 +188,13 @@ class Front:
         return response
 
 
-def with_query(request: httpx.Request, **changes: str) -> httpx.Request:
+def _with_query(request: httpx.Request, **changes: str) -> httpx.Request:
     """Return the same request with other parameters."""
     query = urlencode({**query_of(str(request.url)), **changes})
     return httpx.Request(request.method, request.url.copy_with(query=query.encode("ascii")), headers=request.headers)
 
 
-def with_form(request: httpx.Request, fields: Mapping[str, str]) -> httpx.Request:
+def _with_form(request: httpx.Request, fields: Mapping[str, str]) -> httpx.Request:
     """Return the same request with another form."""
     return httpx.Request("POST", request.url, headers=_headers(request), content=urlencode(fields))
 
@@ -81,9 +223,9 @@ class LooseRedirects(Front):
         asked = parameters.get("redirect_uri", "")
         if request.url.path == "/authorize" and self._host in asked:
             self._asked[parameters["state"]] = asked
-            request = with_query(request, redirect_uri=self._registered)
+            request = _with_query(request, redirect_uri=self._registered)
         elif request.url.path == "/token":
-            request = with_form(request, {**form_of(request), "redirect_uri": self._registered})
+            request = _with_form(request, {**form_of(request), "redirect_uri": self._registered})
         response = await super().handle(request)
         location = response.headers.get("location", "")
         if location.startswith(f"{self._registered}?"):
@@ -120,7 +262,7 @@ class OptionalPkce(Front):
         if request.url.path == "/authorize":
             asked = parameters.get("code_challenge"), parameters.get("code_challenge_method")
             self._asked[parameters["state"]] = asked
-            request = with_query(request, code_challenge=self._own.code_challenge, code_challenge_method="S256")
+            request = _with_query(request, code_challenge=self._own.code_challenge, code_challenge_method="S256")
         elif request.url.path == "/token":
             request = self._without_proof(request)
         response = await super().handle(request)
@@ -138,7 +280,7 @@ class OptionalPkce(Front):
             made = verifier if method == "plain" else challenge_for(verifier)
             if made != challenge:
                 return request
-        return with_form(request, {**form, "code_verifier": self._own.code_verifier})
+        return _with_form(request, {**form, "code_verifier": self._own.code_verifier})
 
 
 class SilentOnPkce(Front):
@@ -168,7 +310,7 @@ class NoRotation(Front):
             return await super().handle(request)
         oldest = form["refresh_token"]
         newest = self._newest.get(oldest, oldest)
-        response = await super().handle(with_form(request, {**form, "refresh_token": newest}))
+        response = await super().handle(_with_form(request, {**form, "refresh_token": newest}))
         body = response.json()
         self._newest[oldest] = body.get("refresh_token", newest)
         return httpx.Response(response.status_code, json={**body, "refresh_token": oldest})
@@ -194,7 +336,7 @@ class NoConsent(Front):
         if request.method != "GET" or request.url.path != "/consent" or not self._skips(request):
             return response
         fields = {**hidden_fields(response.text), "authorize": "1"}
-        return await super().handle(with_form(request, fields))
+        return await super().handle(_with_form(request, fields))
 
     def _skips(self, request: httpx.Request) -> bool:
         return True
