@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""The command line, with the programs that are short. Each imports what it needs when it runs: `--help` is quick."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import importlib.util
 import io
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,10 +22,19 @@ from ..oauth.errors import McpOAuthError
 from ..oauth.text import shown_url
 from .debug import debug
 
+if TYPE_CHECKING:
+    from ..lab.mock_github import MockGitHub, OAuthApp
+    from ..oauth.settings import Settings
+
 # Quoted for every shell, Windows' too.
 _INSTALL_LAB = 'pip install "mcp-oauth-nb[lab]"'
 
 _FIRST = "00-start-here.ipynb"
+
+# Libraries that report every request at INFO. With LOG_LEVEL=DEBUG they may.
+_CHATTY = ("httpx", "mcp")
+# These report sockets, which is no part of the flow at any level.
+_SILENT = ("httpcore", "asyncio")
 
 
 class _Commands(click.Group):
@@ -115,7 +126,6 @@ def lab(directory: Path) -> None:
 def serve(transport: str, **http: Any) -> None:
     """Serve the MCP server over stdio, for an MCP host to start, or over HTTP."""
     from ..oauth.settings import Settings
-    from .serve import configure_logging, serve_stdio
 
     settings = Settings()
     with contextlib.suppress(KeyboardInterrupt):
@@ -195,10 +205,79 @@ main.add_command(debug)
 @click.option("--callback", help="The callback of a client whose own is not http://127.0.0.1/callback.")
 def mock_github(port: int, seed: int, callback: str | None) -> None:
     """Run the mocked GitHub on 127.0.0.1, for any OAuth client."""
-    from ..lab.mock_server import serve_mock_github
-
     with contextlib.suppress(KeyboardInterrupt):
         serve_mock_github(port, seed, click.echo, callback=callback)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the logs of this process to stderr, at `LOG_LEVEL`: stdout belongs to the protocol."""
+    from ..runtime.log_records import ScrubbingFormatter
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ScrubbingFormatter("%(levelname)s - %(message)s"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    quiet = logging.NOTSET if settings.log_level == "DEBUG" else logging.WARNING
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(quiet)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve until the client closes stdin. Without credentials the server runs, and says so when called."""
+    from ..client.handler import OAuthHandler
+    from ..server.build import build_server, log_authorization_metadata
+    from ..store.chosen import chosen_store
+
+    configure_logging(settings)
+    log_authorization_metadata(settings)
+    oauth = OAuthHandler(settings=settings, store=chosen_store())
+    build_server(oauth).run("stdio")
+
+
+def serve_mock_github(port: int, seed: int, show: Callable[[str], object], *, callback: str | None = None) -> None:
+    """Serve the mocked GitHub on 127.0.0.1, for any OAuth client, until interrupted.
+
+    The REST API is under `/api/v3`, as in GitHub Enterprise Server.
+
+    Args:
+        port: 0 takes a free one.
+        seed: decides users, repositories, credentials and tokens.
+        show: gets the lines that say how to use it.
+        callback: of an app that is registered beside the one that is always there, and shown instead.
+
+    Raises:
+        ConfigurationError: the port is taken.
+    """
+    import uvicorn
+
+    from ..client.loopback import listen
+    from ..lab.mock_github import MockGitHub
+
+    listener = listen(port)
+    github = MockGitHub.at(f"http://127.0.0.1:{listener.getsockname()[1]}", seed=seed)
+    app = github.register_app("Mock OAuth App", [callback]) if callback is not None else None
+    for line in instructions(github, app):
+        show(line)
+    uvicorn.Server(uvicorn.Config(github.app, log_level="warning", lifespan="off", ws="none")).run([listener])
+
+
+def instructions(github: MockGitHub, app: OAuthApp | None = None) -> list[str]:
+    """Return what a person needs to use the mocked GitHub: the settings that lead to it, and who can sign in."""
+    client = app or github
+    return [
+        "Mock GitHub. Nothing here is real; these settings lead any client to it:",
+        "",
+        f"OAUTH_CLIENT_ID={client.client_id}",
+        # A made-up credential of the mock, and the only way to use it.
+        f"OAUTH_CLIENT_SECRET={client.client_secret}",
+        f"OAUTH_AUTHORIZATION_URL={github.web_url}/login/oauth/authorize",
+        f"OAUTH_TOKEN_URL={github.web_url}/login/oauth/access_token",
+        f"OAUTH_ISSUER={github.issuer}",
+        f"API_BASE_URL={github.api_url}",
+        "",
+        f"Users: {', '.join(github.users)}. Press Ctrl-C to stop.",
+    ]
 
 
 def copy_notebooks(directory: Path) -> None:

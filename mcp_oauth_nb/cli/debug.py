@@ -16,8 +16,7 @@ from ..oauth.masking import scrub
 from ..oauth.text import shown_url
 from ..oauth.urls import NOT_ABSOLUTE, is_web
 from ..runtime.loops import run
-from .debug_text import Verdict
-from .debug_walk import FORMATS, Asking, walk
+from .debug_walk import FORMATS, Asking, Verdict, walk
 
 if TYPE_CHECKING:
     from ..debugger.recording import Mode

@@ -1,6 +1,8 @@
 """The walk of `mcp-oauth-nb debug`: each step is taken and printed, and the person is asked where one is needed.
 
 The flow runs on the loop thread. The main thread, which has the terminal, prints, asks, and gets Ctrl-C.
+
+A colour never says what a sign and a word beside it do not say too: logs have no colours, and some code pages no signs.
 """
 
 from __future__ import annotations
@@ -8,19 +10,164 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ..oauth.errors import ConfigurationError
+from ..oauth.check import SIGNS, Check, Outcome
+from ..oauth.errors import (
+    AccessDenied,
+    ConfigurationError,
+    McpOAuthError,
+    ReauthorizeError,
+    SessionError,
+    TransientError,
+)
 from ..oauth.masking import mask_url, scrub
 from ..runtime.loops import run
-from .debug_text import Verdict, body, conclusion, heading, verdict_of
 
 if TYPE_CHECKING:
-    from ..debugger import Step
+    from ..debugger import Cause, FlowRun, Step, StepKind
+    from ..debugger.debug_gate import Held
     from ..jupyter.flow_debugger import FlowDebugger
+
+
+_COLOURS: dict[Outcome, str] = {"passed": "green", "failed": "red", "warning": "yellow"}
+# Nobody has to look twice at what passed.
+_WORDS: dict[Outcome, str] = {"passed": "", "failed": "failed: ", "warning": "warning: ", "not applicable": ""}
+
+# Why a client stops although nothing is known to be wrong with the server.
+_NO_VERDICT = (TransientError, SessionError, ConfigurationError)
+
+Verdict = Literal["in order", "finding", "no answer"]
+
+
+def _verdict_of(run: FlowRun) -> Verdict:
+    """Say what a run came to: every check passed, one failed, or nothing can be said about the server."""
+    if run.cause is not None and not _is_no_fault(run.cause, run.error):
+        return "finding"
+    return "in order" if run.error is None else "no answer"
+
+
+def _is_no_fault(cause: Cause, error: McpOAuthError | None) -> bool:
+    """Say whether what failed first is only that the client stopped, for a reason that is none of the server's."""
+    if isinstance(error, AccessDenied):
+        return cause.step.error is error
+    return _is_about(cause.check, error) and (isinstance(error, _NO_VERDICT) or _nobody_came(error))
+
+
+def _nobody_came(error: McpOAuthError | None) -> bool:
+    # The class itself: those below it are a server's answers.
+    return type(error) is ReauthorizeError
+
+
+def _is_about(check: Check, error: McpOAuthError | None) -> bool:
+    """Say whether a check is only that the client stopped with an error."""
+    from ..debugger.checks import check_error
+
+    return error is not None and check == check_error(error)
+
+
+# -- a step ----------------------------------------------------------------------------------------------------
+
+
+def _heading(number: int, held: Held, *, verbose: bool = False) -> list[str]:
+    """Write what is about to be sent."""
+    from ..debugger import STEPS
+
+    about: StepKind = STEPS[held.kind]
+    lines = ["", click.style(f"{number}. {about.title}", bold=True)]
+    if verbose:
+        lines += [f"   {sentence}" for sentence in about.why.replace(". ", ".\n").splitlines()]
+    return lines
+
+
+def _body(step: Step, *, verbose: bool = False) -> list[str]:
+    """Write what passed, and what was checked."""
+    lines = []
+    for message in step.messages:
+        shown = str(message) if verbose else f"{message.sender} -> {message.receiver}   {message.title}"
+        lines += [f"   {line}" for line in shown.splitlines()]
+    for check in step.checks:
+        lines += _check(check, step)
+    return lines
+
+
+def _check(check: Check, step: Step) -> list[str]:
+    """Write a check; what is not as it should be takes a line for each thing that is known about it."""
+    sign = click.style(f"{SIGNS[check.outcome]} {_WORDS[check.outcome]}", fg=_COLOURS.get(check.outcome))
+    if check.outcome in ("passed", "not applicable"):
+        what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
+        return [f"   {sign}{what}" + (click.style(f" ({check.reference})", dim=True) if check.reference else "")]
+    known = {"Seen": check.message, "It should be": check.should, "See": check.reference}
+    if step.error is not None and _is_about(check, step.error):
+        # Of a client that stopped, its own hint says more.
+        known = {"Seen": check.message, "What to do": step.error.hint, "See": check.reference}
+    return [f"   {sign}{check.name}", *(f"     {label}: {text}" for label, text in known.items() if text)]
+
+
+# -- the end ---------------------------------------------------------------------------------------------------
+
+
+def _conclusion(run: FlowRun, *, stopped: bool = False) -> list[str]:
+    """Write the verdict.
+
+    Args:
+        stopped: before the browser was needed, because there is none.
+    """
+    return ["", *_notes(run, stopped), *_verdict(run)]
+
+
+def _notes(run: FlowRun, stopped: bool) -> Iterator[str]:
+    kinds = {step.kind for step in run.steps}
+    if stopped:
+        yield "Stopped before the authorization request: there is no browser (--no-browser)."
+    elif run.error is None and not kinds & {"resource_metadata", "server_metadata", "authorize"}:
+        yield "The server asked for no authorization. If one of its tools does, name it: --tool NAME"
+
+
+def _verdict(run: FlowRun) -> Iterator[str]:
+    verdict, cause, error = _verdict_of(run), run.cause, run.error
+    if verdict == "finding" and cause is not None:
+        later = sum(len(step.failed) for step in run.steps) - 1
+        yield click.style(f"First cause: step {cause.step.number}, {cause.step.about.title}", fg="red", bold=True)
+        yield from _check(cause.check, cause.step)
+        if later:
+            yield f"   {_of(later, 'failed check')} after it, perhaps its symptoms."
+    elif verdict == "no answer" and error is not None:
+        message, hint = _without_verdict(error)
+        yield click.style("No verdict: ", fg="yellow", bold=True) + message
+        yield f"What to do: {hint}"
+    else:
+        yield click.style("In order: ", fg="green", bold=True) + _counted(run)
+
+
+def _without_verdict(error: McpOAuthError) -> tuple[str, str]:
+    """Return what happened and what to do, for somebody who types commands."""
+    if _nobody_came(error):
+        return (
+            "The browser did not come back in time.",
+            "--timeout waits longer; --paste is for a browser on another machine, --no-browser for where nobody is.",
+        )
+    if isinstance(error, SessionError):
+        return (
+            error.message,
+            "Check that the address is that of an MCP endpoint, such as https://server.example/mcp, and that the "
+            "server is up.",
+        )
+    return error.message, error.hint
+
+
+def _counted(run: FlowRun) -> str:
+    outcomes = [check.outcome for step in run.steps for check in step.checks]
+    passed, warnings = outcomes.count("passed"), outcomes.count("warning")
+    return f"{_of(len(run.steps), 'step')}, {_of(passed, 'check')} passed, {_of(warnings, 'warning')}."
+
+
+def _of(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
 
 # What must end the tokens is looked at each time. In between the person signs in once more: a revocation of what has
 # ended already would show nothing. A code that is sent again should end the tokens, so it comes last.
@@ -71,8 +218,8 @@ def walk(
         stopped = steps.take(("authorize", "step_up", *(_TOUR if tour else ())), no_browser=no_browser)
         if form != "plain":
             click.echo(scrub(debug.export(FORMATS[form]).rstrip("\n")))
-        show(conclusion(debug, stopped=stopped), err=form != "plain")
-        return verdict_of(debug)
+        show(_conclusion(debug, stopped=stopped), err=form != "plain")
+        return _verdict_of(debug)
     finally:
         run(debug.aclose())
 
@@ -112,10 +259,10 @@ class _Walk:
     def _step(self) -> None:
         held = self._debug.pending
         assert held is not None, "only what is pending is stepped"
-        self._show(heading(len(self._debug.steps) + 1, held, verbose=self._verbose))
+        self._show(_heading(len(self._debug.steps) + 1, held, verbose=self._verbose))
         step = self._taken()
         if step is not None:
-            self._show(body(step, verbose=self._verbose))
+            self._show(_body(step, verbose=self._verbose))
 
     def _taken(self) -> Step | None:
         return run(self._debug.step()) if self._asking is None else self._asking.taken(self._debug)

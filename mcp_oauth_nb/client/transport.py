@@ -31,7 +31,7 @@ from ..oauth.http import Answer
 from ..oauth.http_faults import place_of
 from ..oauth.masking import printable
 from ..oauth.token_endpoint import check_available
-from ..trace.http import receiver_of
+from ..trace.http_recorder import receiver_of
 from .cookies import BoundedCookies
 from .provider import sending
 from .retrying import PatientTransport

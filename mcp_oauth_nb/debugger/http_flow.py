@@ -23,7 +23,7 @@ from ..client.session import Session
 from ..oauth.errors import ConfigurationError, SessionFailed
 from ..oauth.masking import mask_fields, mask_url
 from ..oauth.urls import LOOPBACK_HOSTS
-from ..trace.http import receiver_of
+from ..trace.http_recorder import receiver_of
 from ..trace.recorder import Trace
 from .checks.cors import ORIGIN
 from .debug_gate import KIND, Gated2, Tap, step_of

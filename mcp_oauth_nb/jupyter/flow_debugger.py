@@ -27,7 +27,7 @@ from ..runtime.awaitable_context import Opening
 from ..trace.recorder import Trace
 
 if TYPE_CHECKING:
-    from .widgets.flow import FlowPanel
+    from .widgets.flow_panel import FlowPanel
 
 #: The protected tool of this package's own server, and the arguments that need a further scope.
 _OWN_TOOL = "get_github_user_info"
@@ -105,7 +105,7 @@ class FlowDebugger(FlowRun):
     def panel(self) -> FlowPanel:
         """The panel, the same one every time."""
         if self._panel is None:
-            from .widgets.flow import FlowPanel
+            from .widgets.flow_panel import FlowPanel
 
             self._panel = FlowPanel(self)
         return self._panel

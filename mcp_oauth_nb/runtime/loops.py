@@ -11,15 +11,18 @@ import atexit
 import concurrent.futures
 import importlib
 import inspect
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..oauth.errors import ConfigurationError, SessionError, SessionFailed
+from ..oauth.errors import ConfigurationError, McpOAuthError, SessionError, SessionFailed
+from . import loops
 
 T = TypeVar("T")
 
@@ -346,3 +349,20 @@ def allow_asyncio_run() -> None:
     # nest-asyncio is no longer maintained, and breaks anyio on Python 3.14.
     name = "nest_asyncio2" if sys.version_info >= (3, 14) else "nest_asyncio"
     importlib.import_module(name).apply(running)
+
+
+_log = logging.getLogger(__name__)
+
+
+def begin(work: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Begin something; an error that is not this package's, which no panel shows, is logged by its name."""
+    future = asyncio.run_coroutine_threadsafe(work, loops.loop())
+    future.add_done_callback(_log_unexpected)
+    return future
+
+
+def _log_unexpected(future: Future[Any]) -> None:
+    # Its text may hold anything.
+    error = None if future.cancelled() else future.exception()
+    if error is not None and not isinstance(error, McpOAuthError):
+        _log.error("An action of a panel ended with %s.", type(error).__name__)

@@ -22,7 +22,7 @@ from ..oauth.challenge import NOT_CONFIGURED, OAUTH_EXTENSION
 from ..oauth.clock import iso
 from ..oauth.errors import ConfigurationError, McpOAuthError, NotConfigured, ReauthorizeError, TransientError
 from ..oauth.http import ClientFactory
-from ..trace.http import acting_as
+from ..trace.http_recorder import acting_as
 from ..trace.messages import SERVER
 from .tools import BASE_SCOPES, PROTECTED_TOOLS, authentication_required, required_scopes
 

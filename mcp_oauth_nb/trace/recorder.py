@@ -17,7 +17,7 @@ from ..oauth.clock import Clock, SystemClock
 from ..oauth.masking import escape, scrub
 from .diagram import Diagram
 from .frames import recorded_frames
-from .http import HttpRecorder, Receiver, RecordingTransport
+from .http_recorder import HttpRecorder, Receiver, RecordingTransport, RecordingTransport2
 from .messages import CLIENT, GITHUB, SERVER, Exchange, Kind, Message
 
 if TYPE_CHECKING:
@@ -156,9 +156,6 @@ class Trace:
             sender: who uses it, such as `MCP client`.
             receiver: who answers, or a function that says so for a URL.
         """
-        # Only who speaks HTTP with the SDK needs the second library.
-        from .httpx2 import RecordingTransport2
-
         return RecordingTransport2(HttpRecorder(self, sender, receiver), transport)
 
     def frames(

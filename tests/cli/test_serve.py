@@ -58,7 +58,7 @@ def test_libraries_that_report_every_request_are_heard_at_debug_only(level: str,
     work = """
 import logging, sys
 from mcp_oauth_nb.config import IsolatedSettings
-from mcp_oauth_nb.cli.serve import configure_logging
+from mcp_oauth_nb.cli.commands import configure_logging
 configure_logging(IsolatedSettings(log_level=sys.argv[1]))
 logging.getLogger("mcp_oauth_nb.x").warning("ours")
 for name in ("httpx", "mcp", "httpcore", "asyncio"):

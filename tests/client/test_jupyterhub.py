@@ -22,7 +22,7 @@ from mcp_oauth_nb import FlowDebugger, HttpLab, Lab, McpAuth, OAuthHandler, Sess
 from mcp_oauth_nb.client.callback import CallbackListener
 from mcp_oauth_nb.client.jupyterhub import JupyterHub, Proxied, proxied, way_back
 from mcp_oauth_nb.jupyter.widgets import AuthorizePanel
-from mcp_oauth_nb.jupyter.widgets.flow import FlowPanel
+from mcp_oauth_nb.jupyter.widgets.flow_panel import FlowPanel
 from mcp_oauth_nb.oauth.errors import AccessDenied, ConfigurationError, ReauthorizeError, StateMismatch
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
 from mcp_oauth_nb.trace.messages import CLIENT

@@ -9,8 +9,8 @@ import pytest
 from mcp import MCPError
 
 from mcp_oauth_nb import AuthChallenge, AuthenticationRequired, Lab
-from mcp_oauth_nb.jupyter.widgets.challenge import ChallengeInspector
 from mcp_oauth_nb.jupyter.widgets.challenge_model import EXAMPLES, ChallengeModel
+from mcp_oauth_nb.jupyter.widgets.challenge_panel import ChallengeInspector
 from mcp_oauth_nb.oauth.errors import ProtocolError
 from mcp_oauth_nb.oauth.masking import remember
 

@@ -20,7 +20,7 @@ from mcp_oauth_nb.debugger.export import FORMATS
 from mcp_oauth_nb.debugger.step import Cause, Step
 from mcp_oauth_nb.jupyter.flow_debugger import FlowDebugger
 from mcp_oauth_nb.jupyter.widgets import flow_view
-from mcp_oauth_nb.jupyter.widgets.flow import FlowPanel
+from mcp_oauth_nb.jupyter.widgets.flow_panel import FlowPanel
 from mcp_oauth_nb.lab.http_lab import HttpLab
 from mcp_oauth_nb.oauth import masking
 from mcp_oauth_nb.oauth.check import Check

@@ -10,8 +10,8 @@ import pytest
 from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.jupyter.widgets.metadata import MetadataExplorer
 from mcp_oauth_nb.jupyter.widgets.metadata_model import MetadataModel, read_value, value_text
+from mcp_oauth_nb.jupyter.widgets.metadata_panel import MetadataExplorer
 from mcp_oauth_nb.oauth.discovery import AuthorizationServer, Discovery, ProtectedResource
 
 SERVER: dict[str, Any] = {

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from mcp_oauth_nb.jupyter.widgets.pkce import PkcePlayground
-from mcp_oauth_nb.jupyter.widgets.pkce_model import APPENDIX_B, UNRESERVED, PkceModel
+from mcp_oauth_nb.jupyter.widgets.pkce_panel import APPENDIX_B, UNRESERVED, PkceModel, PkcePlayground
 from mcp_oauth_nb.oauth.errors import InvalidCodeVerifier
 from mcp_oauth_nb.oauth.masking import scrub
 from mcp_oauth_nb.oauth.pkce import PKCE, challenge_for, check_verifier, generate_pkce_pair, verify

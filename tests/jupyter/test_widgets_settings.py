@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_oauth_nb import OAuthHandler
-from mcp_oauth_nb.jupyter.widgets.settings import SettingsForm
-from mcp_oauth_nb.jupyter.widgets.settings_model import FIELDS, SettingsModel
+from mcp_oauth_nb.jupyter.widgets.settings_panel import FIELDS, SettingsForm, SettingsModel
 from mcp_oauth_nb.oauth.errors import ConfigurationError
 from mcp_oauth_nb.oauth.masking import mask, scrub
 from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings

@@ -19,8 +19,8 @@ import ipywidgets
 import pytest
 
 from mcp_oauth_nb import Lab, OAuthHandler
-from mcp_oauth_nb.jupyter.widgets.token import TokenPanel
 from mcp_oauth_nb.jupyter.widgets.token_model import TokenModel, duration
+from mcp_oauth_nb.jupyter.widgets.token_panel import TokenPanel
 from mcp_oauth_nb.oauth.clock import ManualClock, SystemClock
 from mcp_oauth_nb.oauth.errors import ConfigurationError, RefreshRejected, ServerUnavailable
 from mcp_oauth_nb.oauth.masking import mask

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.jupyter.widgets.trace import TraceView
 from mcp_oauth_nb.jupyter.widgets.trace_model import PAGE_SIZE, TraceModel
+from mcp_oauth_nb.jupyter.widgets.trace_panel import TraceView
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.trace.messages import CLIENT, GITHUB, SERVER, Kind
 from mcp_oauth_nb.trace.recorder import Trace

@@ -26,7 +26,7 @@ from mcp_oauth_nb.client.connection import transport
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.masking import mask, remember
 from mcp_oauth_nb.trace.diagram import Diagram
-from mcp_oauth_nb.trace.http import acting_as, receiver_of
+from mcp_oauth_nb.trace.http_recorder import acting_as, receiver_of
 from mcp_oauth_nb.trace.messages import AUTHORIZATION_SERVER, BROWSER, CLIENT, GITHUB, SERVER
 from mcp_oauth_nb.trace.recorder import Trace
 

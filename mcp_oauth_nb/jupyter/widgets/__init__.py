@@ -9,39 +9,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .authorize import AuthorizeModel, AuthorizePanel
-    from .challenge import ChallengeInspector
+    from .authorize_panel import AuthorizeModel, AuthorizePanel
     from .challenge_model import ChallengeModel
-    from .flow import FlowPanel
+    from .challenge_panel import ChallengeInspector
     from .flow_model import FlowModel
-    from .metadata import MetadataExplorer
+    from .flow_panel import FlowPanel
     from .metadata_model import MetadataModel
-    from .pkce import PkcePlayground
-    from .pkce_model import PkceModel
-    from .settings import SettingsForm
-    from .settings_model import SettingsModel
-    from .token import TokenPanel
+    from .metadata_panel import MetadataExplorer
+    from .pkce_panel import PkceModel, PkcePlayground
+    from .settings_panel import SettingsForm, SettingsModel
     from .token_model import TokenModel
-    from .trace import TraceView
+    from .token_panel import TokenPanel
     from .trace_model import TraceModel
+    from .trace_panel import TraceView
 
 _HOMES = {
-    "AuthorizeModel": "authorize",
-    "AuthorizePanel": "authorize",
-    "ChallengeInspector": "challenge",
+    "AuthorizeModel": "authorize_panel",
+    "AuthorizePanel": "authorize_panel",
+    "ChallengeInspector": "challenge_panel",
     "ChallengeModel": "challenge_model",
     "FlowModel": "flow_model",
-    "FlowPanel": "flow",
-    "MetadataExplorer": "metadata",
+    "FlowPanel": "flow_panel",
+    "MetadataExplorer": "metadata_panel",
     "MetadataModel": "metadata_model",
-    "PkceModel": "pkce_model",
-    "PkcePlayground": "pkce",
-    "SettingsForm": "settings",
-    "SettingsModel": "settings_model",
+    "PkceModel": "pkce_panel",
+    "PkcePlayground": "pkce_panel",
+    "SettingsForm": "settings_panel",
+    "SettingsModel": "settings_panel",
     "TokenModel": "token_model",
-    "TokenPanel": "token",
+    "TokenPanel": "token_panel",
     "TraceModel": "trace_model",
-    "TraceView": "trace",
+    "TraceView": "trace_panel",
 }
 
 __all__ = [

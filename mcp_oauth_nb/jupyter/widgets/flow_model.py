@@ -12,8 +12,8 @@ from traitlets import Bool, HasTraits, Int, Unicode
 from ...debugger import STEPS, FlowRun, Step
 from ...oauth.errors import McpOAuthError
 from ...oauth.masking import scrub
+from ...runtime.loops import begin
 from ...trace.messages import Message
-from .background import begin
 
 
 class FlowModel(HasTraits):

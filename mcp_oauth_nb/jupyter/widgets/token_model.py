@@ -17,10 +17,10 @@ from ...oauth.errors import ConfigurationError, McpOAuthError, RefreshRejected
 from ...oauth.jwt import JwtView, decode
 from ...oauth.masking import mask, scrub
 from ...oauth.token import EARLY_REFRESH_SECONDS, Token
+from ...runtime.loops import begin
 from ...trace import token_family
 from ...trace.recorder import Trace
 from ...trace.token_family import Family
-from .background import begin
 
 State = Literal["valid", "expires soon", "expired", "no lifetime", "none"]
 

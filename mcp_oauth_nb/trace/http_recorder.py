@@ -1,7 +1,7 @@
 """Records HTTP: a transport around a transport, and a body that is copied while it passes.
 
 `httpx`, with which this package calls, and `httpx2`, with which the SDK does, share the shape of their requests but
-not their classes: the recorder serves both, `httpx2` has the other classes.
+not their classes. The recorder serves both; each has a transport and a body of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import httpx
+import httpx2
 
 from ..oauth.masking import JSONRPC_SECRET_NAMES, form_pairs, mask_fields, mask_headers, mask_url, scrub
 from .frames import MOST_RECORDED, call_title, hide_request_state
@@ -133,14 +134,14 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             # Made with all its content, as by `httpx.MockTransport`: nobody will read the stream.
             pending.arrived(*head, response.content)
         else:
-            response.stream = _Tee(BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
+            response.stream = _Tee(_BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
         return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-class BodyCopy:
+class _BodyCopy:
     """Passes a body on and keeps a copy, so that recording neither buffers nor reads ahead."""
 
     def __init__(self, inner: Any, finished: Callable[[bytes], None]):
@@ -163,7 +164,7 @@ class BodyCopy:
 
 
 class _Tee(httpx.AsyncByteStream):
-    def __init__(self, copy: BodyCopy):
+    def __init__(self, copy: _BodyCopy):
         self._copy = copy
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -261,3 +262,40 @@ def _status_line(status: int, reason: str, headers: Mapping[str, str], body: Any
     if 300 <= status < 400 and (location := headers.get("location")) is not None:
         return f"{title} -> {mask_url(location).partition('?')[0]}"
     return title
+
+
+class RecordingTransport2(httpx2.AsyncBaseTransport):
+    """Records what passes through another transport; see `Trace.http2`."""
+
+    def __init__(self, recorder: HttpRecorder, inner: httpx2.AsyncBaseTransport):
+        self._recorder = recorder
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        pending = self._recorder.request(request.method, str(request.url), request.headers, await request.aread())
+        try:
+            response = await self._inner.handle_async_request(request)
+        except httpx2.TransportError as error:
+            pending.failed(error)
+            raise
+        head = (response.status_code, response.reason_phrase, response.headers)
+        if isinstance(response.stream, httpx2.ByteStream):
+            # All there, as in a lab. Recorded now: whoever asked may read it only after the next exchanges.
+            pending.arrived(*head, b"".join([chunk async for chunk in response.stream]))
+            return response
+        response.stream = _Tee2(_BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Tee2(httpx2.AsyncByteStream):
+    def __init__(self, copy: _BodyCopy):
+        self._copy = copy
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._copy.chunks()
+
+    async def aclose(self) -> None:
+        await self._copy.aclose()
