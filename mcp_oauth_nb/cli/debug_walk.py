@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _COLOURS: dict[Outcome, str] = {"passed": "green", "failed": "red", "warning": "yellow"}
-# Nobody has to look twice at what passed.
+# A check that passed needs no word.
 _WORDS: dict[Outcome, str] = {"passed": "", "failed": "failed: ", "warning": "warning: ", "not applicable": ""}
 
 # Why a client stops although nothing is known to be wrong with the server.
@@ -44,7 +44,7 @@ Verdict = Literal["in order", "finding", "no answer"]
 
 
 def _verdict_of(run: FlowRun) -> Verdict:
-    """Say what a run came to: every check passed, one failed, or nothing can be said about the server."""
+    """Say the verdict on a run: every check passed, one failed, or nothing can be said about the server."""
     if run.cause is not None and not _is_no_fault(run.cause, run.error):
         return "finding"
     return "in order" if run.error is None else "no answer"
@@ -95,7 +95,7 @@ def _body(step: Step, *, verbose: bool = False) -> list[str]:
 
 
 def _check(check: Check, step: Step) -> list[str]:
-    """Write a check; what is not as it should be takes a line for each thing that is known about it."""
+    """Write a check; one that failed takes a line for each thing that is known about it."""
     sign = click.style(f"{SIGNS[check.outcome]} {_WORDS[check.outcome]}", fg=_COLOURS.get(check.outcome))
     if check.outcome in ("passed", "not applicable"):
         what = ". ".join(part.removesuffix(".") for part in (check.name, check.message) if part)
@@ -169,8 +169,9 @@ def _of(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
-# What must end the tokens is looked at each time. In between the person signs in once more: a revocation of what has
-# ended already would show nothing. A code that is sent again should end the tokens, so it comes last.
+# A reused refresh token and a revocation must end the tokens, which is looked at after each. In between the person
+# signs in once more: to revoke tokens that have ended already would show nothing. A code that is sent again should end
+# the tokens too, so it comes last.
 _TOUR = ("page", "refresh", "reuse", "look", "again", "revoke", "look", "replay")
 
 #: What `--format` takes beside `plain`, and the format of the export that it is.
@@ -204,7 +205,7 @@ def walk(
         asking: asks the person for the address that the browser came back to.
 
     Returns:
-        What it came to, which was printed last.
+        The verdict, which was printed last.
     """
 
     def show(lines: list[str], *, err: bool = False) -> None:
@@ -318,7 +319,7 @@ def _prompt() -> str:
     """Ask the person.
 
     Raises:
-        ConfigurationError: nobody is at the standard input.
+        ConfigurationError: the standard input is not a terminal, so that no person can answer.
     """
     hidden = sys.stdin.isatty()
     label = "After you have authorized, copy the browser's whole address here" + (" (not shown)" if hidden else "")

@@ -173,7 +173,7 @@ def serve_http(
             show(f"Listens at:              http://{_bracketed(host)}:{listener.getsockname()[1]}")
         for line in instructions(url, upstream, mock=mock, store=opened.place):
             show(line)
-        # Whoever connects directly must not choose the address that it is counted under.
+        # A client that connects directly must not choose the address that its requests are counted under.
         _server(served.app, proxy_headers=public_url is not None).run([listener])
 
 
@@ -233,7 +233,7 @@ def _server(app: object, *, proxy_headers: bool = False, drain: int = DRAIN_SECO
         app,  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
-        # Nobody needs websockets, and their import warns, which may be an error.
+        # Websockets are not used here, and their import warns, which may be an error.
         ws="none",
         proxy_headers=proxy_headers,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -63,7 +63,7 @@ class Breaking:
         return query
 
     def comes_back(self, query: Mapping[str, str]) -> Mapping[str, str]:
-        """Return what the browser is to bring back."""
+        """Return the URL with which the browser comes back."""
         return query
 
 
@@ -127,7 +127,7 @@ class Header(Breaking):
 
 
 class Refuses(Breaking):
-    """What is right is refused."""
+    """Requests that are right are refused."""
 
     def __init__(self, path: str, status: int, content: Mapping[str, Any], challenge: str = ""):
         self._path = path

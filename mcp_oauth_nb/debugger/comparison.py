@@ -18,12 +18,12 @@ from .step import STEPS, Step
 SECRET = "(secret)"
 
 _MISSING = object()
-# What an authorization request carries anew each time, beside secrets.
+# Parameters of an authorization request that are new each time, beside secrets.
 _FRESH = frozenset({"state", "code", "code_challenge", "nonce"})
 
 Path = tuple[str, ...]
 
-# What a live server answers otherwise each time, the user's own data among it: of these only the type counts.
+# Members that a live server answers differently each time, such as the user's own data: only their type is compared.
 _VOLATILE = frozenset(
     "id client_id client_id_issued_at client_secret_expires_at registration_client_uri expires_in "
     "refresh_token_expires_in ttlMs content structuredContent".split()
@@ -65,7 +65,7 @@ def _answer(messages: tuple[Message, ...]) -> Any:
 
 
 def _parameters(url: str) -> dict[str, Any]:
-    """Return what the browser carried: what is fresh each time is only said to be there."""
+    """Return the parameters in the browser's URL; of those that are new each time only the names."""
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     return {name: SECRET if name in _FRESH else _reduced(value) for name, value in query.items()}
 
@@ -94,8 +94,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], *, live: bool =
     """Compare a step that was observed with what it is now.
 
     Args:
-        live: a server answered now. What is another each time then counts by its type: client ids, dates, lifetimes,
-            and what a tool returns.
+        live: a server answered now. Values that are new each time then count by their type: client ids, dates,
+            lifetimes, and tools' results.
 
     Returns:
         A line for each field that differs.

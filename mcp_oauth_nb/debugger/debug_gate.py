@@ -89,7 +89,7 @@ class Gate:
         """Wait until it is released.
 
         Raises:
-            SessionError: nobody is there to release it.
+            SessionError: the gate is closed.
         """
         if self._closed:
             raise _cancelled()
@@ -118,7 +118,7 @@ class Gate:
         self._closed = False
 
     def close(self) -> None:
-        """Let nothing of what waits be sent, nor what comes; whoever wants to send it is told so."""
+        """Send nothing any more: each request that waits, or comes later, ends with an error that says so."""
         self._closed = True
         while self._waiting:
             _, future = self._waiting.popleft()
@@ -253,7 +253,7 @@ def _mcp_method(body: bytes) -> str:
 
 
 def step_of(method: str, url: str, headers: Mapping[str, str], body: bytes, server_url: str) -> str | None:
-    """Name the step that a request of the HTTP flow is, by itself; None for what the flow is not about."""
+    """Name the step of the HTTP flow that a request is; None if it belongs to no step."""
     here, there = urlsplit(server_url), urlsplit(url)
     if (here.netloc, here.path) == (there.netloc, there.path):
         return _METHODS.get(_mcp_method(body)) if method == "POST" else None

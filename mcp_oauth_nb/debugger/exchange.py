@@ -210,7 +210,7 @@ Checks = Iterator[Check]
 
 
 def verdict(name: str, ok: bool, should: str, reference: str, *, seen: str = "", soft: bool = False) -> Check:
-    """Say what a requirement came to.
+    """Return the check of one requirement.
 
     Args:
         should: what should have been sent; only shown if it was not.

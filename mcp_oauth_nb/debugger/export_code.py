@@ -118,7 +118,7 @@ def literal(value: Any) -> str:
 
 
 def _inert(text: str) -> str:
-    """Return a text as it may stand in a docstring."""
+    """Return a text so that it can be put into a docstring."""
     return text.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'").replace("\n", " ")
 
 

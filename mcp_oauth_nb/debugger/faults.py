@@ -1,10 +1,10 @@
-"""Servers that are broken on purpose, for learning to find out how: an `HttpLab` of which one answer is another.
+"""Servers that are broken on purpose, to learn how faults are found: an `HttpLab` with one answer changed.
 
     debug = await FlowDebugger.open(lab, auth=with_fault(lab, "no_s256"))
     await debug.run()
     debug.cause
 
-The lab's servers are what they always are; a fault stands between them and the client.
+The lab's servers are unchanged; a fault stands between them and the client.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Fault:
         breaking: makes what does the damage.
         actions: what has to be done until it shows, in order.
         what_if: what has to be changed first, by step: some faults only show when a client does wrong.
-        outcome: what the check comes to. A warning is no cause: a client can go on.
+        outcome: the result of the check. A warning is no cause: a client can go on.
         public: the client has no secret, which others may do without what is missing here.
     """
 

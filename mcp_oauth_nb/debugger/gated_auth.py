@@ -87,7 +87,7 @@ class Person:
         """Hand over the address.
 
         Raises:
-            SessionError: nobody waits for one.
+            SessionError: no flow waits for an address.
         """
         answer = self._answer
         if answer is None:
@@ -101,7 +101,7 @@ def _set(answer: asyncio.Future[str], url: str) -> None:
 
 
 class Ahead:
-    """A clock ahead of another one: tokens expire by it, and nobody has to wait."""
+    """A clock ahead of another one: by it, tokens expire without a wait."""
 
     def __init__(self, clock: Clock):
         self._clock = clock
@@ -184,7 +184,7 @@ class GatedAuth(McpAuth):
         """Make it from another one.
 
         Args:
-            person: pastes the address, where `auth` has nobody who does.
+            person: pastes the address, if `auth` has no function for that.
             run: what its way through the browser belongs to.
             carrier: carries its requests.
             clock: tells when a token has expired.

@@ -28,7 +28,7 @@ class GuidedFlow:
 
     Args:
         run: what it belongs to.
-        lab: the world. Its handler's token is the one that the server looks at.
+        lab: the world. The server looks at the token of its handler.
         tool: a protected tool.
         arguments: the tool's.
         more: arguments that need further scopes.
@@ -82,7 +82,7 @@ class GuidedFlow:
         raise SessionError("No browser is waited for.", hint="The lab's autopilot brings the callback back.")
 
     async def aclose(self) -> None:
-        """Forget the token, so that a next run begins like the first. The lab is closed by whoever opened it."""
+        """Forget the token, so that a next run begins like the first. The lab stays open: its opener closes it."""
         self._oauth.token = None
 
     # -- scripts ---------------------------------------------------------------------------------------------------

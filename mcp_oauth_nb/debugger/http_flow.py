@@ -70,7 +70,7 @@ _LOOK_SECONDS = 30.0
 
 
 def is_real(url: str) -> bool:
-    """Say whether somebody else may depend on a server: every one that is not on this machine."""
+    """Say whether other people may depend on a server: they may on every one that is not on this machine."""
     return urlsplit(url).hostname not in LOOPBACK_HOSTS
 
 
@@ -106,7 +106,7 @@ class HttpFlow:
     ):
         # As it is sent: host in lower case, no default port.
         url = str(httpx2.URL(url))
-        # Whatever secret stands in the URL is known from here on, and masked in every text.
+        # A secret in the URL is known from here on, and masked in every text.
         for name, value in parse_qsl(urlsplit(url).query):
             mask_fields({name: value})
         self.name = mask_url(url)
@@ -148,7 +148,7 @@ class HttpFlow:
 
     @property
     def link(self) -> str:
-        """What a person is to open in a browser now, or an empty text."""
+        """The URL that a person is to open in a browser now, or an empty text."""
         return self._person.link
 
     def paste(self, url: str) -> None:
@@ -270,7 +270,7 @@ class HttpFlow:
         return url
 
     async def _send(self, kind: str, url: str, form: Mapping[str, str]) -> None:
-        """Send a form as this client would; what the server answers is for the checks."""
+        """Send a form as this client would; the checks look at the answer."""
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if (basic := self.facts.basic) is not None:
             headers["Authorization"] = basic

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: How to speak: `auto` 2026-07-28 where the server can, `legacy` the newest version with a handshake, or an older one.
 Mode = Literal["auto", "legacy", "2025-06-18", "2025-03-26"]
 
-#: In what a browser brought back: the `state` was the one that it was sent away with.
+#: Stands for `state` in a recorded callback: it was equal to that of the authorization request.
 OWN_STATE = "stand-in-state"
 
 #: The headers of an answer that a client goes by. Others, such as dates, are not recorded.

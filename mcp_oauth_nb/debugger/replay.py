@@ -152,7 +152,7 @@ async def _no_names(host: str) -> Sequence[str]:
 
 
 async def _nobody(error: str) -> None:
-    """Do what the person did who did not come back: the browser was led astray, or nobody came at all."""
+    """Repeat an authorization that did not end: with the error that was recorded, or by waiting for ever."""
     kind = getattr(errors, error, None)
     if not (isinstance(kind, type) and issubclass(kind, errors.McpOAuthError)):
         await asyncio.Event().wait()

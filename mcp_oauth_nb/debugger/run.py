@@ -6,8 +6,8 @@
     run.change(code_verifier=None)    # what if it were missing?
     await run.run()                   # to the end
 
-The client is a script (see `http_flow` and `guided_flow`) in a task on the loop thread. It is nobody's copy of a
-client: the SDK's, or the handler of this package, waits at the gate.
+The client is a script (see `http_flow` and `guided_flow`) in a task on the loop thread. It is no copy of a
+client: the SDK's own, or the handler of this package, waits at the gate.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Flow(Protocol):
     """What is stepped: a target with the client for it."""
 
     name: str
-    #: Whether it is a server that somebody else may depend on.
+    #: Whether other people may depend on the server.
     real: bool
     facts: Facts
     trace: Trace
-    #: What it was opened with, for whoever wants to play the run again.
+    #: What it was opened with, to play the run again.
     setup: Setup
     #: What can be done, by name; the first is the flow itself.
     actions: dict[str, Script]
@@ -60,7 +60,7 @@ class Flow(Protocol):
 
     @property
     def link(self) -> str:
-        """What a person is to open in a browser now, or an empty text."""
+        """The URL that a person is to open in a browser now, or an empty text."""
         ...
 
     def paste(self, url: str) -> None:
@@ -134,7 +134,7 @@ class FlowRun:
 
     @property
     def real(self) -> bool:
-        """Whether the server is one that somebody else may depend on: a change must then be confirmed."""
+        """Whether other people may depend on the server: a change must then be confirmed."""
         return self._flow.real
 
     @property
@@ -212,7 +212,7 @@ class FlowRun:
         return self
 
     def change(self, *, really: bool = False, **parameters: str | None) -> Held:
-        """Change what is pending, before it is sent.
+        """Change the pending request before it is sent.
 
         Args:
             really: needed where the server is a real one: a wrong request may have consequences there.
@@ -235,12 +235,12 @@ class FlowRun:
         return pending
 
     async def cancel(self) -> None:
-        """End what is under way, such as the wait for a person. The connection stays open, the steps stay."""
+        """End the action that is under way, such as the wait for a person. The connection and the steps stay."""
         await self._on_loop(self._cancel())
         self.tell()
 
     def paste(self, url: str) -> None:
-        """Hand over the URL that the browser came back to, where nobody can listen for it.
+        """Hand over the URL that the browser came back to, where no program can listen for it.
 
         Raises:
             SessionError: no browser is waited for.
@@ -253,7 +253,7 @@ class FlowRun:
         return self._flow.link
 
     async def reset(self) -> None:
-        """End what is under way, close the connection and forget the run: the next step is the first."""
+        """End the action that is under way, close the connection and forget the run: the next step is the first."""
         await self._on_loop(self._end())
         self._begin()
         self.tell()
@@ -304,8 +304,8 @@ class FlowRun:
                 raise
             self._stop(ProtocolError("The tool's result is not what its output schema promises.", hint=_SERVER_LOG))
         finally:
-            # A request for a token waits on, shielded from whoever interrupts a cell; and what a connection sends in
-            # the background, or when it closes, must not wait for a step that nobody takes.
+            # A request for a token waits on when a cell is interrupted, and a connection sends requests in the
+            # background and when it closes. None of them may wait for a step that will not be taken.
             self.gate.close()
 
     def _stop(self, error: McpOAuthError) -> None:
@@ -380,7 +380,7 @@ class FlowRun:
 
 
 def _raise_bug(script: asyncio.Task[None]) -> None:
-    """Raise what no script should end with; what the client may meet was caught before."""
+    """Raise an error with which no script should end; errors that a client may meet were caught before."""
     if script.done() and not script.cancelled():
         script.result()
 

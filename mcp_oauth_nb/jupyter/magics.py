@@ -60,7 +60,7 @@ class _Commands:
         self._variables = variables
 
     def run(self, line: str) -> Any:
-        """Do what a line says; return what is to be shown.
+        """Run a line's command; return the value to be shown.
 
         Raises:
             UsageError: IPython's, which it shows as one line.
@@ -123,7 +123,7 @@ class _Commands:
         return exchanges[int(rest) - 1]
 
     def close(self, rest: str = "") -> None:
-        """`%mcp close`: close what `connect` opened; what was a variable's stays open."""
+        """`%mcp close`: close what `connect` opened. A session that came from a variable stays open."""
         _takes_nothing("close", rest)
         connected = self.let_go()
         if connected is None:

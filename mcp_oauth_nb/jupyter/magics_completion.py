@@ -18,7 +18,7 @@ OPTIONS = ("--legacy", "--auth")
 # `value = %mcp call ...` too.
 _LINE = re.compile(r"^\s*(?:[\w.]+\s*=\s*)?%mcp(\s.*)$")
 
-# module, class: looked up where they are loaded already, since what is not cannot have made a variable.
+# Module and class. Only modules that are loaded are looked at: from no other can a variable come.
 _TARGETS = (
     ("mcp.server", "MCPServer"),
     ("mcp", "StdioServerParameters"),

@@ -5,7 +5,7 @@
         print(lab.trace.diagram())
 
 The MCP server and its authorization server share `https://mcp.example`; behind them is the mocked GitHub. Real URLs,
-no network: what is not of this world is refused. The same seed gives the same bytes on every run.
+no network: a request to any other host is refused. The same seed gives the same bytes on every run.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class HttpLab:
         network: the hosts of this world; others can be added, and another server put at the public URL for a while.
         trace: everything that crossed the wire.
         clock: stands still until advanced: `lab.clock.advance(hours=1)`.
-        settings: what the server is configured with.
+        settings: the server's configuration.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class HttpLab:
             token_bytes=self._random("client"),
             resolver=resolve,
             hub=lambda: None,
-            # Nobody waits here for a clock that stands still.
+            # No waits between attempts: the clock stands still.
             patience=Patience(),
         )
 

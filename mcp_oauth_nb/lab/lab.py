@@ -49,7 +49,7 @@ class Lab:
         browser: the autopilot that acts as the user's browser.
         trace: everything that crossed the wire.
         clock: stands still until advanced: `lab.clock.advance(hours=8)`.
-        settings: what the server is configured with.
+        settings: the server's configuration.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Lab:
             clock=self.clock,
             # A stream of its own, so that GitHub's codes and tokens do not depend on what the client draws.
             token_bytes=random.Random(f"{seed} client").randbytes,
-            # Nobody waits here for a clock that stands still.
+            # No waits between attempts: the clock stands still.
             patience=Patience(),
         )
         self.server: MCPServer = build_server(self.oauth, client=self.http_client(SERVER))
@@ -131,7 +131,7 @@ class Lab:
         It fits `call_tool(..., authorize=lab.authorize)`.
 
         Args:
-            challenge: what the server asked for; its scopes are used.
+            challenge: the server's challenge; its scopes are used.
             scopes: ask for these instead.
             allow: False presses "Cancel" on the consent page. GitHub shows that page only for scopes that the user has
                 not granted yet: in a lab that was authorized before, ask for one more.

@@ -1,6 +1,6 @@
 """The internet of an `HttpLab`: the hosts that exist there, in this process, and a person with a browser.
 
-The MCP server lives on one event loop, as a server elsewhere does; whoever asks it from a cell, a thread or another
+The MCP server lives on one event loop, as a server elsewhere does; a request from a cell, a thread or another
 loop is answered there. No socket is opened, and a host that is not of this world cannot be reached.
 """
 
@@ -172,7 +172,7 @@ class ByName(httpx.AsyncBaseTransport):
 
 
 async def resolve(host: str) -> Sequence[str]:
-    """Return the address of every host in a lab: one of the internet, which nobody connects to."""
+    """Return the address of every host in a lab: a public one, to which no connection is made."""
     return ("93.184.215.14",)
 
 

@@ -93,7 +93,7 @@ class _Waker:
 
 Undo = Callable[[], None]
 
-# Once for each shell: whoever unloads the extension does not want the next open() to load it again.
+# Once for each shell: after `%unload_ext` the next open() does not load it again.
 _installed: weakref.WeakSet[InteractiveShell] = weakref.WeakSet()
 _active: dict[int, list[Undo]] = {}
 
@@ -346,7 +346,7 @@ def _mask_stray_errors() -> Undo:
 
 
 def _wrote_masked(title: str, args: Any) -> bool:
-    """Write an error to stderr if it holds a secret, masked; else leave it to whoever was there before."""
+    """Write an error to stderr if it holds a secret, masked; else leave it to the hook that was there before."""
     text = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
     masked, masked_title = scrub(text), scrub(title)
     if (masked, masked_title) == (text, title):
@@ -356,10 +356,10 @@ def _wrote_masked(title: str, args: Any) -> bool:
 
 
 def _mask_logs() -> Undo:
-    """Mask what is logged, whoever set the handlers up: a notebook saves their stderr.
+    """Mask what is logged by any handler: a notebook saves their stderr.
 
-    Libraries log the URLs that they ask, and asyncio the errors of tasks that nobody waited for. A filter would have to
-    be given to each handler, those included that a cell adds later; and the SDK's handler shows errors its own way.
+    Libraries log the URLs that they ask, and asyncio the errors of tasks that were never awaited. A filter would have
+    to be given to each handler, those included that a cell adds later; and the SDK's handler shows errors its own way.
     """
     before = logging.getLogRecordFactory()
     active = True

@@ -12,11 +12,12 @@ from ..oauth.masking import scrub
 
 
 class ScrubbingFormatter(logging.Formatter):
-    """Masks every known secret in the finished line, tracebacks included, whoever logged it."""
+    """Masks every known secret in the finished line, tracebacks included, of any logger."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record and mask what must not be read; one that cannot be formatted is shown as it is, masked."""
-        # Of such a one `logging` itself would show everything. The copy is because other handlers get the record too.
+        # `logging` itself would show everything of a record that cannot be formatted. A copy is changed, since other
+        # handlers get the record too.
         record = copy.copy(record)
         mask_record(record)
         return scrub(super().format(record))
@@ -46,7 +47,7 @@ def mask_record(record: logging.LogRecord) -> None:
 
 
 def said(say: Callable[..., str], *values: object) -> str | None:
-    """Return what a function says of the values; None if it fails, since the failure may say a secret itself."""
+    """Return the text that a function makes of the values; None if it fails, since its error may hold a secret."""
     with suppress(Exception):
         return say(*values)
     return None

@@ -1,6 +1,6 @@
 """One event-loop thread per process, and the doors to it: `on()` for code that awaits, `run()` for code that cannot.
 
-A connection that outlives a cell needs a loop that nobody else stops, blocks or nests. The kernel's own is not
+A connection that outlives a cell needs a loop that no other code stops, blocks or nests. The kernel's own is not
 such a loop: Stop does not wake it, a button callback may run on another one, and `nest_asyncio` re-enters it.
 """
 
@@ -35,11 +35,11 @@ _EXIT_SECONDS = 3.0
 
 
 class ReportingThread(threading.Thread):
-    """A daemon thread whose end is told at once to whoever waits for it: nobody waits for a dead one.
+    """A daemon thread that tells at once when it ends, so that nothing waits for a dead thread.
 
     Args:
         work: what it does.
-        name: what it is called.
+        name: the name of the thread.
         ended: hears, on the thread, that the work is over, and of the error that ended it, if one did.
     """
 
@@ -88,7 +88,7 @@ class LoopThread:
     def _ended(self, error: BaseException | None) -> None:
         if error is not None:
             _dead[self.loop] = _Death(error, asyncio.all_tasks(self.loop))
-        # Whoever is not told here was not among those that wait yet, and sees for themselves: `_hand_over`.
+        # A caller that begins to wait only now is not told here. It finds the error itself: `_hand_over`.
         for future in list(_handed_over.pop(self.loop, set())):
             _tell_the_end(self.loop, future)
 
@@ -117,12 +117,12 @@ async def _cancel_all_tasks() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-# What waits for the loop of a thread that lives.
+# The futures that wait for each loop while its thread lives.
 _handed_over: dict[asyncio.AbstractEventLoop, set[concurrent.futures.Future[Any]]] = {}
 
 
 class _Death(NamedTuple):
-    """The error that ended a loop's thread, and the loop's tasks: nobody can end them properly any more."""
+    """The error that ended a loop's thread, and the loop's tasks, which cannot be ended properly any more."""
 
     error: BaseException
     tasks: set[asyncio.Task[Any]]
@@ -142,7 +142,7 @@ _dead: dict[asyncio.AbstractEventLoop, _Death] = {}
 
 
 def _tell_the_end(ended: asyncio.AbstractEventLoop, future: concurrent.futures.Future[Any]) -> None:
-    """Tell whoever waits for work that its loop does not run any more."""
+    """Tell the caller that waits for a future that its loop does not run any more."""
     if ended not in _dead:
         future.cancel()
         return
@@ -296,11 +296,11 @@ class _Work(Generic[T]):
         if self._task is not None:
             self._task.cancel()
         elif self._target is not None:
-            # What was handed over begins in the loop's next turn at the latest.
+            # Work that was handed over begins in the loop's next turn at the latest.
             self._target.call_soon(self._leave)
 
     def _leave(self) -> None:
-        """Close what has not begun: Python warns of a coroutine that nobody awaits."""
+        """Close a coroutine that has not begun: Python warns of one that is never awaited."""
         if self._task is None:
             self._result.close()
             if inspect.iscoroutine(self._awaitable):
@@ -355,7 +355,10 @@ _log = logging.getLogger(__name__)
 
 
 def begin(work: Coroutine[Any, Any, Any]) -> Future[Any]:
-    """Begin something; an error that is not this package's, which no panel shows, is logged by its name."""
+    """Begin something that a button asked for; nothing waits for it.
+
+    An error that is not this package's, which no panel shows, is logged by its name.
+    """
     future = asyncio.run_coroutine_threadsafe(work, loops.loop())
     future.add_done_callback(_log_unexpected)
     return future

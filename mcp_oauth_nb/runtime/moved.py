@@ -117,7 +117,7 @@ def new_path(old: str) -> str:
     """Return where a module is now; nothing if it has not moved.
 
     Args:
-        old: its whole dotted path. What is in a package that has moved is there still.
+        old: its whole dotted path. A module inside a package that has moved is still inside it.
     """
     package, _, path = old.partition(".")
     name, dot, inside = path.partition(".")
@@ -127,5 +127,5 @@ def new_path(old: str) -> str:
 def install() -> None:
     """Let old paths be imported."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        # Before the others, which would load what is in a package that has moved a second time.
+        # Before the other finders, which would load the modules of a package that has moved a second time.
         sys.meta_path.insert(0, MovedModules())

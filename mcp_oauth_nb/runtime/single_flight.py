@@ -32,7 +32,7 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Runs a coroutine for the first caller; whoever comes while it runs gets the same result.
+    """Runs a coroutine for the first caller; others that call while it runs get the same result.
 
     The work is shielded: a caller that is cancelled (an interrupted cell) leaves without stopping it.
     """

@@ -64,7 +64,7 @@ def _masked(body: dict[str, Any]) -> dict[str, Any]:
     try:
         masked: dict[str, Any] = mask_fields(body, JSONRPC_SECRET_NAMES, most=MOST_RECORDED)
     except TooLong:
-        # What it is stays; what is in it does not.
+        # The kind of the message is kept, its contents are not.
         left = f"(more than {MOST_RECORDED:,} characters, not recorded)"
         error = {"code": body["error"].get("code"), "message": left} if "error" in body else left
         contents = {"params": left, "result": left, "error": error}

@@ -21,13 +21,13 @@ from ..oauth.masking import JSONRPC_SECRET_NAMES, form_pairs, mask_fields, mask_
 from .frames import MOST_RECORDED, call_title, hide_request_state
 from .messages import AUTHORIZATION_SERVER, SERVER, Kind, Sink
 
-# Who acts, where one HTTP client serves two parties: the handler works for the client, and for the server's tools.
+# The party that acts: one HTTP client serves two, as the handler works for the client and for the server's tools.
 _actor: ContextVar[str | None] = ContextVar("actor", default=None)
 
 
 @contextmanager
 def acting_as(party: str) -> Iterator[None]:
-    """Record the HTTP requests made inside as this party's, whoever owns the HTTP client."""
+    """Record the HTTP requests made inside as this party's, though another may own the HTTP client."""
     token = _actor.set(party)
     try:
         yield
@@ -131,7 +131,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             raise
         head = (response.status_code, response.reason_phrase, response.headers)
         if response.is_closed:
-            # Made with all its content, as by `httpx.MockTransport`: nobody will read the stream.
+            # Made with all its content, as by `httpx.MockTransport`: the stream is not read later.
             pending.arrived(*head, response.content)
         else:
             response.stream = _Tee(_BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
@@ -201,7 +201,7 @@ def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Unpack a body, to the byte that shows that it is too long; what is not as it says stays as it is."""
+    """Unpack a body, up to the byte that shows that it is too long. One that is not compressed as it says is kept."""
     try:
         # 47: the stream says itself whether it is gzip's or zlib's.
         return zlib.decompressobj(47).decompress(content, MOST_RECORDED + 1)
@@ -280,7 +280,7 @@ class RecordingTransport2(httpx2.AsyncBaseTransport):
             raise
         head = (response.status_code, response.reason_phrase, response.headers)
         if isinstance(response.stream, httpx2.ByteStream):
-            # All there, as in a lab. Recorded now: whoever asked may read it only after the next exchanges.
+            # All there, as in a lab. It is recorded now: the caller may read it only after the next exchanges.
             pending.arrived(*head, b"".join([chunk async for chunk in response.stream]))
             return response
         response.stream = _Tee2(_BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))

@@ -53,7 +53,7 @@ def lay_out(messages: Sequence[Message]) -> Layout:
         first, last = sorted((index[message.sender], index[message.receiver]))
         lanes = range(first, max(last, first + 1))
         if len(lanes) == 1:
-            # A title that is cut keeps the first half of its room: enough for the number, whoever has short names.
+            # A title that is cut keeps the first half of its room, which is made wide enough for the number.
             least[first] = max(least[first], 2 * len(f"{message.number}.") + 3)
         share = -(-(cells(label_of(message)) + 4) // len(lanes))
         for lane in lanes:
@@ -66,7 +66,7 @@ def lay_out(messages: Sequence[Message]) -> Layout:
 
 
 def _share_out(width: int, least: Sequence[int], wanted: Sequence[int]) -> list[int]:
-    """Give every gap its least, and of what is left as much as it wants: the modest first, so that none goes to waste.
+    """Give every gap its least width, and of the rest as much as it wants, smallest wish first so that none is wasted.
 
     Args:
         width: the columns to share.

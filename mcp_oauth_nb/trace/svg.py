@@ -74,7 +74,7 @@ def to_svg(messages: Sequence[Message], *, lit: int | None = None, choosable: bo
         parts.append(group)
     names = [printable(name) for name in layout.lanes]
     title = f"Sequence diagram: {len(messages)} messages between {', '.join(names)}"
-    # What is a picture as a whole has no parts that could be chosen.
+    # An image has no parts that could be chosen; a group has.
     role = "group" if choosable else "img"
     return _frame(_x(layout.width) + _MARGIN, height, title, _description(messages), parts, role=role)
 

@@ -4,7 +4,7 @@
     print(family)
 
 Everything here is masked. A mask keeps identity, so that a refresh token that was used twice is recognised in what
-was recorded. A client knows only what it was told: what it was not told is not claimed.
+was recorded. A client knows only what servers told it: nothing else is claimed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Generation:
 
     Attributes:
         number: counts from 1.
-        parent: the generation that was refreshed; None if the user signed in, or nobody saw where it came from.
+        parent: the generation that was refreshed; None if the user signed in, or its origin was not recorded.
         access_token: masked.
         refresh_token: masked; empty if there is none.
         born: where it came from.
@@ -59,7 +59,7 @@ class Generation:
 
 
 class Family:
-    """Grows by what is reported to it, in the order in which it happened. All arguments are masked values."""
+    """Grows by the events that are reported to it, in their order. All arguments are masked values."""
 
     def __init__(self) -> None:
         self.generations: list[Generation] = []

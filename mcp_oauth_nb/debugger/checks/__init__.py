@@ -54,5 +54,5 @@ _GO_ON = "an answer with which the client can go on"
 
 def check_error(error: McpOAuthError) -> Check:
     """Say that the client stopped, and why: where no check of the exchange itself failed, this is the finding."""
-    # Its hint is for whoever uses the client; what the server owes is only this.
+    # The error's hint is for the user of the client; the server must only answer so that the client can go on.
     return Check("the client goes on", "failed", error.message, _GO_ON, error.reference)

@@ -1,6 +1,6 @@
 """Whether a client in a web page could do all this: what a browser asks first, and what it lets the page read.
 
-Nobody has to let pages in. So only a server whose MCP endpoint allows a page is held to the rest.
+No server has to let web pages in. So only one whose MCP endpoint allows a page is held to the rest.
 """
 
 from __future__ import annotations

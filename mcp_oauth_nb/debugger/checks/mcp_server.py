@@ -1,4 +1,4 @@
-"""What the answers of the MCP server must look like: over HTTP, and in process with the -32001 error."""
+"""Checks of the MCP server's answers: over HTTP, and in process with the -32001 error."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_ended_token(seen: Seen, facts: Facts) -> Checks:
             "RFC 7009 section 3; RFC 9700 section 2.2.1",
         )
     else:
-        # Only what was revoked itself must end at once; what belongs to the same grant should.
+        # Only the revoked token itself must end at once (MUST); other tokens of the same grant should.
         yield verdict(
             name,
             not accepted,

@@ -1,4 +1,4 @@
-"""What the two metadata documents must look like: their fields by `metadata_findings`, and how they belong together."""
+"""Checks of the two metadata documents: their fields by `metadata_findings`, and how they belong together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...oauth.metadata_reading import Reading
 from ...oauth.urls import difference
 from ..exchange import Checks, Facts, Seen, shown, verdict
 
-# Fields that a client goes by: what they must come to, in words.
+# Fields that a client goes by, and the name of the check of each.
 _RESOURCE_FIELDS = {
     "authorization_servers": "it names an authorization server",
     "bearer_methods_supported": "the token goes into the header",
@@ -118,7 +118,7 @@ def _compared(value: object, expected: str, ok: bool) -> str:
 
 
 def _fields(findings: tuple[Finding, ...], titles: Mapping[str, str], reading: Reading) -> Checks:
-    """Take over what a client goes by, and of the other fields those that are wrong.
+    """Return the checks of the fields that a client goes by, and of other fields that are wrong.
 
     Args:
         reading: the client's; it cannot use what is wrong there.

@@ -1,4 +1,4 @@
-"""What a server must refuse: requests that no honest client sends, such as those that somebody changed on purpose.
+"""Requests that a server must refuse, as no honest client sends them: those that were changed on purpose, for example.
 
 A changed request says nothing about the server as long as it is refused. If it is not, that is a finding, and the only
 one that counts after a change.

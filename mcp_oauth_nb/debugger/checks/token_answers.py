@@ -1,4 +1,4 @@
-"""What the token endpoint must answer: to a code, a refresh token, and to what was used up; and the revocation."""
+"""Checks of the token endpoint's answers: to a code, a refresh token, to either when used up; and of the revocation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_token(seen: Seen, facts: Facts) -> Checks:
 
 
 def check_refresh(seen: Seen, facts: Facts) -> Checks:
-    """Check a refresh, and that what was ended is not refreshed."""
+    """Check a refresh, and that a token that has ended is not refreshed."""
     answer = seen.answer
     if facts.ended != "no" and "access_token" not in answer:
         yield Check(_ENDED, "passed", answered(seen), "", "RFC 7009 section 2.1")

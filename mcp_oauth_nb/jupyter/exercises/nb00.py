@@ -53,7 +53,7 @@ def check_one_call(answer: Any) -> Verdict:
 
 
 def _before(exchanges: Sequence[Exchange]) -> str:
-    """Say what a lab did before the call; connecting, which `Lab.open` does, is nothing."""
+    """Say what a lab did before the call; connecting does not count, as `Lab.open` does it."""
     if any(exchange.request.sender == BROWSER for exchange in exchanges):
         return "the user of that lab had signed in before the call."
     if any(exchange.request.title.startswith(("tools/", "prompts/")) for exchange in exchanges):

@@ -51,7 +51,7 @@ def check_is_protected(answer: Any, lab: Lab) -> Verdict:
 
 
 def _urls(lab: Lab) -> list[tuple[str, str, bool]]:
-    """What was done to a genuine URL, the URL, and whether its code is protected."""
+    """Return the cases: how a genuine URL was changed, the URL, and whether its code is protected."""
     # Built here, not by lab.oauth: an exercise starts no flow in the lab.
     genuine = httpx.URL(lab.settings.oauth_authorization_url).copy_merge_params(
         {

@@ -39,7 +39,7 @@ async def check_repair(answer: Any, lab: Lab) -> Verdict:
 
 
 def _errors() -> tuple[tuple[str, BaseException, BaseException | None], ...]:
-    """Return what the function is given, each with a name and with what it must find."""
+    """Return the cases: a name, an argument for the function, and the result that it must find."""
     ours, other, late = AccessDenied("no"), StateMismatch("not yours"), RateLimited("later")
     deep = ExceptionGroup("outer", [ValueError("x"), ExceptionGroup("inner", [OSError("y"), late]), other])
     return (

@@ -18,7 +18,7 @@ _SECRETS = ("client_secret", "client_secret_basic", "client_secret_post")
 
 
 def _refusals() -> tuple[tuple[str, httpx.Response, str], ...]:
-    """Return what the function is given, each with a name and with what it must find."""
+    """Return the cases: a name, an argument for the function, and the result that it must find."""
 
     def refused(url: str, *challenges: str) -> httpx.Response:
         headers = [("WWW-Authenticate", challenge) for challenge in challenges]

@@ -10,7 +10,7 @@ from .verdict import Verdict, checked_async_function, checked_function, not_yet,
 _PUBLIC, _PRIVATE = frozenset({"read:user"}), frozenset({"read:user", "repo"})
 _NEEDS = 'Bearer error="insufficient_scope", scope="{}", resource_metadata="https://one.example/document"'
 
-# What the function is given, each with a name, and what it must return.
+# The cases: a name, the arguments of the function, and the result that it must return.
 _CASES: tuple[tuple[str, str, frozenset[str], frozenset[str] | None], ...] = (
     ("no token yet", 'Bearer scope="read:user"', frozenset(), _PUBLIC),
     ("a call that needs both", _NEEDS.format("read:user repo"), _PUBLIC, _PRIVATE),

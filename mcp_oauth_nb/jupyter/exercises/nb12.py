@@ -47,7 +47,7 @@ async def check_mystery(answer: Any) -> Verdict:
 
 
 async def _cause(fault: str) -> Cause | None:
-    """Find what a fault comes to, in a lab of its own."""
+    """Return the first cause that the debugger finds for a fault, in a new lab."""
     async with HttpLab.open() as lab, FlowDebugger.open(lab, auth=with_fault(lab, fault)) as debug:
         for action in FAULTS[fault].actions:
             await debug.begin(action)

@@ -1,4 +1,4 @@
-"""Bring the redirect back by hand, where nobody can listen for it: the kernel and the browser are on two machines.
+"""Bring the redirect back by hand, where no program can listen for it: kernel and browser are on two machines.
 
     panel = AuthorizePanel(oauth)
     panel                                     # follow the link, authorize, paste the address that you end on

@@ -35,7 +35,7 @@ class Reading:
     """What a client makes of one carrier.
 
     Attributes:
-        challenge: what it says, where it is a challenge.
+        challenge: the challenge that was read, if it is one.
         error: why it cannot be read.
         other: why it is no challenge, where it is readable and something else.
     """

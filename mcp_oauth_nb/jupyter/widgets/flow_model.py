@@ -125,7 +125,7 @@ class FlowModel(HasTraits):
         """Do something on the loop thread; `busy` until it is done, and a typed error becomes `message` and `hint`.
 
         Args:
-            work: waits for what is under way, if that is not the wait for a person; one click waits, others are lost.
+            work: waits until the action under way ends, unless that waits for a person. Only one click waits.
             anyway: do it at once.
         """
         with self._lock:

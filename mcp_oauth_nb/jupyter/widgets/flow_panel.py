@@ -46,7 +46,7 @@ _LABEL = {"description_width": "60px"}
 class FlowPanel(Panel):
     """Buttons for a run, what is pending with its parameters, the steps, the diagram, the step that is looked at.
 
-    What a click changes is below what was clicked, so that nothing jumps away from under the mouse.
+    A click changes only what is below the button, so that nothing jumps away from under the mouse.
 
     Args:
         run: what is stepped.
@@ -60,8 +60,8 @@ class FlowPanel(Panel):
         cancel: ends what is under way, such as the wait for a person.
         reset: begins from the beginning.
         actions: buttons that begin something else, by its name.
-        parameter, value, set, drop: change a parameter of what is pending. The value is hidden, since it may be a code
-            or a token, and is taken out at once: a notebook that is saved does not hold it.
+        parameter, value, set, drop: change a parameter of the pending request. The value is hidden, since it may be a
+            code or a token, and is taken out at once: a notebook that is saved does not hold it.
         predict: what is expected of the next answer.
         really: that a real server may be sent a changed request.
         pasted, paste: the address that the browser came back to, where it cannot reach this machine.
@@ -189,7 +189,7 @@ class FlowPanel(Panel):
 
     def _chosen(self, change: dict[str, Any]) -> None:
         with self._rendering:
-            # What the panel itself puts into the list is nobody's choice.
+            # A value that the panel itself puts into the list was not chosen by a person.
             if change["new"] is not None and not self._showing:
                 self.model.choose(change["new"])
 

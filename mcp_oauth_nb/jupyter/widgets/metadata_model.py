@@ -24,7 +24,7 @@ from ...oauth.metadata_findings import Finding, check_document, kind_of
 
 @dataclass(frozen=True)
 class Change:
-    """What an edit did to a field: what its check came to before, and comes to now."""
+    """What an edit did to a field: the result of its check before and now."""
 
     name: str
     before: Outcome
@@ -105,12 +105,12 @@ class MetadataModel(HasTraits):
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
-        """How many fields came to what."""
+        """How many fields passed, failed, and so on."""
         return Counter(finding.check.outcome for finding in self.findings)
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The checks that come to something else than they did with the document as it was."""
+        """The checks whose results differ from those of the document before all edits."""
         original = self._originals[self.kind]
         before = check_document(original, self.kind, expected=self._expected[self.kind])
         outcomes = {finding.field.name: finding.check.outcome for finding in before}
@@ -127,7 +127,7 @@ class MetadataModel(HasTraits):
     # -- what if ---------------------------------------------------------------------------------------------------
 
     def set(self, name: str, value: Any) -> Finding:
-        """Give a field another value, and return what it comes to now. Nothing is sent anywhere."""
+        """Give a field another value, and return the finding on it. Nothing is sent anywhere."""
         self._replace({**self.document, name: value}, name)
         return self.selected
 
@@ -146,7 +146,7 @@ class MetadataModel(HasTraits):
         return self.set(name, value)
 
     def remove(self, name: str) -> Finding:
-        """Leave a field out, and return what that comes to."""
+        """Leave a field out, and return the finding on it."""
         self._replace({key: value for key, value in self.document.items() if key != name}, name)
         return self.selected
 
@@ -164,7 +164,7 @@ class MetadataModel(HasTraits):
 
     @property
     def summary(self) -> str:
-        """One line: the document, and how many fields came to what."""
+        """One line: the document, and how many fields passed, failed, and so on."""
         counts = self.counts
         told = (f"{counts[outcome]} {outcome}" for outcome in ("passed", "warning", "failed") if counts.get(outcome))
         edits = len(self.changes)

@@ -137,7 +137,7 @@ class MetadataExplorer(Panel):
                 self.model.set_text(self.model.field, change["new"])
 
     def _render(self, change: Any = None) -> None:
-        # What this changes in the widgets is no choice of the person's.
+        # The changes of the widgets in here are not choices of the person.
         self._rendering = True
         try:
             self._render_list()

@@ -163,7 +163,7 @@ def _lines(text: str) -> str:
 
 
 def badge(outcome: Outcome, label: str = "") -> Html:
-    """A sign and a word for what a check came to; the colour says nothing that they do not."""
+    """A sign and a word for the result of a check; the colour says nothing more."""
     return pill(f"{SIGNS[outcome]} {label or outcome}", COLOURS[outcome])
 
 
@@ -184,7 +184,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, widths: S
         rows: the cells.
         widths: of the columns, such as `("30%", "70%")`.
     """
-    # Notebooks align cells to the right, and paint every other row; what is inherited is said once.
+    # Notebooks align cells to the right, and paint every other row; styles that are inherited are set once.
     style = f"border-collapse:collapse;border:0;width:100%;max-width:{WIDTH};margin:0 0 6px;color:{INK};"
     style += f"{_BREAKS};{_LINES}{';table-layout:fixed' if widths else ''}"
     cell = f"text-align:left;vertical-align:top;padding:4px 10px 4px 0;border:0;border-bottom:1px solid {EDGE}"
@@ -228,7 +228,7 @@ def without_kernel(by_code: str) -> Html:
 
 
 def on_enter(field: Any, action: Callable[[], object]) -> None:
-    """Call `action` when the Enter key is pressed in a text field, and what was typed there has come."""
+    """Call `action` when the Enter key is pressed in a text field, after the text has come from the browser."""
 
     def key(_: Any, content: dict[str, Any], buffers: Any) -> None:
         if content.get("event") == "submit":
@@ -239,7 +239,7 @@ def on_enter(field: Any, action: Callable[[], object]) -> None:
 
 
 def typed(field: Any, patience: float = 1.0) -> str:
-    """What a text field holds, when a button is clicked, or Enter pressed, that needs it.
+    """Return the text of a field when a button that needs it is clicked, or Enter is pressed.
 
     In JupyterLab with ipykernel 7 two threads of the kernel handle what was typed and the click after it, so that
     the click may come first. An empty field is therefore waited for.

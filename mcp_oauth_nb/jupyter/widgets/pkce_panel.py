@@ -129,7 +129,7 @@ class PkceModel(HasTraits):
     @validate("verifier")
     def _only_toys(self, proposal: Any) -> str:
         text: str = proposal["value"]
-        # Whoever pastes a real one by mistake must not find it in the saved notebook.
+        # A real one that is pasted by mistake must not be saved in the notebook.
         real = scrub(text) != text and not any(toy in text for toy in self._toys)
         self.notice = _NOT_A_TOY if real else ""
         return self.verifier if real else text
@@ -315,7 +315,7 @@ class PkcePlayground(Panel):
     def _edited(self, change: dict[str, Any]) -> None:
         if change["new"] != self.model.verifier:
             self.model.verifier = change["new"]
-            # What the model did not take must not stay in a field that is saved.
+            # A value that the model refused must not stay in the field, which is saved in the notebook.
             self.field.value = self.model.verifier
 
     def _render(self, _: Any = None) -> None:

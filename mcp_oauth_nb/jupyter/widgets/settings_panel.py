@@ -221,7 +221,7 @@ _LABEL = "150px"
 
 
 class SettingsForm(Panel):
-    """A field for each variable, and below them what the settings come to.
+    """A field for each variable; below them the metadata and the `.env` file that the settings make.
 
     Args:
         settings: what to begin with; the defaults if not given. `mcp_oauth_nb.oauth.settings.settings` are those of the
@@ -298,7 +298,7 @@ class SettingsForm(Panel):
             widget, problem = self.fields[field.name], problems.get(field.name)
             if field.name == _SECRET:
                 widget.placeholder = f"set: {model.get(_SECRET)}" if model.get(_SECRET) else "type it, then Enter"
-            # What is being typed is not to be trimmed under the person's hands.
+            # A text that is being typed is not trimmed while the person types.
             elif widget.value.strip() != model.get(field.name):
                 widget.value = model.get(field.name)
             self._told[field.name].value = _told(field, problem.message if problem else "", model)

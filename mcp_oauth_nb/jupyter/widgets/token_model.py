@@ -1,4 +1,4 @@
-"""The logic of the token panel: what a handler's token is worth now, what came before it, refresh and revoke."""
+"""The logic of the token panel: the state of a handler's token, its earlier generations, refresh and revoke."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Lifetime:
 
     Attributes:
         name: which token.
-        state: what that comes to.
-        left: until it expires; negative afterwards; None if nobody said.
+        state: whether it works, as a word.
+        left: until it expires; negative afterwards; None if no answer said so.
         total: from its issue to its end, or from when it was first seen if that is all that is known.
     """
 
@@ -81,13 +81,13 @@ class TokenModel(HasTraits):
         oauth: keeps the token.
         clock: tells what is left of it; the handler's if not given.
         asked: the scopes that were asked for; if not given, those of the newest recorded request, or the settings'.
-        trace: what the handler's requests are recorded in: the whole family is read from it. Without one the model
+        trace: the recorder of the handler's requests: the whole family is read from it. Without one the model
             knows what it saw itself.
 
     Attributes:
         version: grows when a look finds something else than the one before.
-        busy: what is under way and can be cancelled, in words; empty if nothing is.
-        outcome: what the last action came to; empty before the first.
+        busy: the action that is under way and can be cancelled, in words; empty if there is none.
+        outcome: the result of the last action; empty before the first.
         message: the same in a sentence without secrets.
         hint: what to do after a failure.
         error: the name of the error's class.
@@ -181,7 +181,7 @@ class TokenModel(HasTraits):
 
     @property
     def jwt(self) -> JwtView | None:
-        """What the access token says, if it is a JWT; not verified."""
+        """The claims of the access token, if it is a JWT; not verified."""
         return decode(self.token.access_token) if self.token else None
 
     @property
@@ -210,7 +210,7 @@ class TokenModel(HasTraits):
         except McpOAuthError as error:
             self.token, self._refresh_token = None, ""
             self._tell(error)
-        # While a refresh is under way, a new token is its own; what it was made from is noted when it is done.
+        # A new token that appears during a refresh is the refresh's own; its origin is noted when the refresh is done.
         if self.token != self._last and not self.busy:
             self._seen.replaced()
             if self.token is not None:

@@ -265,7 +265,7 @@ def _generation_label(generation: Generation, model: TokenModel) -> Html:
         return pill("✘ dead", COLOURS["failed"])
     if generation.access_token == model.access_token:
         return pill("✔ in use", COLOURS["passed"])
-    # Nobody uses it, and nothing ended it: it works until it expires.
+    # It is not used any more, and nothing ended it: it works until it expires.
     return pill("! left over", COLOURS["warning"])
 
 

@@ -20,13 +20,13 @@ class TraceModel(HasTraits):
     """A window onto a trace. The cost of a page does not grow with the trace, that of a filter does linearly.
 
     Args:
-        trace: what is looked at; it may grow.
+        trace: the recording; it may grow.
         size: how many exchanges a page has.
 
     Attributes:
         text: must be in the title or the address of the request, or in the title of the answer.
         search: must be anywhere in the exchange, headers and bodies included.
-        party: who must have sent or received it; empty for everybody.
+        party: the party that must have sent or received it; empty for all.
         protocol: `http`, `jsonrpc`, or empty for both.
         errors_only: show only what was answered by an error.
         page: counts from 1.
@@ -54,7 +54,7 @@ class TraceModel(HasTraits):
         self.parties: tuple[str, ...] = ()
         self._read: tuple[int, int] = (-1, -1)
         self._by_number: dict[int, Exchange] = {}
-        # What can be searched is written out once: an exchange changes only when its answer comes.
+        # The text that is searched is made once: an exchange changes only when its answer comes.
         self._haystacks: dict[tuple[int, bool], str] = {}
         self.look()
 
@@ -96,7 +96,7 @@ class TraceModel(HasTraits):
             self.chosen = next(iter(self.numbers), 0)
 
     def pin(self) -> None:
-        """Compare what is looked at from now on with what is looked at now."""
+        """Keep the exchange that is shown now, to compare others with it."""
         self.pinned = self.chosen
 
     def unpin(self) -> None:
@@ -139,7 +139,7 @@ class TraceModel(HasTraits):
 
     @property
     def difference(self) -> TraceDiff | None:
-        """What is looked at against what is pinned, if these are two."""
+        """The exchange that is shown against the pinned one, if these are two."""
         if self.pinned in (0, self.chosen) or self.pinned not in self._by_number or self.exchange is None:
             return None
         return self.diff(self.pinned, self.chosen)

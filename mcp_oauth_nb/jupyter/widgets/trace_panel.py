@@ -143,7 +143,7 @@ class TraceView(Panel):
         model.observe(self._render)
 
     def _set(self, name: str, value: Any) -> None:
-        # While the panel shows what the model has, nothing was chosen by a person.
+        # While the panel takes over the model's values, nothing was chosen by a person.
         if not self._rendering and value is not None:
             setattr(self.model, name, value)
 

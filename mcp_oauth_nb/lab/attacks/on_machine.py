@@ -74,7 +74,7 @@ class _Visits:
 
     Attributes:
         before, after: queries with which somebody else visits the same address.
-        statuses: what was answered, or "closed" where nobody listens any more.
+        statuses: what was answered, or "closed" where no program listens any more.
     """
 
     def __init__(self, lab: Lab):
@@ -107,7 +107,7 @@ class _Visits:
 
 @asynccontextmanager
 async def _squatter() -> AsyncIterator[tuple[int, list[str]]]:
-    """Listen on a port; yield it, and the addresses that browsers came to."""
+    """Listen on a port; yield it, and the addresses that browsers opened there."""
     seen: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -135,7 +135,7 @@ def _handler(lab: Lab, whose: str, *, settings: Settings | None = None) -> OAuth
 
 
 def _nobody_reads(text: str) -> None:
-    """Show nothing: in a lab nobody has to be told which address to open."""
+    """Show nothing: in a lab no person has to open the address."""
 
 
 # -- 2 -------------------------------------------------------------------------------------------------------------

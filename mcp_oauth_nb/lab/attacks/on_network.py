@@ -36,7 +36,7 @@ _IDS = (
 
 
 class _Places(httpx.AsyncBaseTransport):
-    """What the server's machine can reach: the attacker's site, and what is inside.
+    """The places that the server's machine can reach: the attacker's site, and hosts of the internal network.
 
     Attributes:
         inside: the requests that arrived there.

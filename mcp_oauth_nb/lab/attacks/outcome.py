@@ -22,7 +22,7 @@ _PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=\bPort )\d+")
 
 
 class Refused(SecurityError):
-    """A server, or a browser, did not go along. For what a program refuses there are the types of `errors`."""
+    """A server, or a browser, refused. A refusal of this package's own is one of the types of `errors`."""
 
     hint = "Nothing: this is the check at work."
 

@@ -1,6 +1,6 @@
-"""What is executed to open an address, as Python's audit hooks tell it in a process where nothing is executed.
+"""Finds the commands that would open an address, by Python's audit hooks, in a process that executes none of them.
 
-It is the module for who wants to know and, run as a file, the program of that process.
+`opened` starts that process, which runs this file as its program.
 """
 
 from __future__ import annotations

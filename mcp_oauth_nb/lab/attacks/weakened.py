@@ -109,7 +109,7 @@ class TrustsAnyServer(AuthProvider):
 
 
 class _NeverTired(StepUps):
-    """Without a memory of what was asked for in vain."""
+    """Without a memory of the scopes that were asked for and not granted."""
 
     def check(self, response: httpx2.Response, granted: frozenset[str]) -> None:
         """Find that it always makes sense to ask the person."""

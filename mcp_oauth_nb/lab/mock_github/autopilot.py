@@ -21,7 +21,7 @@ class Autopilot:
 
     Args:
         transport: leads to the authorization server: `github.transport()`, or one of httpx's own.
-        user: who is sitting there.
+        user: the person at the browser, by login.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, user: str = "octocat"):
@@ -150,7 +150,7 @@ class _Page:
 
 @dataclass
 class _Walk:
-    """What the person has in mind on the way through the pages."""
+    """The state of one way through the pages."""
 
     user: str
     allow: bool

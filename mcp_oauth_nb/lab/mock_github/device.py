@@ -27,7 +27,7 @@ PATH = "/login/device/code"
 PAGE = "/login/device"
 _DECIDE = "/login/device/authorize"
 
-# RFC 8628 section 3.5: whoever polls too fast waits this much longer, from then on.
+# RFC 8628 section 3.5: a device that polls too fast waits this much longer, from then on.
 _SLOW_DOWN = 5
 
 

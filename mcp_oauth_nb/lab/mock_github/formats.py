@@ -35,7 +35,7 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 def given(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Keep what has a value: a parameter without one counts as left out (RFC 6749 sections 3.1 and 3.2)."""
+    """Keep the parameters that have a value: one without counts as left out (RFC 6749 sections 3.1 and 3.2)."""
     return {name: value for name, value in pairs if value}
 
 
@@ -59,7 +59,7 @@ def basic_credentials(request: Request, *, form_encoded: bool) -> tuple[str, str
     try:
         name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except ValueError:
-        # What is no Base64, not even ASCII, or no UTF-8 underneath: each is an error of its own kind of ValueError.
+        # Not Base64, not ASCII, or not UTF-8 when decoded: each raises a subclass of ValueError.
         return None
     if not colon:
         return None
@@ -119,7 +119,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 #: The versions of the API that are supported, the oldest first: it is the default.
 VERSIONS = ("2022-11-28", "2026-03-10")
-# What the second one took out of the answers that the mock gives.
+# Fields of the mock's answers that the second version has no more.
 _REMOVED = frozenset({"has_downloads", "use_squash_pr_title_as_default", "rate"})
 
 _REST_DOCUMENTATION = "https://docs.github.com/rest"
@@ -190,7 +190,7 @@ def unless_unchanged(request: Request, response: Response) -> Response:
     dated = response.headers.get("last-modified")
     if dated is not None:
         headers["Last-Modified"] = dated
-    # A date counts only where there is no tag, and only the one that was told: no client makes up another.
+    # A date counts only if no tag was sent, and only if it is the date of the answer: clients send that one back.
     same_date = dated is not None and request.headers.get("if-modified-since") == dated
     known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
     if known & {opaque, "*"} or (same_date and "if-none-match" not in request.headers):

@@ -1,7 +1,7 @@
 """What can be turned on the mock: knobs for what GitHub leaves open, and faults on demand.
 
 What GitHub documents and what it was seen doing differ in places. Every knob is read at the call, so a test can turn
-it in the middle of a flow. `unverified` in a comment means that nobody could establish what the live service does: no
+it in the middle of a flow. `unverified` in a comment means that the behaviour of the live service is not known: no
 client may depend on the default.
 
 With a fault, the next answer of an endpoint is slow, broken, refused or missing:
@@ -64,7 +64,7 @@ Endpoint = Literal["authorize", "token", "device", "api", "discovery"]
 _NOT_JSON = b"<!doctype html><title>Unicorn!</title><p>This page is taking too long to load."
 
 
-#: An ASGI extension: whoever serves the app in process turns `HungUp` into a broken connection.
+#: An ASGI extension: the server that offers it turns `HungUp` into a broken connection.
 HANG_UP = "mock_github.hang_up"
 
 

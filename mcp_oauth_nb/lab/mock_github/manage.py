@@ -72,7 +72,7 @@ class Manage:
             return problem.response()
         with self._state.lock:
             token = self._state.ledger.find(access_token, self._state.now())
-            # Another app's token is as good as none: that is the point of the check.
+            # Another app's token is answered like an unknown one: that is the point of the check.
             if token is None or token.client_id != app.client_id:
                 return problem_response(404, "Not Found")
             return action(app, token)

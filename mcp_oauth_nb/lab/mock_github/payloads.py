@@ -11,7 +11,7 @@ from .state import State
 
 _SPACE = 976_562_499  # kB of a plan
 _PRIVATE_REPOSITORIES = 9999
-# For documentation (RFC 5737 section 3, RFC 3849 section 2): nobody's addresses.
+# Addresses for documentation (RFC 5737 section 3, RFC 3849 section 2), which belong to no host.
 _ADDRESSES = ["192.0.2.0/24", "2001:db8::/32"]
 
 
@@ -90,7 +90,7 @@ def organization_json(state: State, organization: Organization) -> dict[str, Any
 
 
 def full_organization_json(state: State, organization: Organization) -> dict[str, Any]:
-    """Describe an organization as its own address does, to whoever asks."""
+    """Describe an organization as its own address does, the same to every reader."""
     return organization_json(state, organization) | {
         "name": organization.name or None,
         "company": None,
@@ -143,7 +143,7 @@ def token_json(state: State, token: IssuedToken, app: OAuthApp) -> dict[str, Any
 
 
 def meta_json() -> dict[str, Any]:
-    """Describe the service. The addresses are nobody's: a firewall rule made of them lets nothing through."""
+    """Describe the service. The addresses belong to no host: a firewall rule made of them lets nothing through."""
     names = "hooks web api git packages pages importer actions actions_macos codespaces dependabot copilot".split()
     names.append("github_enterprise_importer")
     return {
@@ -257,7 +257,7 @@ def repository_json(state: State, repository: Repository, login: str | None) -> 
     """Describe a repository as lists do.
 
     Args:
-        login: who reads it; None is a stranger, who is told no permissions.
+        login: the reader; None is a stranger, who is told no permissions.
     """
     web, api = f"{state.web_url}/{repository.full_name}", f"{state.api_url}/repos/{repository.full_name}"
     body: dict[str, Any] = {

@@ -230,7 +230,7 @@ class Resources:
         return _last_changed(dated_response(request, body), organization.updated_at)
 
     def repository(self, request: Request, token: IssuedToken | None) -> Response:
-        """Answer `/repos/{owner}/{name}`. What is private does not exist for those who may not see it."""
+        """Answer `/repos/{owner}/{name}`. A private one does not exist for those who may not see it."""
         wanted = "{owner}/{name}".format(**request.path_params).lower()
         repository = next((one for one in self._state.repositories if one.full_name.lower() == wanted), None)
         if repository is None or (repository.private and not _may_see(repository, token)):

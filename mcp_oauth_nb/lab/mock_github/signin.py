@@ -33,7 +33,7 @@ _DESCRIPTIONS = {
 
 
 def message_page(title: str, text: str, *, status: int = 200) -> HTMLResponse:
-    """Tell the person one thing. Nothing is redirected: where something is wrong, nobody knows whom it would serve."""
+    """Tell the person one thing. Nothing is redirected: after an error, a redirect could serve an attacker."""
     return page(f"{_TEMPLATES}/message.html", title, status=status, text=text)
 
 
@@ -65,7 +65,7 @@ def consent_page(
         fields={"authenticity_token": browser.form_token, **fields},
         scopes=list(scopes),
         meanings=_DESCRIPTIONS,
-        # Attack 18 of the security list: whoever claims to be the app, this is where the code is sent.
+        # Attack 18 of the security list: any program can claim to be the app, so the page shows where the code is sent.
         target=urlsplit(leads_to).netloc if leads_to else "the device that shows the code",
         unusual=unusual,
     )
@@ -78,7 +78,7 @@ def device_page(browser: Browser, *, problem: str = "") -> HTMLResponse:
 
 
 def _form(leads_to: str | None) -> Form:
-    # An app that signs its own clients' users in here sends the browser on to places that nobody here knows.
+    # An app that signs the users of its own clients in here sends the browser on, to addresses that are not known here.
     return Form.ONWARD if leads_to else Form.HERE
 
 

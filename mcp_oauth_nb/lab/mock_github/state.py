@@ -29,7 +29,7 @@ def _default_users() -> list[User]:
     octocat = User("octocat", 583_231, "The Octocat", "octocat@example.com", company="@octo-org")
     octocat.location, octocat.followers, octocat.following = "San Francisco", 4242, 9
     octocat.public_gists, octocat.private_gists, octocat.disk_usage, octocat.plan = 8, 3, 52_011, "pro"
-    # Whoever takes an address for proven must look at `verified`: this one is anybody's.
+    # Not verified: a client that takes an address for proven must look at that.
     octocat.more_emails = {"octocat@octo-org.example": False}
     hubot = User("hubot", 480_938, "Hubot", bio="I work at night.", company="@octo-org", followers=700, following=1)
     hubot.created_at = "2010-11-17T02:22:58Z"
