@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
+from .markup import element, joined, left_table
 from .masking import printable
 
 
@@ -51,11 +51,9 @@ class Report(ABC):
 
     def _repr_html_(self) -> str:
         probes = [(str(probe.status), probe.url, probe.outcome) for probe in self.probes]
-        findings = "".join(f"<li>{escape(finding)}</li>" for finding in self.findings)
-        return (
-            f"<p><b>{escape(printable(self._title()))}</b></p>{_table(probes)}{_table(_shown(self._rows()).items())}"
-            + (f"<ul>{findings}</ul>" if findings else "")
-        )
+        findings = element("ul", *(element("li", finding) for finding in self.findings)) if self.findings else None
+        title = element("p", element("b", self._title()))
+        return joined(title, left_table(probes), left_table(_shown(self._rows()).items()), findings)
 
 
 def _longest(texts: Iterable[str]) -> int:
@@ -68,8 +66,3 @@ def _shown(rows: Mapping[str, Any]) -> dict[str, str]:
         name: printable(", ".join(map(str, value)) if isinstance(value, list) else str(value))
         for name, value in rows.items()
     }
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
-    cells = ("".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

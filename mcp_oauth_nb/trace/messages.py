@@ -6,11 +6,11 @@ and the recorder can offer `trace.diagram()`: both build on this module, and no 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ..oauth.markup import Html, element, verbatim
 from ..oauth.masking import escape
 from ..oauth.text import json_text, url_lines
 
@@ -111,10 +111,10 @@ class Exchange:
 
 
 def _as_html(message: Message) -> str:
-    parties = f"<b>{html.escape(message.sender)} → {html.escape(message.receiver)}</b>"
+    parties = element("b", f"{message.sender} → {message.receiver}")
     lines = str(message).split("\n")[1:]
-    block = f"<pre style='{_BLOCK}'>{html.escape(chr(10).join(lines))}</pre>" if lines else ""
-    return f"<div>{parties} &nbsp; <code>{html.escape(message.title)}</code>{block}</div>"
+    block = element("pre", verbatim("\n".join(lines)), style=_BLOCK) if lines else None
+    return element("div", parties, Html(" &nbsp; "), element("code", message.title), block)
 
 
 _BLOCK = "margin:0 0 .7em 1.2em;font-size:var(--jp-code-font-size,.9em);line-height:1.35"

@@ -293,7 +293,7 @@ async def test_a_person_finds_the_link_and_pastes_the_address_that_they_end_on(
 ) -> None:
     panel = waiting.panel
     assert panel._person.layout.display == ""
-    assert "rel='noopener noreferrer'" in panel._link.value
+    assert 'rel="noopener noreferrer"' in panel._link.value
     assert "The run waits for the browser" in panel._status.value
     address = await lab.browser.authorize(waiting.link)
     panel.pasted.value = address

@@ -54,5 +54,5 @@ def test_values_from_the_network_can_disturb_neither_form() -> None:
     html = report._repr_html_()
     for tag in ("<i>", "<b><", "<script>", "<u>", "\x1b"):
         assert tag not in html
-    assert "<td style='text-align:left'>&lt;script&gt;\\x1b[2J\\u202e</td>" in html
+    assert '<td style="text-align:left">&lt;script&gt;\\x1b[2J\\u202e</td>' in html
     assert "<li>&lt;u&gt;</li>" in html

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import html
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from ...oauth.markup import element, verbatim
 from ...oauth.masking import scrub
 
 _MOST_LINES = 3
@@ -26,7 +26,8 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         sign = "✔" if self.right else "…"
-        return f"<p>{sign} <b>{'Right' if self.right else 'Not yet'}:</b> {html.escape(self.text)}</p>"
+        word = element("b", "Right:" if self.right else "Not yet:")
+        return element("p", f"{sign} ", word, " ", verbatim(self.text))
 
 
 def right(text: str) -> Verdict:

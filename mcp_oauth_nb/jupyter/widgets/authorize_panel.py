@@ -9,10 +9,8 @@ The model does all the work and is tested without a browser. The panel shows it,
 
 from __future__ import annotations
 
-import html
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from traitlets import Enum, HasTraits, Unicode
 
@@ -20,10 +18,11 @@ from ...client.handler import OAuthHandler
 from ...client.jupyterhub import FindHub, JupyterHub, way_back
 from ...client.login import check_for_browser
 from ...oauth.errors import McpOAuthError
+from ...oauth.markup import Html, element, joined
 from ...oauth.masking import scrub
 from ...oauth.token import Token
 from ...runtime.loops import run
-from .panel import column, on_enter
+from .panel import BREAK, column, on_enter, paragraph, prose, sign_in_link, status
 
 if TYPE_CHECKING:
     # ipywidgets is typed in part only.
@@ -156,33 +155,23 @@ class AuthorizePanel:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         # The HTML is for viewers without a kernel. It leaves out the URL, which holds the flow's state.
-        without_widgets = _status(self.model) + ("" if self.model.state == "done" else _WITHOUT_WIDGETS)
-        return {**self.widget._repr_mimebundle_(), "text/plain": repr(self), "text/html": without_widgets}
+        by_code = None if self.model.state == "done" else paragraph(prose(_WITHOUT_WIDGETS))
+        without_widgets = joined(_status(self.model), by_code)
+        return {**self.widget._repr_mimebundle_(), "text/plain": repr(self), "text/html": str(without_widgets)}
 
 
 _WITHOUT_WIDGETS = (
-    "<p>This panel needs a running kernel. A line of code does the same, with the address that the browser was sent "
-    "back to: <code>await panel.model.complete(url)</code></p>"
+    "This panel needs a running kernel. A line of code does the same, with the address that the browser was sent back "
+    "to: `await panel.model.complete(url)`"
 )
-
-
-# The styles of notebooks do not reach into widgets.
-_TEXT = "margin:0;line-height:1.5"
-_LINK = "color:var(--jp-content-link-color,#0969da);text-decoration:underline"
+_SIGNS = {"waiting": "…", "done": "✔", "failed": "✘"}
 
 
 def _link(url: str, hub: JupyterHub | None) -> str:
-    if not url:
-        return ""
-    return (
-        f"<p style='{_TEXT}'><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer' style='{_LINK}'>"
-        f"Sign in at {html.escape(urlsplit(url).netloc)}</a> (opens a new tab). {html.escape(way_back(url, hub))} "
-        "It may show an error page there: copy its whole address and paste it here.</p>"
-    )
+    there = "It may show an error page there: copy its whole address and paste it here."
+    return sign_in_link(url, f"{way_back(url, hub)} {there}") if url else ""
 
 
-def _status(model: AuthorizeModel) -> str:
-    # Assistive technology reads an alert at once, a status when it is idle.
-    role, sign = {"waiting": ("status", "…"), "done": ("status", "✔"), "failed": ("alert", "✘")}[model.state]
-    hint = f"<br><b>What to do:</b> {html.escape(model.hint)}" if model.hint else ""
-    return f"<p role='{role}' style='{_TEXT}'>{sign} {html.escape(model.message)}{hint}</p>"
+def _status(model: AuthorizeModel) -> Html:
+    hint = joined(BREAK, element("b", "What to do:"), " ", model.hint) if model.hint else None
+    return status(model.message, hint, sign=_SIGNS[model.state], alert=model.state == "failed")

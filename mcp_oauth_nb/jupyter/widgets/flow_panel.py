@@ -7,10 +7,8 @@ await debug.step()                     # the same by a line of code
 
 from __future__ import annotations
 
-import html
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from ...client.jupyterhub import FindHub, JupyterHub, way_back
 from ...debugger import FlowRun
@@ -244,14 +242,8 @@ class FlowPanel(Panel):
     def _show_person(self) -> None:
         url = self.run.link
         self._person.layout.display = "" if url else "none"
-        self._link.value = (
-            f"<p role='status' style='margin:0'><a href='{html.escape(url)}' target='_blank' rel='noopener noreferrer' "
-            f"style='color:{panel.LINK};text-decoration:underline'>Sign in at {html.escape(urlsplit(url).netloc)}</a> "
-            f"(opens a new tab). {html.escape(way_back(url, self._hub()))} The run goes on then, or with a pasted "
-            "address.</p>"
-            if url
-            else ""
-        )
+        then = f"{way_back(url, self._hub())} The run goes on then, or with a pasted address."
+        self._link.value = panel.sign_in_link(url, then) if url else ""
 
     def _show_pending(self) -> None:
         names = flow_view.held_names(self.run.pending)

@@ -189,10 +189,7 @@ def _quiet(text: str) -> Html:
 def download(name: str, media: str, text: str) -> Html:
     """A link that saves a text as a file; the text is in the link itself."""
     data = base64.b64encode(text.encode()).decode("ascii")
-    return panel.element("a", f"Save {name}", href=f"data:{media};base64,{data}", download=name, style=_LINK)
-
-
-_LINK = f"color:{panel.LINK};text-decoration:underline"
+    return panel.link(f"Save {name}", f"data:{media};base64,{data}", download=name)
 
 
 def held_names(held: Held | None) -> list[str]:

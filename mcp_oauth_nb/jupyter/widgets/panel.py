@@ -5,22 +5,28 @@
         def _summary(self): return "one line, the same on every run"
         def _static_html(self): return joined(heading("Thing"), table(["field", "value"], rows))
 
-HTML is safe by default: the helpers escape (and mask, and cut) every string but `Html`, which is markup already.
+The HTML is made with `oauth.markup`, and is safe by default.
 Styles are inline, since those of a notebook do not reach into widgets, and viewers drop style sheets. Colours follow
 the front end's theme where it has one, and are otherwise the page's own.
 """
 
 from __future__ import annotations
 
-import html
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from traitlets import HasTraits
 
 from ...oauth.check import SIGNS, Outcome
+from ...oauth.markup import BREAK as BREAK
+from ...oauth.markup import Html as Html
+from ...oauth.markup import element as element
+from ...oauth.markup import joined as joined
+from ...oauth.markup import safe as safe
+from ...oauth.markup import verbatim as verbatim
 from ...oauth.masking import printable, scrub
 
 if TYPE_CHECKING:
@@ -85,38 +91,6 @@ class Panel(ABC):
 
 
 # -- HTML ------------------------------------------------------------------------------------------------------
-
-
-class Html(str):
-    """Text that is HTML already; every other string is escaped where it is put in."""
-
-    __slots__ = ()
-
-
-def safe(value: object, limit: int = 2000) -> Html:
-    """Return a value as HTML: known secrets masked, control and bidi characters escaped, cut at the limit."""
-    return value if isinstance(value, Html) else Html(html.escape(printable(str(value), limit)))
-
-
-def verbatim(text: str) -> Html:
-    """Escape a text of our own for HTML, and do nothing else to it: lines stay lines, nothing is masked."""
-    return Html(html.escape(text))
-
-
-def joined(*parts: object) -> Html:
-    """Return the parts one after the other; None and empty ones are left out."""
-    return Html("".join(safe(part) for part in parts if part is not None and part != ""))
-
-
-def element(tag: str, *content: object, style: str = "", **attributes: str) -> Html:
-    """Build `<tag ...>content</tag>`. Write attribute names that are Python words with a final underscore: `for_`."""
-    given = {**({"style": style} if style else {}), **attributes}
-    text = "".join(f' {name.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for name, value in given.items())
-    return Html(f"<{tag}{text}>{joined(*content)}</{tag}>")
-
-
-#: The end of a line.
-BREAK = Html("<br>")
 
 
 def heading(text: object) -> Html:
@@ -216,6 +190,17 @@ def status(*content: object, sign: str = "", alert: bool = False) -> Html:
     """A line that assistive technology reads out: an alert at once, a status when it is idle."""
     style = f"margin:0;color:{INK};max-width:{WIDTH};{_LINES}"
     return element("p", f"{sign} " if sign else "", *content, style=style, role="alert" if alert else "status")
+
+
+def link(text: object, url: str, **attributes: str) -> Html:
+    """A link; what it leads to is put in as it is."""
+    return element("a", text, href=url, style=f"color:{LINK};text-decoration:underline", **attributes)
+
+
+def sign_in_link(url: str, then: str) -> Html:
+    """The link to an authorization URL, which opens in a tab of its own, and what comes after that."""
+    to = link(f"Sign in at {urlsplit(url).netloc}", url, target="_blank", rel="noopener noreferrer")
+    return status(to, " (opens a new tab). ", then)
 
 
 def without_kernel(by_code: str) -> Html:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ...oauth.errors import McpOAuthError, SecurityError
+from ...oauth.markup import left_table
 from ...oauth.masking import mask, remember_made, scrub
 from ...oauth.text import WIDTH
 from ..http_lab import HttpLab
@@ -192,15 +192,8 @@ class Table:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th{_LEFT}>{name}</th>" for name in ("", "attack", "without", "with", "the check"))
-        body = ""
-        for one, off, on, _ in self._rows():
-            cells = (str(one.row), one.title, off, on, one.check)
-            body += f"<tr>{''.join(f'<td{_LEFT}>{html.escape(cell)}</td>' for cell in cells)}</tr>"
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-_LEFT = ' style="text-align:left"'
+        rows = [(one.row, one.title, off, on, one.check) for one, off, on, _ in self._rows()]
+        return left_table(rows, head=("", "attack", "without", "with", "the check"))
 
 
 async def table(seed: int = 7) -> Table:
