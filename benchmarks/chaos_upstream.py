@@ -12,7 +12,7 @@ from http_github import mock_github, uvicorn_server
 from starlette.types import Message, Receive, Scope, Send
 
 from mcp_oauth_nb.client.loopback import listen
-from mcp_oauth_nb.lab.mock_github.knobs import Endpoint, Fault, FaultOptions, Faulty
+from mcp_oauth_nb.lab.mock_github.knobs import Endpoint, FaultOptions, Faulty, WaitingFault
 from mcp_oauth_nb.lab.mock_github.model import IssuedToken
 
 #: What one answer can be like. `stall` gives none until the weather changes or the server gives up; `slow` is late.
@@ -182,9 +182,9 @@ class _Next:
     def __init__(self, kind: str):
         self._kind = kind
 
-    def take(self, endpoint: Endpoint) -> Fault | None:
+    def take(self, endpoint: Endpoint) -> WaitingFault | None:
         options = FAULTS[self._kind]
-        return Fault.of(options) if options else None
+        return WaitingFault.of(options) if options else None
 
 
 async def _whole(receive: Receive) -> list[Message]:

@@ -14,7 +14,7 @@ from ..oauth.http import Answer
 from ..oauth.http_faults import place_of
 from ..oauth.masking import printable
 from ..oauth.token import Token, split_scopes
-from ..oauth.token_endpoint import Grant
+from ..oauth.token_endpoint import GrantType
 from ..oauth.token_endpoint import read_token as read_token_answer
 from ..oauth.urls import difference
 
@@ -26,7 +26,7 @@ async def answer_of(response: httpx2.Response) -> Answer:
 
 
 async def read_token(
-    response: httpx2.Response, grant: Grant, *, now: float, requested: str | None, resource: str
+    response: httpx2.Response, grant: GrantType, *, now: float, requested: str | None, resource: str
 ) -> Token:
     """Read the answer of the token endpoint.
 

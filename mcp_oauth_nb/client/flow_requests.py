@@ -19,7 +19,7 @@ from ..oauth.patience import Patience
 from .context import Context
 from .flow_checks import answer_of
 from .metadata import check_metadata
-from .reading import Discovery
+from .reading import FlowDiscovery
 from .registration import check_registration_offered
 from .retrying import DEADLINE_SECONDS, allow, error_of, no_answer
 
@@ -37,7 +37,7 @@ class Wire:
         self.places = places
         self._context = context
         self._patience = patience
-        self.discovery = Discovery(context, context.clock)
+        self.discovery = FlowDiscovery(context, context.clock)
 
     async def prepare(self, request: httpx2.Request) -> httpx2.Response | None:
         """Check a request of the flow, and complete it.

@@ -94,7 +94,7 @@ class GitHubUser(_Lenient):
     created_at: datetime | None = None
 
 
-class Repository(_Lenient):
+class ListedRepository(_Lenient):
     """A repository as `GET /user/repos` shows it. What GitHub leaves out is None."""
 
     name: str
@@ -115,7 +115,7 @@ class Repository(_Lenient):
 
 
 _USER = TypeAdapter(GitHubUser)
-_REPOSITORIES = TypeAdapter(list[Repository])
+_REPOSITORIES = TypeAdapter(list[ListedRepository])
 
 
 class GitHubClient:
@@ -161,7 +161,7 @@ class GitHubClient:
         """Return the user whom the token stands for."""
         return _parse(_USER, await self._get(f"{self._base_url}/user"))
 
-    async def repositories(self, limit: int, *, include_private: bool = True) -> list[Repository]:
+    async def repositories(self, limit: int, *, include_private: bool = True) -> list[ListedRepository]:
         """Return the user's repositories, the most recently updated first.
 
         Args:
@@ -174,7 +174,7 @@ class GitHubClient:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         page: str | None = f"{self._base_url}/user/repos?sort=updated&per_page={min(limit, self._page_size)}"
-        found: list[Repository] = []
+        found: list[ListedRepository] = []
         while page is not None and len(found) < limit:
             answer = await self._get(page)
             items = _parse(_REPOSITORIES, answer)

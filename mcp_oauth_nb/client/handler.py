@@ -54,7 +54,7 @@ from ..oauth.pkce import PKCE, check_verifier, random_token
 from ..oauth.revocation import not_revoked, signed_out
 from ..oauth.settings import Settings, current_settings
 from ..oauth.token import Token, pasted_token
-from ..oauth.token_endpoint import Grant
+from ..oauth.token_endpoint import GrantType
 from ..runtime.single_flight import SingleFlight
 from ..store.lock import still_taken
 from ..store.records import CompletedStore, SimpleStore, Store, TokenKey, store_of
@@ -441,7 +441,7 @@ class OAuthHandler:
     def _authentication_required(self, message: str) -> AuthenticationRequired:
         return AuthenticationRequired(message, challenge=self.challenge())
 
-    async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
+    async def _request_token(self, grant: GrantType, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
         url = self.settings.oauth_token_url
         self._patience.check(url, self.clock.now())
         with token_endpoint.refusing(grant):

@@ -9,10 +9,10 @@ from ..oauth.errors import SecurityError
 from ..oauth.masking import printable
 from ..oauth.metadata_reading import ENDPOINTS
 from ..oauth.pkce import METHOD
-from .reading import Discovery
+from .reading import FlowDiscovery
 
 
-def check_metadata(context: OAuthContext, places: Places, discovery: Discovery) -> None:
+def check_metadata(context: OAuthContext, places: Places, discovery: FlowDiscovery) -> None:
     """Check, before anything is sent there, that an authorization server may be used.
 
     Args:
@@ -21,7 +21,7 @@ def check_metadata(context: OAuthContext, places: Places, discovery: Discovery) 
         discovery: what was read on the way.
 
     Raises:
-        McpOAuthError: there is no metadata that can be used; see `Discovery.check`.
+        McpOAuthError: there is no metadata that can be used; see `FlowDiscovery.check`.
         SecurityError: it does not announce PKCE with S256, or names an endpoint that is no place for one.
     """
     metadata = context.oauth_metadata

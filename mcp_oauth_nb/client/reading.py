@@ -28,12 +28,12 @@ _FINDINGS = "mcp-oauth-nb/findings"
 
 
 def challenge_of(response: httpx2.Response) -> AuthChallenge | None:
-    """Return the Bearer challenge of a response that came from `Discovery.challenged`."""
+    """Return the Bearer challenge of a response that came from `FlowDiscovery.challenged`."""
     challenge = response.extensions.get(_CHALLENGE)
     return challenge if isinstance(challenge, AuthChallenge) else None
 
 
-class Discovery:
+class FlowDiscovery:
     """Follows the SDK's discovery, for one provider.
 
     Args:

@@ -26,8 +26,7 @@ from ..oauth.errors import (
 )
 from ..oauth.revocation import signed_out
 from ..oauth.token import Token
-from ..oauth.token_endpoint import Grant as GrantType
-from ..oauth.token_endpoint import refusing
+from ..oauth.token_endpoint import GrantType, refusing
 from ..store.grants import Grant
 from ..store.lock import still_taken
 from .context import Context, Stop, free_lock, stopping

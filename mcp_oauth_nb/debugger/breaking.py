@@ -28,19 +28,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BreakableAnswer:
     """What it is answered."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
 
-    def with_header(self, name: str, value: str | None) -> Answer:
+    def with_header(self, name: str, value: str | None) -> BreakableAnswer:
         """Return the same answer with another header, or without it."""
         others = {key: old for key, old in self.headers.items() if key != name}
         return dataclasses.replace(self, headers=others if value is None else {**others, name: value})
 
-    def with_members(self, changes: Mapping[str, Any]) -> Answer:
+    def with_members(self, changes: Mapping[str, Any]) -> BreakableAnswer:
         """Return the same answer with other members in its JSON; None drops one."""
         members = {**json.loads(self.content), **changes}
         left = {name: value for name, value in members.items() if value is not None}
@@ -54,7 +54,7 @@ class Breaking:
         """Return the form that the server is to get."""
         return asked.form
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """Return the answer that the client is to get."""
         return answer
 
@@ -90,7 +90,7 @@ class Between(httpx2.AsyncBaseTransport):
             request = httpx2.Request(request.method, request.url, headers=headers, content=urlencode(other).encode())
         response = await self._inner.handle_async_request(request)
         headers = {name.lower(): value for name, value in response.headers.items()}
-        answer = self._breaking.answers(asked, Answer(response.status_code, headers, await response.aread()))
+        answer = self._breaking.answers(asked, BreakableAnswer(response.status_code, headers, await response.aread()))
         headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
         return httpx2.Response(answer.status, headers=headers, stream=httpx2.ByteStream(answer.content))
 
@@ -107,7 +107,7 @@ class Members(Breaking):
     def __init__(self, path: str, changes: Mapping[str, Any], grant: str = ""):
         self._path, self._changes, self._grant = path, changes, grant
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         here = asked.path == self._path and asked.form.get("grant_type", "").startswith(self._grant)
         return answer.with_members(self._changes) if here and answer.status < 300 else answer
@@ -119,7 +119,7 @@ class Header(Breaking):
     def __init__(self, path: str, status: int, name: str, change: Callable[[str], str | None]):
         self._path, self._status, self._name, self._change = path, status, name, change
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         if asked.path != self._path or answer.status != self._status:
             return answer
@@ -132,10 +132,10 @@ class Refuses(Breaking):
     def __init__(self, path: str, status: int, content: Mapping[str, Any], challenge: str = ""):
         self._path = path
         headers = {"content-type": "application/json"} | ({"www-authenticate": challenge} if challenge else {})
-        self._answer = Answer(status, headers, json.dumps(content).encode())
+        self._answer = BreakableAnswer(status, headers, json.dumps(content).encode())
         self._needs_token = bool(challenge)
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         return self._answer if asked.path == self._path and asked.has_token >= self._needs_token else answer
 
@@ -156,9 +156,9 @@ class Again(Breaking):
 
     def __init__(self, grant: str):
         self._grant = grant
-        self._given: Answer | None = None
+        self._given: BreakableAnswer | None = None
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         if asked.path != "/token" or asked.form.get("grant_type") != self._grant:
             return answer
@@ -170,7 +170,7 @@ class Again(Breaking):
 class KeepsRefreshToken(Breaking):
     """A refresh answers with the refresh token that it was asked with."""
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         used = asked.form.get("refresh_token")
         return answer.with_members({"refresh_token": used}) if used and answer.status == 200 else answer
@@ -188,10 +188,10 @@ class KeepsAccessToken(Breaking):
     """A revocation ends the refresh token, and the MCP server goes on taking the access token."""
 
     def __init__(self) -> None:
-        self._last: Answer | None = None
+        self._last: BreakableAnswer | None = None
         self._revoked = False
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         self._revoked = self._revoked or asked.path == "/revoke"
         if asked.path != "/mcp" or not asked.has_token:
@@ -238,12 +238,16 @@ class LetsPagesIn(Breaking):
         self._allowed = {"access-control-allow-origin": "*", "access-control-allow-headers": headers}
         self._shared = {"access-control-allow-origin": "*"}
         self._shared |= {"access-control-expose-headers": exposed} if exposed else {}
-        self._challenge: Answer | None = None
+        self._challenge: BreakableAnswer | None = None
 
-    def answers(self, asked: Asked, answer: Answer) -> Answer:
+    def answers(self, asked: Asked, answer: BreakableAnswer) -> BreakableAnswer:
         """See `Breaking`."""
         if asked.method == "OPTIONS":
-            return Answer(405, {}, b"") if asked.path in self._refuses else Answer(200, self._allowed, b"")
+            return (
+                BreakableAnswer(405, {}, b"")
+                if asked.path in self._refuses
+                else BreakableAnswer(200, self._allowed, b"")
+            )
         if asked.path != "/mcp":
             return answer
         if answer.status == 401:

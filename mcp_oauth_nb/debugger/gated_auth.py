@@ -57,7 +57,7 @@ async def at_browser(run: FlowRun, kind: Literal["authorize", "callback"], url: 
     return url
 
 
-class Person:
+class PasteWaiter:
     """Waits for an address that somebody pastes. It belongs to one event loop, but may be handed one from any thread.
 
     Args:
@@ -180,7 +180,9 @@ class GatedAuth(McpAuth):
     run: FlowRun | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, auth: McpAuth, person: Person, *, run: FlowRun, carrier: TransportFactory, clock: Clock) -> GatedAuth:
+    def of(
+        cls, auth: McpAuth, person: PasteWaiter, *, run: FlowRun, carrier: TransportFactory, clock: Clock
+    ) -> GatedAuth:
         """Make it from another one.
 
         Args:

@@ -28,7 +28,7 @@ from ..trace.recorder import Trace
 from .checks.cors import ORIGIN
 from .debug_gate import KIND, Gated2, Tap, step_of
 from .exchange import Facts, Seen
-from .gated_auth import Ahead, GatedAuth, Person
+from .gated_auth import Ahead, GatedAuth, PasteWaiter
 from .recording import Mode, Setup, client_of, public
 from .run import FlowRun, Script
 
@@ -126,7 +126,7 @@ class HttpFlow:
         self._carrier = auth.carrier or httpx2.AsyncHTTPTransport
         self.clock = Ahead(auth.clock)
         self._recorded = recorded
-        self._person = Person(run.tell)
+        self._person = PasteWaiter(run.tell)
         self._auth = GatedAuth.of(auth, self._person, run=run, carrier=self.carrier, clock=self.clock)
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke, "look": self._look}

@@ -179,23 +179,23 @@ def asked(step: Step) -> str:
     return step.messages[0].title if step.messages else ""
 
 
-def _answer(message: Message, stand_ins: Mapping[str, str]) -> Answer:
+def _answer(message: Message, stand_ins: Mapping[str, str]) -> RecordedAnswer:
     status = message.title.partition(" ")[0]
     if message.protocol == "http" and not status.isdigit():
-        return Answer(failed=message.title.rpartition(" ")[2])
+        return RecordedAnswer(failed=message.title.rpartition(" ")[2])
     body = message.body
     if stand_ins and isinstance(body, dict):
         body = {name: stand_ins.get(name, value) for name, value in body.items()}
     headers = {name: value for name, value in message.headers.items() if name in RELEVANT_HEADERS}
     at = round(message.at, 3)
-    return Answer(status=int(status) if status.isdigit() else None, headers=headers, body=body, at=at)
+    return RecordedAnswer(status=int(status) if status.isdigit() else None, headers=headers, body=body, at=at)
 
 
 # -- the value -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Answer:
+class RecordedAnswer:
     """What was answered.
 
     Attributes:
@@ -212,7 +212,7 @@ class Answer:
     at: float = 0.0
     failed: str = ""
 
-    def answering(self, identifier: Any) -> Answer:
+    def answering(self, identifier: Any) -> RecordedAnswer:
         """Return the same answer to an MCP request of another number."""
         body = self.body
         messages = [_numbered(m, identifier) for m in (body if isinstance(body, list) else [body])]
@@ -271,7 +271,7 @@ class RecordedStep:
     changes: Mapping[str, str | None] = field(default_factory=dict)
     predicted: str = ""
     at: float = 0.0
-    answer: Answer | None = None
+    answer: RecordedAnswer | None = None
     brought: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
 
@@ -358,8 +358,8 @@ class Recording:
             ) from None
 
 
-def _read(answer: Mapping[str, Any] | None) -> Answer | None:
-    return Answer(**answer) if answer is not None else None
+def _read(answer: Mapping[str, Any] | None) -> RecordedAnswer | None:
+    return RecordedAnswer(**answer) if answer is not None else None
 
 
 def _without_defaults(value: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from .debug_gate import KIND, step_of
 from .exchange import json_object
 from .guided_flow import GuidedFlow
 from .http_flow import HttpFlow, is_real
-from .recording import OWN_STATE, Answer, RecordedStep, Recording
+from .recording import OWN_STATE, RecordedAnswer, RecordedStep, Recording
 from .run import FlowRun, MakeFlow
 
 #: How long a client may wait for what the recording does not have, in seconds.
@@ -122,7 +122,7 @@ class Answers:
             raise _failure(answer.failed)
         return _response(answer, message)
 
-    def _set_clock(self, number: int, answer: Answer) -> None:
+    def _set_clock(self, number: int, answer: RecordedAnswer) -> None:
         # A token had expired before it was refreshed; otherwise the next request was made right after this answer.
         following = self._steps[number + 1] if number + 1 < len(self._steps) else None
         until = following.at if following is not None and following.kind == "refresh" else answer.at
@@ -178,7 +178,7 @@ def _not_of_the_flow(request: httpx2.Request, message: Mapping[str, Any]) -> htt
     return httpx2.Response(200, json={"jsonrpc": "2.0", "id": message["id"], "error": error}, request=request)
 
 
-def _response(answer: Answer, message: Mapping[str, Any]) -> httpx2.Response:
+def _response(answer: RecordedAnswer, message: Mapping[str, Any]) -> httpx2.Response:
     if answer.status is None:
         raise NotRecorded("The recorded answer has no status.")
     content = answer.answering(message.get("id")).content

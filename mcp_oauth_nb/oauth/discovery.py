@@ -38,7 +38,7 @@ DISCOVERY_DEADLINE = 15.0
 
 
 @dataclass(frozen=True, repr=False)
-class ProtectedResource(Report):
+class DiscoveredResource(Report):
     """What an MCP server says about itself.
 
     `issuer` is the first of its authorization servers, exactly as written. `challenge` is the server's 401, if any.
@@ -59,7 +59,7 @@ class ProtectedResource(Report):
 
 
 @dataclass(frozen=True, repr=False)
-class AuthorizationServer(Report):
+class DiscoveredAuthorizationServer(Report):
     """What an authorization server says about itself. `issuer` is what `iss` in a callback must be (RFC 9207)."""
 
     issuer: str
@@ -79,8 +79,8 @@ class Discovery(Report):
     """The way from a URL to an authorization server. `resource` is None where the URL was the issuer itself."""
 
     url: str
-    resource: ProtectedResource | None
-    server: AuthorizationServer
+    resource: DiscoveredResource | None
+    server: DiscoveredAuthorizationServer
 
     probes: tuple[Probe, ...] = ()
     findings: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ async def discover_resource(
     deadline: float = DISCOVERY_DEADLINE,
     clock: Clock | None = None,
     resolver: Resolver = resolve,
-) -> ProtectedResource:
+) -> DiscoveredResource:
     """Find an MCP server's protected resource metadata (RFC 9728).
 
     Args and Raises: as `discover`.
@@ -152,7 +152,7 @@ async def discover_authorization_server(
     deadline: float = DISCOVERY_DEADLINE,
     clock: Clock | None = None,
     resolver: Resolver = resolve,
-) -> AuthorizationServer:
+) -> DiscoveredAuthorizationServer:
     """Find an authorization server's metadata (RFC 8414, OpenID Connect Discovery 1.0).
 
     Args and Raises: as `discover`.
@@ -164,7 +164,7 @@ async def discover_authorization_server(
 # -- the two steps ---------------------------------------------------------------------------------------------
 
 
-async def _look_for_resource(server_url: str, prober: Prober) -> tuple[ProtectedResource | None, Search]:
+async def _look_for_resource(server_url: str, prober: Prober) -> tuple[DiscoveredResource | None, Search]:
     mark = len(prober.probes)
     challenge = await prober.challenge(server_url)
     named = challenge.resource_metadata if challenge else None
@@ -178,10 +178,10 @@ async def _look_for_resource(server_url: str, prober: Prober) -> tuple[Protected
     findings = (*prober.findings, *search.findings)
     issuer = document["authorization_servers"][0]
     probes = tuple(prober.probes[mark:])
-    return ProtectedResource(server_url, metadata, issuer, challenge, probes, findings), search
+    return DiscoveredResource(server_url, metadata, issuer, challenge, probes, findings), search
 
 
-async def _find_server(issuer: str, prober: Prober, *others: str) -> AuthorizationServer:
+async def _find_server(issuer: str, prober: Prober, *others: str) -> DiscoveredAuthorizationServer:
     """Find the metadata of an issuer.
 
     Args:
@@ -204,10 +204,10 @@ async def _find_server(issuer: str, prober: Prober, *others: str) -> Authorizati
         findings.append("It does not promise PKCE with S256; a client must refuse it (MCP 2026-07-28, Authorization).")
     if not metadata.registration_endpoint and not metadata.client_id_metadata_document_supported:
         findings.append("Clients cannot register themselves: create the client by hand (RFC 7591 is not offered).")
-    return AuthorizationServer(document["issuer"], metadata, tuple(prober.probes[mark:]), tuple(findings))
+    return DiscoveredAuthorizationServer(document["issuer"], metadata, tuple(prober.probes[mark:]), tuple(findings))
 
 
-async def _find_by_url(url: str, prober: Prober) -> AuthorizationServer:
+async def _find_by_url(url: str, prober: Prober) -> DiscoveredAuthorizationServer:
     """Find the authorization server of a URL without resource metadata: it is the issuer, or a server of 2025-03-26."""
     at_origin = origin(parse_url(url))
     if not prober.challenged:

@@ -15,8 +15,8 @@ from typing import Any
 
 from .check import Check
 from .masking import printable
-from .metadata_fields import AUTHORIZATION_SERVER, FIELDS, PROTECTED_RESOURCE, Field, Kind
-from .metadata_rules import Context, Verdict, anything, quoted
+from .metadata_fields import AUTHORIZATION_SERVER, FIELDS, PROTECTED_RESOURCE, Kind, MetadataField
+from .metadata_rules import RuleContext, RuleVerdict, anything, quoted
 
 _REFERENCES: dict[Kind, str] = {
     "authorization server": "RFC 8414 section 2",
@@ -30,7 +30,7 @@ _MOST_GUESSES = 100
 class Finding:
     """A field in one document: whether it is there, its value, and what it came to."""
 
-    field: Field
+    field: MetadataField
     present: bool
     value: Any
     check: Check
@@ -56,7 +56,7 @@ def check_document(document: Mapping[str, Any], kind: Kind | None = None, *, exp
         The known fields in the order of importance, then those that are not known here.
     """
     kind = kind or kind_of(document)
-    context = Context(document, expected)
+    context = RuleContext(document, expected)
     known = {field.name for field in FIELDS[kind]}
     unknown = [name for name in document if name not in known]
     fields = [_unknown(name, kind, _near(name, kind)) for name in unknown[:_MOST_GUESSES]]
@@ -73,14 +73,14 @@ def check_field(document: Mapping[str, Any], kind: Kind, name: str) -> Check:
         name: the field's.
     """
     field = next(field for field in FIELDS[kind] if field.name == name)
-    return _judge(field, Context(document)).check
+    return _judge(field, RuleContext(document)).check
 
 
-def _judge(field: Field, context: Context) -> Finding:
+def _judge(field: MetadataField, context: RuleContext) -> Finding:
     present = field.name in context.document
     value = context.document.get(field.name)
     if present and value is None:
-        verdict = Verdict("warning", "It is null, which no section defines.", "left out, or a value")
+        verdict = RuleVerdict("warning", "It is null, which no section defines.", "left out, or a value")
     else:
         verdict = field.test(value, context) if present else field.absent(context)
     check = Check(field.name, verdict.outcome, verdict.message, verdict.should, field.reference)
@@ -92,13 +92,15 @@ def _near(name: str, kind: Kind) -> str:
     return next(iter(difflib.get_close_matches(name, [field.name for field in FIELDS[kind]], cutoff=0.85)), "")
 
 
-def _unknown(name: str, kind: Kind, near: str = "") -> Field:
+def _unknown(name: str, kind: Kind, near: str = "") -> MetadataField:
     plain, marked, language = name.partition("#")
     base = next((field for field in FIELDS[kind] if marked and field.name == plain), None)
     if base is not None:
-        return Field(name, f"{base.meaning} In the language {printable(language, 20)}.", base.reference, base.test)
+        return MetadataField(
+            name, f"{base.meaning} In the language {printable(language, 20)}.", base.reference, base.test
+        )
     if near:
-        verdict = Verdict("warning", f"No section defines {quoted(name)}: nobody will read it.", near)
-        return Field(name, f"Perhaps `{near}` is meant.", _REFERENCES[kind], lambda *_: verdict)
+        verdict = RuleVerdict("warning", f"No section defines {quoted(name)}: nobody will read it.", near)
+        return MetadataField(name, f"Perhaps `{near}` is meant.", _REFERENCES[kind], lambda *_: verdict)
     meaning = "Not a field that is known here. Whoever does not understand it leaves it aside."
-    return Field(name, meaning, _REFERENCES[kind], anything)
+    return MetadataField(name, meaning, _REFERENCES[kind], anything)

@@ -18,7 +18,7 @@ from .urls import LOOPBACK_TEXT, is_web, url_problem
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleVerdict:
     """What a value came to, why, and what it should be."""
 
     outcome: Outcome
@@ -27,7 +27,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Context:
+class RuleContext:
     """What stands around a value.
 
     Attributes:
@@ -44,9 +44,9 @@ class Context:
         return isinstance(value, list) and word in value
 
 
-Test = Callable[[Any, Context], Verdict]
+Test = Callable[[Any, RuleContext], RuleVerdict]
 #: Judges that a field is not there.
-Absent = Callable[[Context], Verdict]
+Absent = Callable[[RuleContext], RuleVerdict]
 
 
 def quoted(value: Any) -> str:
@@ -59,17 +59,17 @@ def quoted(value: Any) -> str:
 
 def required(should: str) -> Absent:
     """The document is unusable without it."""
-    return lambda _: Verdict("failed", "It is missing.", should)
+    return lambda _: RuleVerdict("failed", "It is missing.", should)
 
 
 def advised(message: str, should: str) -> Absent:
     """The document can do without it, to its disadvantage."""
-    return lambda _: Verdict("warning", message, should)
+    return lambda _: RuleVerdict("warning", message, should)
 
 
 def optional(meaning: str = "") -> Absent:
     """It may be missing; the sentence says what is meant then."""
-    return lambda _: Verdict("not applicable", f"It is missing, which is allowed. {meaning}".rstrip())
+    return lambda _: RuleVerdict("not applicable", f"It is missing, which is allowed. {meaning}".rstrip())
 
 
 # -- URLs ------------------------------------------------------------------------------------------------------
@@ -86,59 +86,59 @@ def problem_of(value: Any) -> str:
 _A_URL = f"an absolute https URL without a fragment (http on {LOOPBACK_TEXT} only)"
 
 
-def endpoint(value: Any, _: Context) -> Verdict:
+def endpoint(value: Any, _: RuleContext) -> RuleVerdict:
     """A URL that a client, or a browser, sends secrets to."""
     problem = problem_of(value)
     if problem:
-        return Verdict("failed", problem, _A_URL)
-    return Verdict("passed", "It has no TLS, which is for this machine only." if value.startswith("http:") else "")
+        return RuleVerdict("failed", problem, _A_URL)
+    return RuleVerdict("passed", "It has no TLS, which is for this machine only." if value.startswith("http:") else "")
 
 
-def link(value: Any, _: Context) -> Verdict:
+def link(value: Any, _: RuleContext) -> RuleVerdict:
     """A page for people."""
     # A front end that opens `javascript:` from here would run it.
     if isinstance(value, str) and value.isprintable() and is_web(value):
-        return Verdict("passed")
-    return Verdict("failed", f"{quoted(value)} is not the URL of a web page.", "an https URL")
+        return RuleVerdict("passed")
+    return RuleVerdict("failed", f"{quoted(value)} is not the URL of a web page.", "an https URL")
 
 
-def issuer(value: Any, context: Context) -> Verdict:
+def issuer(value: Any, context: RuleContext) -> RuleVerdict:
     """The name of an authorization server, compared character by character."""
     problem = problem_of(value)
     if not problem and "?" in value:
         problem = f"{quoted(value)} has a query."
     if problem:
-        return Verdict("failed", problem, "an https URL without query and fragment")
+        return RuleVerdict("failed", problem, "an https URL without query and fragment")
     if context.expected and value != context.expected:
         # RFC 8414 section 3.3: identical, a slash at the end included.
-        return Verdict(
+        return RuleVerdict(
             "failed",
             f"It is not {quoted(context.expected)}, from whose address the document came: a client must not use it.",
             f"exactly {printable(context.expected)}",
         )
-    return Verdict("passed", "It is exactly the issuer that was asked for." if context.expected else "")
+    return RuleVerdict("passed", "It is exactly the issuer that was asked for." if context.expected else "")
 
 
-def resource(value: Any, context: Context) -> Verdict:
+def resource(value: Any, context: RuleContext) -> RuleVerdict:
     """The name of an MCP server, as tokens for it will carry it."""
     problem = problem_of(value)
     if problem:
-        return Verdict("failed", problem, "the URL of the MCP endpoint, https and without a fragment")
+        return RuleVerdict("failed", problem, "the URL of the MCP endpoint, https and without a fragment")
     if context.expected and _canonical(value) != _canonical(context.expected):
         parts = urlsplit(context.expected)
         if _canonical(value) == f"{parts.scheme}://{parts.netloc}".lower():
-            return Verdict(
+            return RuleVerdict(
                 "warning",
                 "It speaks for the whole origin, not for this server alone.",
                 f"{printable(context.expected)}",
             )
         # RFC 9728 section 3.3
-        return Verdict(
+        return RuleVerdict(
             "failed",
             f"It describes another resource than {quoted(context.expected)}: a client must not use it.",
             f"{printable(context.expected)}",
         )
-    return Verdict("passed", "It is the server that was asked." if context.expected else "")
+    return RuleVerdict("passed", "It is the server that was asked." if context.expected else "")
 
 
 def _canonical(url: str) -> str:
@@ -148,17 +148,17 @@ def _canonical(url: str) -> str:
     return f"{parts.scheme.lower()}://{parts.netloc.lower()}{parts.path}{query}".removesuffix("/")
 
 
-def issuers(value: Any, _: Context) -> Verdict:
+def issuers(value: Any, _: RuleContext) -> RuleVerdict:
     """The authorization servers whose tokens a resource accepts."""
-    verdict = words()(value, Context())
+    verdict = words()(value, RuleContext())
     if verdict.outcome != "passed":
         return verdict
     for name in value:
-        if (bad := issuer(name, Context())).outcome == "failed":
+        if (bad := issuer(name, RuleContext())).outcome == "failed":
             return bad
     if len(value) > 1:
-        return Verdict("passed", f"There are {len(value)}; the client chooses, and most take the first.")
-    return Verdict("passed")
+        return RuleVerdict("passed", f"There are {len(value)}; the client chooses, and most take the first.")
+    return RuleVerdict("passed")
 
 
 # -- lists, flags, texts ---------------------------------------------------------------------------------------
@@ -174,20 +174,22 @@ def words(needs: Mapping[str, str] = _NOTHING, discouraged: Mapping[str, str] = 
         discouraged: words that should not be, each with the reason.
     """
 
-    def test(value: Any, _: Context) -> Verdict:
+    def test(value: Any, _: RuleContext) -> RuleVerdict:
         if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
-            return Verdict("failed", f"{quoted(value)} is not a list of strings.", f"a list, such as {_as_list(value)}")
+            return RuleVerdict(
+                "failed", f"{quoted(value)} is not a list of strings.", f"a list, such as {_as_list(value)}"
+            )
         if not value:
             # RFC 8414 section 3.2, RFC 9728 section 3.2
-            return Verdict("failed", "It is an empty list.", "left out, or a list with something in it")
+            return RuleVerdict("failed", "It is an empty list.", "left out, or a list with something in it")
         good = [word for word in value if word not in discouraged]
         for word, reason in needs.items():
             if word not in value:
-                return Verdict("failed", f"It lacks {quoted(word)}: {reason}", quoted([*good, word]))
+                return RuleVerdict("failed", f"It lacks {quoted(word)}: {reason}", quoted([*good, word]))
         for word, reason in discouraged.items():
             if word in value:
-                return Verdict("warning", f"It offers {quoted(word)}: {reason}", f"the list without {quoted(word)}")
-        return Verdict("passed")
+                return RuleVerdict("warning", f"It offers {quoted(word)}: {reason}", f"the list without {quoted(word)}")
+        return RuleVerdict("passed")
 
     return test
 
@@ -200,59 +202,63 @@ def _as_list(value: Any) -> str:
 _SCOPE = re.compile(r"[!\x23-\x5b\x5d-\x7e]+")
 
 
-def scopes(value: Any, context: Context) -> Verdict:
+def scopes(value: Any, context: RuleContext) -> RuleVerdict:
     """A list of scopes, one to an element."""
     verdict = words()(value, context)
     if verdict.outcome != "passed":
         return verdict
     for scope in value:
         if not _SCOPE.fullmatch(scope):
-            return Verdict("failed", f"{quoted(scope)} is not one scope.", quoted(scope.replace('"', "").split()))
+            return RuleVerdict("failed", f"{quoted(scope)} is not one scope.", quoted(scope.replace('"', "").split()))
     return verdict
 
 
-def signing_algorithms(value: Any, context: Context) -> Verdict:
+def signing_algorithms(value: Any, context: RuleContext) -> RuleVerdict:
     """Algorithms for signed client assertions."""
     # RFC 8414 section 2: the value "none" must not be used.
     if isinstance(value, list) and "none" in value:
-        return Verdict("failed", '"none" is no signature.', "algorithms that sign, such as RS256 and ES256")
+        return RuleVerdict("failed", '"none" is no signature.', "algorithms that sign, such as RS256 and ES256")
     return words()(value, context)
 
 
 def signing_algorithms_for(methods: str) -> Absent:
     """The algorithms of signed assertions are required where the field of that name offers such assertions."""
 
-    def absent(context: Context) -> Verdict:
+    def absent(context: RuleContext) -> RuleVerdict:
         if context.has(methods, "private_key_jwt") or context.has(methods, "client_secret_jwt"):
-            return Verdict("failed", f"It is missing, but {methods} offers signed assertions.", '["ES256"] or the like')
-        return Verdict("not applicable", "Only signed assertions need it, and they are not offered.")
+            return RuleVerdict(
+                "failed", f"It is missing, but {methods} offers signed assertions.", '["ES256"] or the like'
+            )
+        return RuleVerdict("not applicable", "Only signed assertions need it, and they are not offered.")
 
     return absent
 
 
-def flag(value: Any, _: Context) -> Verdict:
+def flag(value: Any, _: RuleContext) -> RuleVerdict:
     """True or false."""
     if not isinstance(value, bool):
-        return Verdict("failed", f"{quoted(value)} is neither true nor false.", "true or false, without quotes")
-    return Verdict("passed")
+        return RuleVerdict("failed", f"{quoted(value)} is neither true nor false.", "true or false, without quotes")
+    return RuleVerdict("passed")
 
 
-def text(value: Any, _: Context) -> Verdict:
+def text(value: Any, _: RuleContext) -> RuleVerdict:
     """Words for people."""
     if not isinstance(value, str) or not value.strip():
-        return Verdict("failed", f"{quoted(value)} is not a text.", "a string")
+        return RuleVerdict("failed", f"{quoted(value)} is not a text.", "a string")
     if not value.isprintable():
-        return Verdict("warning", "It has characters that are not printable, which can mislead.", "plain words")
-    return Verdict("passed")
+        return RuleVerdict("warning", "It has characters that are not printable, which can mislead.", "plain words")
+    return RuleVerdict("passed")
 
 
-def signed(value: Any, _: Context) -> Verdict:
+def signed(value: Any, _: RuleContext) -> RuleVerdict:
     """A JSON Web Token that repeats the document."""
     if not isinstance(value, str) or value.count(".") != 2:
-        return Verdict("failed", f"{quoted(value)} is not a JSON Web Token.", "header.payload.signature")
-    return Verdict("warning", "Its signature was not checked here; signed values go before the plain ones.", "checked")
+        return RuleVerdict("failed", f"{quoted(value)} is not a JSON Web Token.", "header.payload.signature")
+    return RuleVerdict(
+        "warning", "Its signature was not checked here; signed values go before the plain ones.", "checked"
+    )
 
 
-def anything(value: Any, _: Context) -> Verdict:
+def anything(value: Any, _: RuleContext) -> RuleVerdict:
     """A structure of its own, or a field that nobody here knows."""
-    return Verdict("not applicable", "Its value is not checked here.")
+    return RuleVerdict("not applicable", "Its value is not checked here.")

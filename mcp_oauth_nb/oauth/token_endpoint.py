@@ -31,7 +31,7 @@ from .token import Token, is_absent
 
 log = logging.getLogger(__name__)
 
-Grant = Literal["authorization_code", "refresh_token"]
+GrantType = Literal["authorization_code", "refresh_token"]
 
 # The standard's codes (RFC 6749 section 5.2) beside GitHub's own.
 _BAD_GRANT = frozenset({"invalid_grant", "bad_verification_code", "bad_refresh_token"})
@@ -82,7 +82,7 @@ def client_authentication(settings: Settings) -> tuple[tuple[str, str] | None, d
 
 
 def read_token(
-    answer: Answer, *, grant: Grant, now: float, requested_scopes: tuple[str, ...] = (), resource: str | None = None
+    answer: Answer, *, grant: GrantType, now: float, requested_scopes: tuple[str, ...] = (), resource: str | None = None
 ) -> Token:
     """Return the token that an answer grants.
 
@@ -106,7 +106,7 @@ def read_token(
 
 
 @contextmanager
-def refusing(grant: Grant) -> Iterator[None]:
+def refusing(grant: GrantType) -> Iterator[None]:
     """Raise every error of a refresh that the same request would meet again as `RefreshRejected`.
 
     A gateway's 422, a login page, a redirect and an endpoint that is gone are no OAuth errors (RFC 6749 section 5.2).
@@ -124,7 +124,7 @@ def refusing(grant: Grant) -> Iterator[None]:
         raise RefreshRejected(f"The token was not refreshed. {error.message}", final=said_so) from error
 
 
-def read(answer: Answer, *, grant: Grant, now: float) -> dict[str, Any]:
+def read(answer: Answer, *, grant: GrantType, now: float) -> dict[str, Any]:
     """Return the fields of a successful token answer, JSON or form-encoded.
 
     Args:
@@ -172,7 +172,7 @@ def check_available(answer: Answer, now: float) -> None:
         raise RateLimited(f"{answer.url} answered 429 Too Many Requests.", retry_at=answer.retry_at(now))
 
 
-def error_for(body: Mapping[str, Any], grant: Grant) -> McpOAuthError:
+def error_for(body: Mapping[str, Any], grant: GrantType) -> McpOAuthError:
     """Type an OAuth error answer by what the caller can do about it."""
     code, description = body.get("error"), body.get("error_description")
     text = f"The token endpoint answered {describe(code, description)}."

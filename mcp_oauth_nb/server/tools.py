@@ -16,7 +16,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 
-from ..client.github import GitHubClient, GitHubUser, Repository
+from ..client.github import GitHubClient, GitHubUser, ListedRepository
 from ..oauth.challenge import AuthChallenge
 from ..oauth.errors import InsufficientScope, McpOAuthError, ReauthorizeError
 
@@ -42,7 +42,7 @@ class GitHubUserInfo(BaseModel):
     """What `get_github_user_info` returns."""
 
     user: GitHubUser
-    repositories: list[Repository] = Field(default_factory=list, description="The most recently updated first")
+    repositories: list[ListedRepository] = Field(default_factory=list, description="The most recently updated first")
 
 
 class CodeAnalysis(BaseModel):

@@ -14,7 +14,7 @@ from stepping import ISSUER, Steps
 
 from mcp_oauth_nb.client.flow_checks import answer_of, flow_error, other_issuer_came_back, read_token
 from mcp_oauth_nb.client.metadata import check_metadata
-from mcp_oauth_nb.client.reading import Discovery
+from mcp_oauth_nb.client.reading import FlowDiscovery
 from mcp_oauth_nb.oauth.allowed_urls import Places
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.errors import (
@@ -58,7 +58,7 @@ async def test_a_server_without_tls_may_be_asked_but_nobody_is_sent_there(name: 
     metadata = Steps().metadata() | {name: f"{origin}/x"}
     context: Any = SimpleNamespace(oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER)
     with pytest.raises(SecurityError, match="without TLS"):
-        check_metadata(context, places, Discovery(context, ManualClock(NOW)))
+        check_metadata(context, places, FlowDiscovery(context, ManualClock(NOW)))
 
 
 # -- the token -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mcp.shared.auth import OAuthMetadata, ProtectedResourceMetadata
 from mcp_oauth_nb import Lab
 from mcp_oauth_nb.jupyter.widgets.metadata_model import MetadataModel, read_value, value_text
 from mcp_oauth_nb.jupyter.widgets.metadata_panel import MetadataExplorer
-from mcp_oauth_nb.oauth.discovery import AuthorizationServer, Discovery, ProtectedResource
+from mcp_oauth_nb.oauth.discovery import DiscoveredAuthorizationServer, DiscoveredResource, Discovery
 
 SERVER: dict[str, Any] = {
     "issuer": "https://login.example",
@@ -29,10 +29,10 @@ RESOURCE: dict[str, Any] = {
 }
 FOUND = Discovery(
     "https://mcp.example/mcp",
-    ProtectedResource(
+    DiscoveredResource(
         "https://mcp.example/mcp", ProtectedResourceMetadata.model_validate(RESOURCE), "https://login.example"
     ),
-    AuthorizationServer("https://login.example", OAuthMetadata.model_validate(SERVER)),
+    DiscoveredAuthorizationServer("https://login.example", OAuthMetadata.model_validate(SERVER)),
 )
 PKCE = "code_challenge_methods_supported"
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from mock_github_world import API, CALLBACK, TOKEN, World
 
-from mcp_oauth_nb.lab.mock_github.knobs import Fault
+from mcp_oauth_nb.lab.mock_github.knobs import WaitingFault
 from mcp_oauth_nb.oauth import http
 from mcp_oauth_nb.oauth.errors import ProtocolError, RedirectRefused, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
@@ -153,7 +153,7 @@ async def test_the_authorization_endpoint_can_fail_in_the_browser_of_the_person(
 
 
 def test_a_fault_without_options_changes_nothing():
-    assert not Fault.of({}).made_up
+    assert not WaitingFault.of({}).made_up
 
 
 async def ask(world: World, *, deadline: float = 5.0) -> http.Answer:

@@ -31,7 +31,7 @@ from mcp_oauth_nb.oauth.masking import remember
 from mcp_oauth_nb.oauth.revocation import revoke
 from mcp_oauth_nb.oauth.settings import IsolatedSettings, Settings
 from mcp_oauth_nb.oauth.token import Token
-from mcp_oauth_nb.oauth.token_endpoint import Grant, client_authentication, post, read, read_token
+from mcp_oauth_nb.oauth.token_endpoint import GrantType, client_authentication, post, read, read_token
 
 pytestmark = pytest.mark.anyio
 
@@ -54,11 +54,11 @@ def answer(body: Any, *, status: int = 200, media: str = JSON, **headers: str) -
     )
 
 
-def understood(given: Answer, grant: Grant = "authorization_code") -> dict[str, Any]:
+def understood(given: Answer, grant: GrantType = "authorization_code") -> dict[str, Any]:
     return read(given, grant=grant, now=NOW)
 
 
-def refusal(given: Answer, grant: Grant = "authorization_code") -> McpOAuthError:
+def refusal(given: Answer, grant: GrantType = "authorization_code") -> McpOAuthError:
     with pytest.raises(McpOAuthError) as caught:
         understood(given, grant)
     return caught.value
@@ -92,7 +92,7 @@ def test_an_error_that_is_null_is_no_error() -> None:
 
 # -- OAuth errors --------------------------------------------------------------------------------------------------
 
-ERRORS: list[tuple[Grant, dict[str, str], type[McpOAuthError]]] = [
+ERRORS: list[tuple[GrantType, dict[str, str], type[McpOAuthError]]] = [
     ("authorization_code", {"error": "bad_verification_code"}, InvalidAuthorizationCode),
     ("authorization_code", {"error": "invalid_grant"}, InvalidAuthorizationCode),
     (
@@ -128,7 +128,7 @@ ERRORS: list[tuple[Grant, dict[str, str], type[McpOAuthError]]] = [
 @pytest.mark.parametrize(("grant", "body", "expected"), ERRORS)
 @pytest.mark.parametrize("status", [200, 400, 401], ids=["as GitHub says it", "400", "401"])
 def test_an_oauth_error_is_typed_by_what_helps_whatever_its_status(
-    grant: Grant, body: dict[str, str], expected: type[McpOAuthError], status: int
+    grant: GrantType, body: dict[str, str], expected: type[McpOAuthError], status: int
 ) -> None:
     error = refusal(answer(body, status=status), grant)
     assert type(error) is expected

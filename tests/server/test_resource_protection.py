@@ -29,7 +29,7 @@ from mcp_oauth_nb.oauth.challenge import AuthChallenge
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.errors import ServerUnavailable
 from mcp_oauth_nb.oauth.masking import scrub
-from mcp_oauth_nb.server.resource import ProtectedResource, PublicAddress
+from mcp_oauth_nb.server.resource import PublicAddress, ResourceGate
 from mcp_oauth_nb.server.resource.bearer import RefusedRequest
 from mcp_oauth_nb.server.resource.sessions import Sessions
 from mcp_oauth_nb.server.tools import required_scopes
@@ -613,7 +613,7 @@ async def nothing() -> None:
 LISTING = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
 
 
-async def ask(app: ProtectedResource, method: str = "POST", *, token: str = "", session: str = "", **more: Any) -> int:
+async def ask(app: ResourceGate, method: str = "POST", *, token: str = "", session: str = "", **more: Any) -> int:
     """Send one request without anything around; return the status."""
     headers = [(b"authorization", f"Bearer {token}".encode())] if token else []
     headers += [(b"mcp-session-id", session.encode())] if session else []
@@ -726,8 +726,8 @@ async def test_a_client_that_goes_away_before_its_body_has_arrived_is_not_served
     assert app.scopes == []
 
 
-def _guard(world: World, app: Application, **options: Any) -> ProtectedResource:
-    return ProtectedResource(
+def _guard(world: World, app: Application, **options: Any) -> ResourceGate:
+    return ResourceGate(
         app,
         verifier=world.verifier,
         resource_url=MCP,

@@ -16,7 +16,7 @@ from traitlets import Dict, Enum, HasTraits, Unicode
 from ...client.session import Session
 from ...lab.lab import Lab
 from ...oauth.check import SIGNS, Outcome
-from ...oauth.discovery import AuthorizationServer, Discovery, ProtectedResource
+from ...oauth.discovery import DiscoveredAuthorizationServer, DiscoveredResource, Discovery
 from ...oauth.masking import mask_fields
 from ...oauth.metadata_fields import FIELDS, Kind
 from ...oauth.metadata_findings import Finding, check_document, kind_of
@@ -224,12 +224,12 @@ def _documents(source: Any, kind: Kind | None, expected: str) -> _Found:
     if isinstance(source, Discovery):
         resource = _documents(source.resource, None, "") if source.resource is not None else {}
         return {**resource, **_documents(source.server, None, "")}
-    if isinstance(source, ProtectedResource):
+    if isinstance(source, DiscoveredResource):
         document = {**_plain(source.metadata)}
         # As it was written: a URL object may have another spelling.
         document["authorization_servers"] = [source.issuer, *document["authorization_servers"][1:]]
         return {"protected resource": (document, expected or source.server_url)}
-    if isinstance(source, AuthorizationServer):
+    if isinstance(source, DiscoveredAuthorizationServer):
         document = {**_plain(source.metadata), "issuer": source.issuer}
         return {"authorization server": (document, expected or source.issuer)}
     if isinstance(source, Lab | Session):

@@ -31,7 +31,7 @@ from ...oauth.authorization import AuthorizationRequest, AuthorizationResponse, 
 from ...oauth.patience import Patience
 from ...oauth.pkce import PKCE, challenge_for
 from ...oauth.token import Token
-from ...oauth.token_endpoint import Grant
+from ...oauth.token_endpoint import GrantType
 from .cast import form_of, hidden_fields, query_of, randomness
 
 # -- clients of GitHub ---------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ class WithoutPkce(OAuthHandler):
         kept = [pair for pair in query.split("&") if not pair.startswith("code_challenge")]
         return AuthorizationRequest(f"{address}?{'&'.join(kept)}", state, code_verifier)
 
-    async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
+    async def _request_token(self, grant: GrantType, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
         fields.pop("code_verifier", None)
         return await super()._request_token(grant, fields, scopes)
 
@@ -71,7 +71,7 @@ class WithoutState(WithoutPkce):
 class FollowsRedirects(OAuthHandler):
     """With an HTTP client that follows every redirect, 307 and 308 with the whole body."""
 
-    async def _request_token(self, grant: Grant, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
+    async def _request_token(self, grant: GrantType, fields: dict[str, str], scopes: tuple[str, ...]) -> Token:
         client_id, client_secret = self.settings.credentials()
         form = {"grant_type": grant, "client_id": client_id, "client_secret": client_secret, **fields}
         async with self._client() as client:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .formats import answer, form_pairs, read_parameters, refusal
-from .ledger import Refused
+from .ledger import MockOAuthError
 from .model import OFFLINE_ACCESS, DeviceRequest, IssuedToken, OAuthApp, split_scopes
 from .signin import (
     consent_page,
@@ -57,7 +57,7 @@ class Device:
         try:
             with self._state.lock:
                 started = self._begin(self._app(parameters), split_scopes(parameters.get("scope", "")))
-        except Refused as refused:
+        except MockOAuthError as refused:
             return refusal(request, refused)
         return answer(
             request,
@@ -88,19 +88,19 @@ class Device:
         """Answer a device that asks whether its user has decided. No client secret: a device cannot keep one.
 
         Raises:
-            Refused: not yet, too fast, no longer, or no.
+            MockOAuthError: not yet, too fast, no longer, or no.
         """
         state, app = self._state, self._app(parameters)
         waiting = state.device_requests.get(parameters.get("device_code", ""))
         if waiting is None or waiting.client_id != app.client_id or waiting.decision == "used":
-            raise Refused("incorrect_device_code", "The device_code provided is not valid.")
+            raise MockOAuthError("incorrect_device_code", "The device_code provided is not valid.")
         if state.now() >= waiting.expires_at:
-            raise Refused("expired_token", "This 'device_code' has expired.")
+            raise MockOAuthError("expired_token", "This 'device_code' has expired.")
         self._pace(waiting)
         if waiting.decision == "denied":
-            raise Refused("access_denied", "The authorization request was denied.")
+            raise MockOAuthError("access_denied", "The authorization request was denied.")
         if waiting.user is None:
-            raise Refused("authorization_pending", "The authorization request is still pending.")
+            raise MockOAuthError("authorization_pending", "The authorization request is still pending.")
         waiting.decision = "used"
         expiring = app.gets_refresh_token(waiting.offline_access)
         return state.ledger.issue(
@@ -112,14 +112,14 @@ class Device:
         waiting.last_poll = now
         if last is not None and now - last < waiting.interval:
             waiting.interval += _SLOW_DOWN
-            raise Refused("slow_down", "Too many requests have been made.", interval=waiting.interval)
+            raise MockOAuthError("slow_down", "Too many requests have been made.", interval=waiting.interval)
 
     def _app(self, parameters: Mapping[str, str]) -> OAuthApp:
         app = self._state.apps.get(parameters.get("client_id", ""))
         if app is None:
-            raise Refused("incorrect_client_credentials", "The client_id passed is incorrect.")
+            raise MockOAuthError("incorrect_client_credentials", "The client_id passed is incorrect.")
         if not app.device_flow:
-            raise Refused("device_flow_disabled", "Device Flow must be explicitly enabled for this App.")
+            raise MockOAuthError("device_flow_disabled", "Device Flow must be explicitly enabled for this App.")
         return app
 
     # -- for the person ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .ledger import Refused
+from .ledger import MockOAuthError
 
 _DOCUMENTATION = "https://docs.github.com/apps/"
 _AUTHORIZATION_ERRORS = frozenset("access_denied redirect_uri_mismatch application_suspended".split())
@@ -78,12 +78,12 @@ def answer(request: Request, body: Mapping[str, Any]) -> Response:
     return Response(urlencode(body), media_type="application/x-www-form-urlencoded", headers=_NO_STORE)
 
 
-def refusal(request: Request, refused: Refused) -> Response:
+def refusal(request: Request, refused: MockOAuthError) -> Response:
     """Write an OAuth error. The status is 200, where RFC 6749 section 5.2 asks for 400."""
     return answer(request, error_fields(refused) | refused.fields)
 
 
-def error_fields(refused: Refused) -> dict[str, Any]:
+def error_fields(refused: MockOAuthError) -> dict[str, Any]:
     """Return `error`, `error_description` and `error_uri`."""
     kind = "authorization-request" if refused.code in _AUTHORIZATION_ERRORS else "oauth-app-access-token-request"
     page = f"managing-oauth-apps/troubleshooting-{kind}-errors/#{refused.code.replace('_', '-')}"

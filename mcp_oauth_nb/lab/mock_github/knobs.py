@@ -101,7 +101,7 @@ class FaultOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Fault:
+class WaitingFault:
     """One fault that waits for its request."""
 
     status: int | None = None
@@ -114,7 +114,7 @@ class Fault:
     processed: bool = False
 
     @classmethod
-    def of(cls, options: FaultOptions) -> Fault:
+    def of(cls, options: FaultOptions) -> WaitingFault:
         """Read the options of `Faults.next_token`."""
         body = options.get("body")
         if isinstance(body, str):
@@ -147,7 +147,7 @@ class Faults:
     def __init__(self) -> None:
         #: How many seconds the mock's clock is ahead of the clock it was given; negative is behind.
         self.clock_skew = 0.0
-        self._queues: dict[Endpoint, deque[Fault]] = {}
+        self._queues: dict[Endpoint, deque[WaitingFault]] = {}
         self._lock = threading.Lock()
 
     def next_authorize(self, **fault: Unpack[FaultOptions]) -> None:
@@ -176,7 +176,7 @@ class Faults:
             self._queues.clear()
             self.clock_skew = 0.0
 
-    def take(self, endpoint: Endpoint) -> Fault | None:
+    def take(self, endpoint: Endpoint) -> WaitingFault | None:
         """Use up the next fault of an endpoint."""
         with self._lock:
             queue = self._queues.get(endpoint)
@@ -184,7 +184,7 @@ class Faults:
 
     def _add(self, endpoint: Endpoint, options: FaultOptions) -> None:
         with self._lock:
-            self._queues.setdefault(endpoint, deque()).extend([Fault.of(options)] * options.get("times", 1))
+            self._queues.setdefault(endpoint, deque()).extend([WaitingFault.of(options)] * options.get("times", 1))
 
 
 class Faulty:
@@ -225,7 +225,7 @@ class _Answer:
         self.body += message.get("body", b"")
 
 
-async def _send_spoiled(fault: Fault, own: _Answer, send: Send) -> None:
+async def _send_spoiled(fault: WaitingFault, own: _Answer, send: Send) -> None:
     status, headers, body = own.status, own.headers, own.body
     if fault.made_up:
         status, body = fault.status or 200, fault.body or b""

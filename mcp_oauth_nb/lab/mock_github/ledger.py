@@ -3,7 +3,7 @@
 Every random value comes from a seed, by one stream of random numbers for each kind. So a token's bytes stay the same
 when a run shows one more page or makes one more API call.
 
-All methods of the `Ledger` expect the caller to hold the state's lock; `Refused` carries GitHub's error code.
+All methods of the `Ledger` expect the caller to hold the state's lock; `MockOAuthError` carries GitHub's error code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from ...oauth import pkce
 from ...oauth.masking import remember_made
 from .knobs import Knobs
-from .model import Grant, IssuedCode, IssuedToken, OAuthApp, normalise_scopes
+from .model import AppAuthorization, IssuedCode, IssuedToken, OAuthApp, normalise_scopes
 
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 # No vowels: a user code should not spell a word (RFC 8628 section 6.1).
@@ -105,7 +105,7 @@ _HOUR = 3600
 Rights = tuple[str, str, tuple[str, ...]]
 
 
-class Refused(Exception):
+class MockOAuthError(Exception):
     """An OAuth error on its way to the wire.
 
     Args:
@@ -128,7 +128,7 @@ class Ledger:
         self._mint = mint
         self._knobs = knobs
         self._codes: dict[str, IssuedCode] = {}
-        self._grants: dict[tuple[str, str], Grant] = {}
+        self._grants: dict[tuple[str, str], AppAuthorization] = {}
         self._tokens: list[IssuedToken] = []
         self._by_access: dict[str, IssuedToken] = {}
         self._by_refresh: dict[str, IssuedToken] = {}
@@ -137,13 +137,13 @@ class Ledger:
 
     # -- grants ------------------------------------------------------------------------------------------------
 
-    def grant(self, user: str, client_id: str) -> Grant | None:
+    def grant(self, user: str, client_id: str) -> AppAuthorization | None:
         """Return what the user has allowed the app so far."""
         return self._grants.get((user, client_id))
 
-    def allow(self, user: str, client_id: str, scopes: tuple[str, ...]) -> Grant:
+    def allow(self, user: str, client_id: str, scopes: tuple[str, ...]) -> AppAuthorization:
         """Add scopes to what the user has allowed the app."""
-        known = self._grants.setdefault((user, client_id), Grant(user, client_id))
+        known = self._grants.setdefault((user, client_id), AppAuthorization(user, client_id))
         known.scopes = normalise_scopes(known.scopes + scopes)
         return known
 
@@ -190,13 +190,13 @@ class Ledger:
         """Use up an authorization code.
 
         Raises:
-            Refused: `bad_verification_code` or `redirect_uri_mismatch`.
+            MockOAuthError: `bad_verification_code` or `redirect_uri_mismatch`.
         """
         issued = self._codes.get(code)
         if issued is None or issued.client_id != app.client_id or issued.used or now >= issued.expires_at:
             raise _bad_code()
         if redirect_uri is not None and redirect_uri != issued.redirect_uri:
-            raise Refused(
+            raise MockOAuthError(
                 "redirect_uri_mismatch", "The redirect_uri MUST match the registered callback URL for this application."
             )
         # Single use (RFC 6749 section 4.1.2). A wrong verifier uses the code up too: otherwise whoever
@@ -255,7 +255,7 @@ class Ledger:
         """Rotate: a new pair of tokens, and the end of the old pair.
 
         Raises:
-            Refused: `_bad_refresh_token`.
+            MockOAuthError: `_bad_refresh_token`.
         """
         old = self._by_refresh.get(refresh_token)
         if old is None or old.client_id != app.client_id:
@@ -335,14 +335,14 @@ class Ledger:
                 self._kill(token)
 
 
-def _bad_code() -> Refused:
+def _bad_code() -> MockOAuthError:
     """Make the answer to a code that is wrong, used, expired, or whose PKCE verifier does not fit.
 
     The code for the last is unverified.
     """
-    return Refused("bad_verification_code", "The code passed is incorrect or expired.")
+    return MockOAuthError("bad_verification_code", "The code passed is incorrect or expired.")
 
 
-def _bad_refresh_token() -> Refused:
+def _bad_refresh_token() -> MockOAuthError:
     """Make the answer to a refresh token that is wrong, used or expired."""
-    return Refused("bad_refresh_token", "The refresh token passed is incorrect or expired.")
+    return MockOAuthError("bad_refresh_token", "The refresh token passed is incorrect or expired.")

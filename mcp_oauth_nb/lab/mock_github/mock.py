@@ -17,7 +17,7 @@ from .api import Api
 from .device import Device
 from .knobs import HANG_UP, Endpoint, Faults, Faulty, HungUp, Knobs
 from .model import Affiliation, AppKind, IssuedToken, OAuthApp, Organization, RedirectUri, Repository, User
-from .oauth_endpoints import Authorize, Discovery, TokenEndpoint
+from .oauth_endpoints import Authorize, MetadataEndpoints, TokenEndpoint
 from .signin import SignIn, message_page
 from .state import State
 
@@ -135,7 +135,7 @@ def _web_routes(state: State) -> list[BaseRoute]:
         *_spoilable(Authorize(state).routes(), faults, "authorize"),
         *_spoilable(TokenEndpoint(state, device).routes(), faults, "token"),
         *_spoilable(device.device_routes(), faults, "device"),
-        *_spoilable(Discovery(state).routes(), faults, "discovery"),
+        *_spoilable(MetadataEndpoints(state).routes(), faults, "discovery"),
         *device.page_routes(),
         *SignIn(state).routes(),
         Route("/{path:path}", _nothing_here, methods=["GET", "POST"]),

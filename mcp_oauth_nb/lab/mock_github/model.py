@@ -273,7 +273,7 @@ class DeviceRequest:
 
 
 @dataclass
-class Grant:
+class AppAuthorization:
     """What one user has allowed one app, over all flows."""
 
     user: str
@@ -282,7 +282,7 @@ class Grant:
 
 
 @dataclass(repr=False)
-class Browser:
+class BrowserSession:
     """A browser that visited the mock: its cookie, who is signed in, and the token of its forms."""
 
     cookie: str
@@ -290,7 +290,7 @@ class Browser:
     user: str | None = None
 
     def __repr__(self) -> str:
-        return f"Browser(user={self.user})"
+        return f"BrowserSession(user={self.user})"
 
 
 _LOOPBACK = frozenset({"127.0.0.1", "[::1]", "localhost"})

@@ -18,8 +18,8 @@ from .device import GRANT_TYPE as DEVICE
 from .device import PATH as DEVICE_PATH
 from .device import Device
 from .formats import answer, basic_credentials, error_fields, form_pairs, given, query_pairs, read_parameters, refusal
-from .ledger import Refused
-from .model import OFFLINE_ACCESS, Browser, IssuedToken, OAuthApp, redirect_matches, scopes_cover, split_scopes
+from .ledger import MockOAuthError
+from .model import OFFLINE_ACCESS, BrowserSession, IssuedToken, OAuthApp, redirect_matches, scopes_cover, split_scopes
 from .signin import (
     consent_page,
     current_browser,
@@ -42,7 +42,7 @@ _CARRIED = ("client_id", "redirect_uri", "scope", "state", "code_challenge", "co
 
 
 @dataclass(frozen=True)
-class AuthorizationRequest:
+class CheckedRequest:
     """A request whose client and redirect URI are known good. `scopes` is None where none were named."""
 
     app: OAuthApp
@@ -97,7 +97,7 @@ class Authorize:
 
     # -- the request -------------------------------------------------------------------------------------------
 
-    def _check(self, parameters: Mapping[str, str]) -> AuthorizationRequest | Response:
+    def _check(self, parameters: Mapping[str, str]) -> CheckedRequest | Response:
         remember_heard(parameters.get("state"))
         app = self._state.apps.get(parameters.get("client_id", ""))
         # RFC 6749 section 4.1.2.1: without a known client and a registered URI nothing may be redirected.
@@ -110,9 +110,7 @@ class Authorize:
             text = "Your application has been suspended."
             return self._failed(_to_callback(app, parameters), "application_suspended", text)
         asked = split_scopes(parameters.get("scope", ""))
-        checked = AuthorizationRequest(
-            app, uri, parameters, app.scopes(asked) if asked else None, OFFLINE_ACCESS in asked
-        )
+        checked = CheckedRequest(app, uri, parameters, app.scopes(asked) if asked else None, OFFLINE_ACCESS in asked)
         problem = _pkce_problem(parameters)
         return checked if problem is None else self._bad_pkce(checked, problem)
 
@@ -123,29 +121,29 @@ class Authorize:
         # Which status the live page has is unverified.
         return message_page("Be careful!", f"{text} Continue only if you trust whoever sent you.", status=400)
 
-    def _bad_pkce(self, checked: AuthorizationRequest, problem: str) -> Response:
+    def _bad_pkce(self, checked: CheckedRequest, problem: str) -> Response:
         if self._state.knobs.pkce_error == "page":
             return message_page("Invalid request", problem, status=400)
         return self._failed(checked, "invalid_request", problem)  # RFC 7636 section 4.4.1
 
     # -- the decision ------------------------------------------------------------------------------------------
 
-    def _wanted(self, checked: AuthorizationRequest, user: str) -> tuple[str, ...]:
+    def _wanted(self, checked: CheckedRequest, user: str) -> tuple[str, ...]:
         """What is asked for; without a scope parameter, all that this user granted before."""
         if checked.scopes is not None:
             return checked.scopes
         grant = self._state.ledger.grant(user, checked.app.client_id)
         return grant.scopes if grant else ()
 
-    def _was_granted(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
+    def _was_granted(self, checked: CheckedRequest, user: str, wanted: tuple[str, ...]) -> bool:
         grant = self._state.ledger.grant(user, checked.app.client_id)
         return grant is not None and scopes_cover(grant.scopes, wanted)
 
-    def _too_often(self, checked: AuthorizationRequest, user: str, wanted: tuple[str, ...]) -> bool:
+    def _too_often(self, checked: CheckedRequest, user: str, wanted: tuple[str, ...]) -> bool:
         return self._state.ledger.too_many_created(user, checked.app.client_id, wanted, self._state.now())
 
     def _consent(
-        self, checked: AuthorizationRequest, browser: Browser, wanted: tuple[str, ...], *, unusual: bool = False
+        self, checked: CheckedRequest, browser: BrowserSession, wanted: tuple[str, ...], *, unusual: bool = False
     ) -> Response:
         return consent_page(
             checked.app,
@@ -157,7 +155,7 @@ class Authorize:
             unusual=unusual,
         )
 
-    def _allowed(self, checked: AuthorizationRequest, user: str, granted: tuple[str, ...]) -> Response:
+    def _allowed(self, checked: CheckedRequest, user: str, granted: tuple[str, ...]) -> Response:
         ledger, now = self._state.ledger, self._state.now()
         ledger.allow(user, checked.app.client_id, granted)
         code = ledger.add_code(
@@ -171,10 +169,10 @@ class Authorize:
         )
         return self._back(checked, {"code": code.code})
 
-    def _failed(self, checked: AuthorizationRequest, error: str, description: str) -> Response:
-        return self._back(checked, error_fields(Refused(error, description)))
+    def _failed(self, checked: CheckedRequest, error: str, description: str) -> Response:
+        return self._back(checked, error_fields(MockOAuthError(error, description)))
 
-    def _back(self, checked: AuthorizationRequest, answer: dict[str, str]) -> Response:
+    def _back(self, checked: CheckedRequest, answer: dict[str, str]) -> Response:
         if "state" in checked.parameters:
             answer["state"] = checked.parameters["state"]
         # RFC 9207 section 2: in error responses too.
@@ -185,9 +183,9 @@ class Authorize:
         return RedirectResponse(checked.redirect_uri + joint + urlencode(answer), 302, headers=headers)
 
 
-def _to_callback(app: OAuthApp, parameters: Mapping[str, str]) -> AuthorizationRequest:
+def _to_callback(app: OAuthApp, parameters: Mapping[str, str]) -> CheckedRequest:
     """Make a request that ends at the registered callback, whatever redirect URI was asked for."""
-    return AuthorizationRequest(app, app.callback, parameters)
+    return CheckedRequest(app, app.callback, parameters)
 
 
 def _pkce_problem(parameters: Mapping[str, str]) -> str | None:
@@ -241,10 +239,10 @@ class TokenEndpoint:
             # GitHub leaves grant_type out of the exchange, where RFC 6749 section 4.1.3 requires it.
             grant = self._grants.get(parameters.get("grant_type") or "authorization_code")
             if grant is None:
-                raise Refused("unsupported_grant_type", "The grant_type passed is not supported.")
+                raise MockOAuthError("unsupported_grant_type", "The grant_type passed is not supported.")
             with self._state.lock:
                 issued = grant(parameters)
-        except Refused as refused:
+        except MockOAuthError as refused:
             return refusal(request, refused)
         return answer(request, issued.response())
 
@@ -258,7 +256,7 @@ class TokenEndpoint:
             now=state.now(),
         )
         if not state.users[code.user].email_verified:
-            raise Refused("unverified_user_email", "The primary email of the user must be verified.")
+            raise MockOAuthError("unverified_user_email", "The primary email of the user must be verified.")
         expiring = app.gets_refresh_token(code.offline_access)
         return state.ledger.issue(app, code.user, code.scopes, expiring=expiring, now=state.now())
 
@@ -287,8 +285,8 @@ class TokenEndpoint:
         return app
 
 
-def _wrong_credentials() -> Refused:
-    return Refused("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
+def _wrong_credentials() -> MockOAuthError:
+    return MockOAuthError("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
 
 
 # RFC 8414 section 3.1 puts the issuer's path behind the well-known part; OpenID Connect Discovery
@@ -298,7 +296,7 @@ _OPENID = "/login/oauth/.well-known/openid-configuration"
 _JWKS = "/login/oauth/.well-known/jwks"
 
 
-class Discovery:
+class MetadataEndpoints:
     """Both documents, and the empty key set that the second one points to."""
 
     def __init__(self, state: State):

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from ...runtime.pages import Form, page
 from .formats import form_pairs, query_pairs
-from .model import Browser, OAuthApp, redirect_matches
+from .model import BrowserSession, OAuthApp, redirect_matches
 from .state import State
 
 _TEMPLATES = "lab/mock_github/templates"
@@ -39,7 +39,7 @@ def message_page(title: str, text: str, *, status: int = 200) -> HTMLResponse:
 
 def consent_page(
     app: OAuthApp,
-    browser: Browser,
+    browser: BrowserSession,
     scopes: Iterable[str],
     *,
     action: str,
@@ -71,7 +71,7 @@ def consent_page(
     )
 
 
-def device_page(browser: Browser, *, problem: str = "") -> HTMLResponse:
+def device_page(browser: BrowserSession, *, problem: str = "") -> HTMLResponse:
     """Ask for the code that the device shows."""
     fields = {"authenticity_token": browser.form_token}
     return page(f"{_TEMPLATES}/device.html", "Device activation", form=Form.HERE, fields=fields, problem=problem)
@@ -136,17 +136,17 @@ class SignIn:
         response = RedirectResponse(_local(form.get("return_to", "")), 303)
         return self._with_cookie(response, self._state.new_browser(login))
 
-    def _with_cookie(self, response: Response, browser: Browser) -> Response:
+    def _with_cookie(self, response: Response, browser: BrowserSession) -> Response:
         response.set_cookie(_COOKIE, browser.cookie, httponly=True, samesite="lax", secure=self._state.secure)
         return response
 
 
-def current_browser(state: State, request: Request) -> Browser | None:
+def current_browser(state: State, request: Request) -> BrowserSession | None:
     """Return the browser that sent the request, if its cookie is known."""
     return state.browser(request.cookies.get(_COOKIE))
 
 
-def submitting_browser(state: State, request: Request, form: Mapping[str, str]) -> Browser | None:
+def submitting_browser(state: State, request: Request, form: Mapping[str, str]) -> BrowserSession | None:
     """Return the browser, if the form that it submits is one that the mock gave to it (RFC 6749 section 10.12)."""
     browser = current_browser(state, request)
     origin = request.headers.get("origin", state.web_url)

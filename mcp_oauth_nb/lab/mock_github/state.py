@@ -14,7 +14,17 @@ from urllib.parse import urlsplit
 from ...oauth.clock import Clock, iso
 from .knobs import Faults, Knobs
 from .ledger import Ledger, Mint
-from .model import Affiliation, AppKind, Browser, DeviceRequest, OAuthApp, Organization, RedirectUri, Repository, User
+from .model import (
+    Affiliation,
+    AppKind,
+    BrowserSession,
+    DeviceRequest,
+    OAuthApp,
+    Organization,
+    RedirectUri,
+    Repository,
+    User,
+)
 
 _FIRST_DAY = 1_577_836_800  # 2020-01-01T00:00:00Z
 _LAST_DAY = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -140,7 +150,7 @@ class State:
         self.repositories: list[Repository] = _default_repositories(seed)
         self.apps: dict[str, OAuthApp] = {}
         self.device_requests: dict[str, DeviceRequest] = {}
-        self._browsers: OrderedDict[str, Browser] = OrderedDict()
+        self._browsers: OrderedDict[str, BrowserSession] = OrderedDict()
 
     def now(self) -> float:
         """Return the mock's time: the clock's, plus the skew that was asked for."""
@@ -181,26 +191,26 @@ class State:
 
     # -- browsers ----------------------------------------------------------------------------------------------
 
-    def browser(self, cookie: str | None) -> Browser | None:
+    def browser(self, cookie: str | None) -> BrowserSession | None:
         """Return the browser that sent this cookie, if it is known."""
         with self.lock:
             return self._browsers.get(cookie) if cookie else None
 
-    def browsers(self) -> tuple[Browser, ...]:
+    def browsers(self) -> tuple[BrowserSession, ...]:
         """Return the browsers that are remembered, oldest first."""
         with self.lock:
             return tuple(self._browsers.values())
 
-    def new_browser(self, user: str | None = None) -> Browser:
+    def new_browser(self, user: str | None = None) -> BrowserSession:
         """Note a browser that visits for the first time, or that just signed in and gets a fresh cookie."""
         with self.lock:
-            browser = Browser(self.mint.nonce("browser"), self.mint.nonce("form"), user)
+            browser = BrowserSession(self.mint.nonce("browser"), self.mint.nonce("form"), user)
             self._browsers[browser.cookie] = browser
             if len(self._browsers) > _MOST_BROWSERS:
                 self._browsers.popitem(last=False)
             return browser
 
-    def forget_browser(self, browser: Browser) -> None:
+    def forget_browser(self, browser: BrowserSession) -> None:
         """Make its cookie worthless."""
         with self.lock:
             self._browsers.pop(browser.cookie, None)

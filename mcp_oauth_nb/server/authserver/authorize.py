@@ -17,7 +17,7 @@ from . import forms, redirects
 from .browsers import Browsers
 from .clients import Client
 from .forms import Malformed, Parameters
-from .sdk_provider import BROWSER, Provider
+from .sdk_provider import BROWSER, SdkProvider
 
 Problem = tuple[AuthorizationErrorCode, str]
 
@@ -38,7 +38,7 @@ class AuthorizeEndpoint:
 
     def __init__(
         self,
-        provider: Provider,
+        provider: SdkProvider,
         browsers: Browsers,
         *,
         issuer: str,

@@ -23,7 +23,7 @@ from .browsers import Browsers
 from .clients import Client
 from .federation import Upstream
 from .forms import Malformed, Parameters
-from .sdk_provider import Provider
+from .sdk_provider import SdkProvider
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _STALE = "This request is no longer waiting, or belongs to another browser. Star
 class ConsentEndpoint:
     """Asks the person, sends them to GitHub, and the answer to the client."""
 
-    def __init__(self, provider: Provider, upstream: Upstream, browsers: Browsers, *, public_url: str):
+    def __init__(self, provider: SdkProvider, upstream: Upstream, browsers: Browsers, *, public_url: str):
         self._clients = provider.clients
         self._grants = provider.grants
         self._vault = provider.grants.vault

@@ -22,13 +22,13 @@ from . import clients, forms
 from .authorize import same_resource
 from .forms import Malformed, Parameters
 from .metadata import GRANT_TYPES
-from .sdk_provider import AFTERWARDS, Provider
+from .sdk_provider import AFTERWARDS, SdkProvider
 
 # RFC 6749 section 5.1.
 _NOT_STORED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that does not get as far as the SDK's handler."""
 
     def __init__(self, error: str, description: str, status: int = 400):
@@ -64,7 +64,7 @@ class BackChannel:
         options: what may be registered.
     """
 
-    def __init__(self, provider: Provider, *, resource: str, options: ClientRegistrationOptions):
+    def __init__(self, provider: SdkProvider, *, resource: str, options: ClientRegistrationOptions):
         self._authenticator = ClientAuthenticator(provider)
         self._tokens = StrictTokenHandler(provider, self._authenticator)
         self._revocation = RevocationHandler(provider, self._authenticator)
@@ -76,11 +76,11 @@ class BackChannel:
         """POST /token (RFC 6749 section 3.2)."""
         try:
             form = await _credentials(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.response()
         try:
             self._check_grant(form)
-        except Refused as refused:
+        except RequestRefused as refused:
             return await self._unauthenticated(forms.as_form(request, form)) or refused.response()
         afterwards = BackgroundTasks()
         AFTERWARDS.set(afterwards)
@@ -102,12 +102,12 @@ class BackChannel:
     def _check_grant(self, form: Parameters) -> None:
         grant = form.get("grant_type")
         if grant is None:
-            raise Refused("invalid_request", "grant_type is missing.")
+            raise RequestRefused("invalid_request", "grant_type is missing.")
         if grant not in GRANT_TYPES:
-            raise Refused("unsupported_grant_type", f"The grant types are: {' '.join(GRANT_TYPES)}.")
+            raise RequestRefused("unsupported_grant_type", f"The grant types are: {' '.join(GRANT_TYPES)}.")
         # RFC 8707 section 2.2 leaves it to the server what an absent one means: there is one that it can be.
         if not same_resource(form.get("resource", self._resource), self._resource):
-            raise Refused("invalid_target", f"resource must be {self._resource}")
+            raise RequestRefused("invalid_target", f"resource must be {self._resource}")
         if grant == "authorization_code":
             _check_verifier(form)
 
@@ -115,7 +115,7 @@ class BackChannel:
         """POST /revoke (RFC 7009)."""
         try:
             form = await _credentials(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.response()
         if "token" not in form:
             return _error("invalid_request", "token is missing.")
@@ -147,22 +147,22 @@ async def _credentials(request: Request) -> Parameters:
     """Read a form, and see to it that it names the client (RFC 6749 section 2.3.1).
 
     Raises:
-        Refused: the form cannot be read, or authenticates in two ways.
+        RequestRefused: the form cannot be read, or authenticates in two ways.
     """
     in_header = forms.basic_client_id(request)
     try:
         # Refused whatever it holds, and read first: a secret in it is masked from then on.
         forms.read_query(request)
         if request.scope["query_string"]:
-            raise Refused("invalid_request", "Parameters belong into the body, where no log keeps them.")
+            raise RequestRefused("invalid_request", "Parameters belong into the body, where no log keeps them.")
         form = await forms.read_form(request)
     except Malformed as error:
-        raise Refused("invalid_request", str(error)) from None
+        raise RequestRefused("invalid_request", str(error)) from None
     if form.repeated:
-        raise Refused("invalid_request", "A parameter is repeated.")
+        raise RequestRefused("invalid_request", "A parameter is repeated.")
     # RFC 6749 section 2.3: one way to authenticate, not two.
     if "authorization" in request.headers and "client_secret" in form:
-        raise Refused("invalid_request", "The client authenticates in two ways.")
+        raise RequestRefused("invalid_request", "The client authenticates in two ways.")
     if "client_id" not in form and in_header is not None:
         form["client_id"] = in_header
     return form
@@ -171,11 +171,11 @@ async def _credentials(request: Request) -> Parameters:
 def _check_verifier(form: Parameters) -> None:
     verifier = form.get("code_verifier")
     if verifier is None:
-        raise Refused("invalid_request", "code_verifier is required.")
+        raise RequestRefused("invalid_request", "code_verifier is required.")
     try:
         check_verifier(verifier)
     except InvalidCodeVerifier:
-        raise Refused("invalid_grant", "code_verifier is not 43 to 128 characters of its alphabet.") from None
+        raise RequestRefused("invalid_grant", "code_verifier is not 43 to 128 characters of its alphabet.") from None
 
 
 def _challenged(response: Response) -> Response:

@@ -32,7 +32,7 @@ _NOBODY = "This access token stands for nobody at GitHub."
 
 
 @dataclass(frozen=True)
-class Person:
+class GitHubSignIn:
     """Who came back from GitHub, and what GitHub gave."""
 
     login: str
@@ -74,7 +74,7 @@ class Upstream:
         request = self.handler(scopes).get_authorization_url()
         return request.url, request.state, request.code_verifier
 
-    async def finish(self, callback_url: str, *, state: str, code_verifier: str, scopes: Sequence[str]) -> Person:
+    async def finish(self, callback_url: str, *, state: str, code_verifier: str, scopes: Sequence[str]) -> GitHubSignIn:
         """Verify the callback, exchange its code and ask who it was.
 
         Raises:
@@ -93,7 +93,7 @@ class Upstream:
             await self.revoke(token)
             raise
 
-    async def _person(self, handler: OAuthHandler, token: Token, scopes: Sequence[str]) -> Person:
+    async def _person(self, handler: OAuthHandler, token: Token, scopes: Sequence[str]) -> GitHubSignIn:
         # No more than GitHub gave: a person may grant less there than was asked for.
         granted = tuple(scope for scope in scopes if scope in token.scopes)
         if not granted:
@@ -105,7 +105,7 @@ class Upstream:
             client=self._client,
             clock=self.clock,
         ).user()
-        return Person(user.login, granted, handler.token or token)
+        return GitHubSignIn(user.login, granted, handler.token or token)
 
     async def revoke(self, token: Token) -> None:
         """End a token at GitHub. If that cannot be done now, it is said in the log and not tried again."""

@@ -43,7 +43,7 @@ _MOST_CACHED = 1000
 Random = Callable[[int], bytes]
 
 
-class Family(BaseModel):
+class GrantFamily(BaseModel):
     """What one authorization gave, and until when. It is written once and then only removed."""
 
     id: str
@@ -145,7 +145,7 @@ class Grants:
         stored = await self.vault.get("codes", code.code)
         if stored is None:
             raise await self._lost(code.client_id, code.code)
-        family = Family(
+        family = GrantFamily(
             id=code.family,
             client_id=code.client_id,
             subject=code.subject,
@@ -288,7 +288,7 @@ class Grants:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _issue(self, family: Family, scopes: Sequence[str], *, replaces: str | None = None) -> OAuthToken:
+    async def _issue(self, family: GrantFamily, scopes: Sequence[str], *, replaces: str | None = None) -> OAuthToken:
         remaining = family.expires_at - self._clock.now()
         lifetime = min(float(self._token_lifetime), remaining)
         access, refresh = f"mcp_{self._random()}", f"mcp_{self._random()}"
@@ -319,9 +319,9 @@ class Grants:
             log.warning("A code or refresh token of client %r was presented twice: its grant ends", client_id)
             await self.end(used["family"])
 
-    async def _family(self, family: str) -> Family | None:
+    async def _family(self, family: str) -> GrantFamily | None:
         stored = await self.vault.get("families", family)
-        return Family.model_validate(stored) if stored is not None else None
+        return GrantFamily.model_validate(stored) if stored is not None else None
 
     def _random(self) -> str:
         value = random_token(self._token_bytes)

@@ -36,7 +36,7 @@ BROWSER: ContextVar[str] = ContextVar("mcp_oauth_nb.server.authserver.browser")
 AFTERWARDS: ContextVar[BackgroundTasks] = ContextVar("mcp_oauth_nb.server.authserver.afterwards")
 
 
-class Provider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
+class SdkProvider(OAuthAuthorizationServerProvider[Code, Refresh, AccessToken]):
     """What the SDK's handlers call.
 
     Args:

@@ -38,7 +38,7 @@ from .endpoints import BackChannel, slow_down, unavailable
 from .federation import Upstream, UpstreamTokens
 from .forms import MAX_BODY_BYTES, MAX_QUERY
 from .grants import Grants
-from .sdk_provider import Provider
+from .sdk_provider import SdkProvider
 from .throttle import Endpoint, Handler, Rates, Throttle
 from .vault import Vault
 
@@ -129,7 +129,7 @@ class AuthorizationServer:
         )
         self._upstream_tokens = UpstreamTokens(upstream, self._grants)
         documents = CachedDocuments(document_client or DocumentFetcher(), vault, clock)
-        provider = Provider(
+        provider = SdkProvider(
             ClientDirectory(vault, documents, clients, scopes, clock),
             self._grants,
             consent_url=public_url + CONSENT_PATH,

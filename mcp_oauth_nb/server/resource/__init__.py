@@ -1,8 +1,8 @@
 """The protected resource: the MCP endpoint over HTTP, as RFC 6750, RFC 8707, RFC 9728 and MCP ask for it."""
 
 from .app import build_http_app
-from .gate import ProtectedResource
+from .gate import ResourceGate
 from .many_users import build_http_server, upstream_by
 from .metadata import PublicAddress
 
-__all__ = ["ProtectedResource", "PublicAddress", "build_http_app", "build_http_server", "upstream_by"]
+__all__ = ["PublicAddress", "ResourceGate", "build_http_app", "build_http_server", "upstream_by"]

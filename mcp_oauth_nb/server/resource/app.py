@@ -23,7 +23,7 @@ from ...oauth.challenge import AuthChallenge
 from ...oauth.clock import Clock
 from ..tools import BASE_SCOPES, PRIVATE_SCOPES, required_scopes
 from .front_door import FrontDoor, transport_security
-from .gate import MAX_BODY_BYTES, ProtectedResource, RequiredScopes
+from .gate import MAX_BODY_BYTES, RequiredScopes, ResourceGate
 from .limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, RateLimit
 from .metadata import MCP_PATHS, PublicAddress, metadata_routes
 from .sessions import Sessions
@@ -95,7 +95,7 @@ def build_http_app(
         max_sessions=None,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    endpoint = ProtectedResource(
+    endpoint = ResourceGate(
         StreamableHTTPASGIApp(server.session_manager),
         verifier=verifier,
         resource_url=address.resource,
@@ -126,7 +126,7 @@ def build_http_app(
 class _CrossOrigin:
     """Lets the pages of the accepted origins read the answers: the Origin check has already refused all others."""
 
-    def __init__(self, endpoint: ProtectedResource, security: TransportSecuritySettings):
+    def __init__(self, endpoint: ResourceGate, security: TransportSecuritySettings):
         self._endpoint = endpoint
         self._for_pages = CORSMiddleware(
             endpoint,

@@ -49,7 +49,7 @@ _UNNAMED_WAIT_SECONDS = 30
 RequiredScopes = Callable[[str, Mapping[str, Any]], tuple[str, ...]]
 
 
-class ProtectedResource:
+class ResourceGate:
     """ASGI middleware around the SDK's MCP endpoint.
 
     The caller's `AccessToken` reaches the tools through the SDK's `get_access_token()`.

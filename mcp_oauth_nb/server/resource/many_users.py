@@ -74,7 +74,7 @@ class _GrantsToken:
 class RequireScopes(AdvertiseAuthorization):
     """The second lock: the call as the SDK has parsed it, against the token of the request that brought it.
 
-    `ProtectedResource` has asked the same before, with the signals of HTTP. Here nothing is left to interpretation.
+    `ResourceGate` has asked the same before, with the signals of HTTP. Here nothing is left to interpretation.
 
     Args:
         metadata: what is advertised when a client connects.
