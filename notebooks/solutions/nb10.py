@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from mcp_oauth_nb import AuthChallenge, Lab
-from mcp_oauth_nb.jupyter.exercises.nb10 import MINE
+from mcp_oauth_nb.exercises import nb10
 
 
 async def find_metadata(lab: Lab) -> Callable[[httpx.Response], str]:
@@ -28,7 +28,7 @@ async def find_metadata(lab: Lab) -> Callable[[httpx.Response], str]:
 async def document(lab: Lab) -> dict[str, Any]:
     """Say who the client is, where it is found, and where its browser comes back to."""
     return {
-        "client_id": MINE,
+        "client_id": nb10.MINE,
         "client_name": "My notebook",
         "redirect_uris": ["http://127.0.0.1/callback"],
         "token_endpoint_auth_method": "none",

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from mcp_oauth_nb import FlowDebugger, HttpLab, Lab
 from mcp_oauth_nb.debugger.faults import FAULTS
-from mcp_oauth_nb.jupyter.exercises import nb12
+from mcp_oauth_nb.exercises import nb12
 
 
 async def mystery(lab: Lab) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+import mcp_oauth_nb.exercises
 import mcp_oauth_nb.jupyter.exercises
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.jupyter.exercises import Verdict
-from mcp_oauth_nb.jupyter.exercises.verdict import checked
+from mcp_oauth_nb.jupyter.exercises import Verdict, checked
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ def load(path: Path) -> ModuleType:
 
 
 def check_of(notebook: str, name: str) -> Any:
-    return getattr(importlib.import_module(f"mcp_oauth_nb.jupyter.exercises.{notebook}"), f"check_{name}")
+    return getattr(getattr(mcp_oauth_nb.exercises, notebook), f"check_{name}")
 
 
 async def verdict(check: Any, answer: Any, lab: Lab) -> Verdict:
@@ -107,11 +107,16 @@ def test_a_function_that_decides_says_true_or_false_and_nothing_like_it(notebook
 
 
 def test_every_check_has_a_solution() -> None:
-    checks = set()
-    for path in Path(mcp_oauth_nb.jupyter.exercises.__file__).parent.glob("nb*.py"):
-        module = importlib.import_module(f"mcp_oauth_nb.jupyter.exercises.{path.stem}")
-        checks |= {(path.stem, name.removeprefix("check_")) for name in vars(module) if name.startswith("check_")}
-    assert checks == set(solutions())
+    modules = {notebook: getattr(mcp_oauth_nb.exercises, notebook) for notebook, _ in solutions()}
+    there = {path.stem for path in Path(mcp_oauth_nb.jupyter.exercises.__file__).parent.glob("[a-z]*.py")}
+    assert {module.__name__.rpartition(".")[2] for module in modules.values()} == there
+    checks = {(module, name) for module in modules.values() for name in vars(module) if name.startswith("check_")}
+    assert checks == {(modules[notebook], f"check_{name}") for notebook, name in solutions()}
+
+
+def test_there_are_exercises_of_the_notebooks_alone() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nb14'"):
+        _ = mcp_oauth_nb.exercises.nb14
 
 
 def test_every_notebook_has_two_exercises() -> None:

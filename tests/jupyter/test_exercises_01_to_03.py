@@ -12,7 +12,7 @@ import pytest
 from mcp_types import REQUEST_TIMEOUT
 
 from mcp_oauth_nb import AuthChallenge, Lab
-from mcp_oauth_nb.jupyter.exercises import nb01, nb02, nb03
+from mcp_oauth_nb.exercises import nb01, nb02, nb03
 
 pytestmark = pytest.mark.anyio
 

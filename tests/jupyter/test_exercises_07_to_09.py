@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_oauth_nb import Lab
-from mcp_oauth_nb.jupyter.exercises import nb07, nb08, nb09
+from mcp_oauth_nb.exercises import nb07, nb08, nb09
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_oauth_nb import AuthChallenge, Session
-from mcp_oauth_nb.jupyter.exercises import nb10, nb11
+from mcp_oauth_nb.exercises import nb10, nb11
 from mcp_oauth_nb.oauth.errors import AccessDenied
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_oauth_nb import FlowDebugger, HttpLab
 from mcp_oauth_nb.debugger.faults import FAULTS
-from mcp_oauth_nb.jupyter.exercises import nb12
+from mcp_oauth_nb.exercises import nb12
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
-from mcp_oauth_nb.jupyter.exercises import nb13
+from mcp_oauth_nb.exercises import nb13
 from mcp_oauth_nb.server.authserver.redirects import matches
 
 

@@ -21,7 +21,7 @@ from test_exercises import SOLUTIONS, check_of, solutions, verdict
 
 from mcp_oauth_nb import AuthChallenge, FlowDebugger, HttpLab, Lab, MemoryTokenStore, OAuthHandler, Token
 from mcp_oauth_nb.client import connection
-from mcp_oauth_nb.jupyter.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb10, nb11, nb12, nb13
+from mcp_oauth_nb.exercises import nb00, nb01, nb02, nb03, nb04, nb05, nb06, nb07, nb08, nb10, nb11, nb12, nb13
 from mcp_oauth_nb.oauth.errors import AccessDenied, AuthenticationRequired, StateMismatch
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
 from mcp_oauth_nb.runtime import loops
