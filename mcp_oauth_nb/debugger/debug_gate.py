@@ -147,7 +147,7 @@ _HANDSHAKES = ("initialize", "server/discover")
 _METHODS = {"tools/list": "list", "tools/call": "call", **dict.fromkeys(_HANDSHAKES, "handshake")}
 
 
-class Sink(Protocol):
+class GateListener(Protocol):
     """Who hears of what passes."""
 
     def sent(self, held: Held) -> int:
@@ -172,7 +172,7 @@ class Tap:
     def __init__(
         self,
         gate: Gate,
-        sink: Sink,
+        sink: GateListener,
         classify: Callable[[str, str, Mapping[str, str], bytes], str | None],
         reads: Callable[[str], bool],
     ):

@@ -349,7 +349,7 @@ class FlowRun:
     # -- what the taps tell ----------------------------------------------------------------------------------------
 
     def sent(self, held: Held) -> int:
-        """See `debug_gate.Sink`."""
+        """See `debug_gate.GateListener`."""
         kind = held.kind if held.kind in STEPS else "call"
         changed = tuple(held.changed.items())
         step = Step(len(self._records) + 1, kind, changed=changed, predicted=self._predicted)
@@ -357,7 +357,7 @@ class FlowRun:
         return self._records.add(step, self.trace.next_exchange)
 
     def arrived(self, number: int, seen: Seen) -> None:
-        """See `debug_gate.Sink`."""
+        """See `debug_gate.GateListener`."""
         facts = self._flow.facts
         step = self._records[number]
         self._records.replace(number, replace(step, checks=check(seen, facts)))

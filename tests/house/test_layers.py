@@ -132,3 +132,12 @@ def test_every_public_function_class_and_method_is_documented() -> None:
 
 def test_no_exported_name_hides_behind_a_module_of_the_same_name() -> None:
     assert not set(mcp_oauth_nb.__all__) & {path.stem for path in PACKAGE.iterdir()}
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for item in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(item, ast.ClassDef) and not item.name.startswith("_"):
+                places.setdefault(item.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -31,7 +31,7 @@ _SCHEME = re.compile(r"(bearer\s)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Reading:
+class CarrierReading:
     """What a client makes of one carrier.
 
     Attributes:
@@ -53,7 +53,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChallengeLine:
     """One piece of the news, and where each carrier has it. A name is followed by its value, where there is one."""
 
     news: str
@@ -116,40 +116,44 @@ class ChallengeModel(HasTraits):
         return (self.jsonrpc, self.header) != self._given
 
     @property
-    def jsonrpc_reading(self) -> Reading:
+    def jsonrpc_reading(self) -> CarrierReading:
         """What a client makes of the error."""
         try:
             error = json.loads(self.jsonrpc)
         except json.JSONDecodeError as problem:
             where = f"line {problem.lineno}, column {problem.colno}"
-            return Reading(error=ProtocolError(f"This is not JSON: {problem.msg} at {where}.", hint=_PASTE))
+            return CarrierReading(error=ProtocolError(f"This is not JSON: {problem.msg} at {where}.", hint=_PASTE))
         except (ValueError, RecursionError):
-            return Reading(
+            return CarrierReading(
                 error=ProtocolError("This is JSON that nobody sends: a number too long, or too deep.", hint=_PASTE)
             )
         if not isinstance(error, Mapping):
-            return Reading(error=ProtocolError("This is not a JSON object.", hint=_PASTE))
+            return CarrierReading(error=ProtocolError("This is not a JSON object.", hint=_PASTE))
         try:
             challenge = AuthChallenge.from_jsonrpc(error)
         except ProtocolError as problem:
-            return Reading(error=problem)
-        return Reading(challenge) if challenge is not None else Reading(other=_other_error(error))
+            return CarrierReading(error=problem)
+        return CarrierReading(challenge) if challenge is not None else CarrierReading(other=_other_error(error))
 
     @property
-    def header_reading(self) -> Reading:
+    def header_reading(self) -> CarrierReading:
         """What a client makes of the header."""
         try:
             challenge = AuthChallenge.from_www_authenticate(_value(self.header))
         except ProtocolError as problem:
-            return Reading(error=problem)
-        return Reading(challenge) if challenge is not None else Reading(other="No Bearer challenge is in it.")
+            return CarrierReading(error=problem)
+        return (
+            CarrierReading(challenge)
+            if challenge is not None
+            else CarrierReading(other="No Bearer challenge is in it.")
+        )
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[ChallengeLine, ...]:
         """Piece by piece, which field of one carrier corresponds to which of the other."""
         error, header = self.jsonrpc_reading.challenge, self.header_reading.challenge
         return (
-            Line(
+            ChallengeLine(
                 "Authorization is needed", "data.type", "oauth2" if error else "", "scheme", "Bearer" if header else ""
             ),
             _line("Where the user agrees", "authorization_url", error, "resource_metadata", header),
@@ -183,8 +187,10 @@ class ChallengeModel(HasTraits):
         return f"ChallengeModel({self.summary})"
 
 
-def _line(news: str, name: str, error: AuthChallenge | None, header_name: str, header: AuthChallenge | None) -> Line:
-    return Line(news, name, _field(error, name), header_name, _field(header, header_name))
+def _line(
+    news: str, name: str, error: AuthChallenge | None, header_name: str, header: AuthChallenge | None
+) -> ChallengeLine:
+    return ChallengeLine(news, name, _field(error, name), header_name, _field(header, header_name))
 
 
 def _field(challenge: AuthChallenge | None, name: str) -> str:
@@ -205,7 +211,7 @@ _STOP = "Stop: nothing in it can be trusted to mean what it seems to."
 _ABSENT = "It counts as absent: go on by the well-known address, as without it."
 
 
-def _stop(reading: Reading, unreadable: str = _STOP) -> tuple[str, ...]:
+def _stop(reading: CarrierReading, unreadable: str = _STOP) -> tuple[str, ...]:
     if reading.error is not None:
         return (unreadable, reading.error.hint)
     return ("No authorization: report the error as it is.",)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...oauth.masking import escape
-from .challenge_model import EXAMPLES, ChallengeModel, Reading
+from .challenge_model import EXAMPLES, CarrierReading, ChallengeModel
 from .panel import (
     BREAK,
     COLOURS,
@@ -136,7 +136,7 @@ def _side(title: str, area: Any, reading: Any) -> Any:
     return ipywidgets.VBox([ipywidgets.HTML(heading(title)), area, reading], layout={"width": "50%"})
 
 
-def _reading(reading: Reading, steps: Sequence[str]) -> Html:
+def _reading(reading: CarrierReading, steps: Sequence[str]) -> Html:
     """What a client reads, and what it does next."""
     if reading.error is not None:
         colour = COLOURS["failed"]
