@@ -9,14 +9,14 @@ import httpx
 import httpx2
 from mcp.client.auth import OAuthFlowError
 
-from ..oauth.errors import IssuerMismatch, McpOAuthError, ProtocolError, SecurityError, ServerUnavailable, StateMismatch
+from ..oauth.authorization import unknown_state
+from ..oauth.errors import IssuerMismatch, McpOAuthError, ProtocolError, SecurityError, ServerUnavailable
 from ..oauth.http import Answer
 from ..oauth.http_faults import place_of
 from ..oauth.masking import printable
 from ..oauth.token import Token, split_scopes
 from ..oauth.token_endpoint import GrantType
 from ..oauth.token_endpoint import read_token as read_token_answer
-from ..oauth.urls import difference
 
 
 async def answer_of(response: httpx2.Response) -> Answer:
@@ -45,26 +45,12 @@ async def read_token(
     )
 
 
-def other_issuer_came_back(iss: str | None, expected: str) -> IssuerMismatch:
-    """Return the error for a callback that does not name the authorization server that the person was sent to."""
-    if iss is None:
-        return IssuerMismatch(
-            f"The callback has no iss, which the metadata of {expected} promises.",
-            hint="Start a new flow; if the same comes back, tell the operator: either every callback has `iss`, or "
-            "`authorization_response_iss_parameter_supported` is false.",
-        )
-    return IssuerMismatch(
-        f"The callback names the issuer {printable(iss) or '(empty)'}, but the person was sent to {expected}: "
-        f"{difference(expected, iss)}."
-    )
-
-
 def flow_error(error: OAuthFlowError) -> McpOAuthError:
     """Type an error of the SDK's flow. It has one class for most of them, so its text decides."""
     text = str(error)
     if text.startswith("State parameter mismatch"):
         # Not its text: it quotes both.
-        return StateMismatch("The callback's state is not the one that was sent.")
+        return unknown_state()
     if text.startswith("Authorization response") or "metadata issuer mismatch" in text:
         return IssuerMismatch(
             f"{printable(text)}.",

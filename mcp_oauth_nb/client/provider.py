@@ -24,12 +24,13 @@ from typing import TypeGuard
 import anyio
 import httpx2
 from mcp.client.auth import OAuthFlowError
-from mcp.client.auth.utils import extract_resource_metadata_from_www_auth, validate_authorization_response_iss
+from mcp.client.auth.utils import extract_resource_metadata_from_www_auth
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from pydantic import AnyUrl
 
 from ..oauth.allowed_urls import Places
+from ..oauth.authorization import check_issuer
 from ..oauth.clock import Clock
 from ..oauth.errors import (
     ConfigurationError,
@@ -48,7 +49,7 @@ from ..oauth.token_endpoint import BAD_CLIENT
 from ..oauth.urls import Resolver, peer_of, resolve
 from ..store.grants import Grant
 from .context import Context, Stop, stopping
-from .flow_checks import flow_error, other_issuer_came_back
+from .flow_checks import flow_error
 from .flow_requests import Wire, is_registration, is_token_request
 from .front_channel import FrontChannel, with_one_query
 from .redirect import Redirect
@@ -386,12 +387,10 @@ class AuthProvider(GrantProvider):
                     self.context.client_info = None
 
     def _check_issuer(self, iss: str | None) -> None:
-        try:
-            validate_authorization_response_iss(iss, self.context.oauth_metadata)
-        except OAuthFlowError:
-            metadata = self.context.oauth_metadata
-            expected = printable(str(metadata.issuer)) if metadata is not None else "nobody that publishes an issuer"
-            raise other_issuer_came_back(iss, expected) from None
+        metadata = self.context.oauth_metadata
+        expected = str(metadata.issuer) if metadata is not None else "nobody that publishes an issuer"
+        required = metadata is not None and metadata.authorization_response_iss_parameter_supported is True
+        check_issuer(iss, expected, required=required)
 
     async def _perform_authorization_code_grant(self) -> tuple[str, str]:
         code, verifier = await super()._perform_authorization_code_grant()

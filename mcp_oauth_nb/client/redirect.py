@@ -9,14 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from mcp.shared.auth import AuthorizationCodeResult
 
-from ..oauth.authorization import callback_error, callback_parameters
+from ..oauth.authorization import callback_error, code_or_error, unknown_state
 from ..oauth.errors import (
     ConfigurationError,
     IssuerMismatch,
     McpOAuthError,
-    ProtocolError,
     ReauthorizeError,
-    StateMismatch,
 )
 from ..oauth.masking import SecretUrl, remember_made
 from ..oauth.text import shown_url
@@ -163,24 +161,18 @@ class Redirect:
         return parse_qs(urlsplit(self._url).query)["state"][-1]
 
     def _read(self, url: str) -> AuthorizationCodeResult:
-        parameters = callback_parameters(url)
+        parameters = code_or_error(url)
         if parameters.get("state") != self._state:
-            raise StateMismatch("The callback's state belongs to no authorization request that is pending here.")
+            raise unknown_state()
         iss = parameters.get("iss")
         try:
             # RFC 9207 section 2.4: on error answers too, which the SDK never sees.
             self._check_issuer(iss)
         except IssuerMismatch as error:
             raise _Refused(error) from None
-        self.answered = bool(parameters.get("error") or parameters.get("code"))
-        if parameters.get("error"):
+        self.answered = True
+        if "code" not in parameters:
             raise _Refused(callback_error(parameters))
-        if not parameters.get("code"):
-            raise ProtocolError(
-                "The callback has neither a code nor an error.",
-                hint="Sign in again; if the same comes back, tell the operator of the authorization server.",
-                reference="RFC 6749 section 4.1.2",
-            )
         remember_made(parameters["code"])
         return AuthorizationCodeResult(code=parameters["code"], state=parameters["state"], iss=iss)
 

@@ -17,9 +17,9 @@ from mcp.shared.auth import AuthorizationCodeResult
 from ..client.auth import McpAuth
 from ..client.redirect import CheckIssuer, Redirect
 from ..client.transport import TransportFactory
-from ..oauth.authorization import callback_parameters
+from ..oauth.authorization import callback_parameters, code_or_error
 from ..oauth.clock import Clock
-from ..oauth.errors import ProtocolError, ReauthorizeError, SessionError
+from ..oauth.errors import ReauthorizeError, SessionError
 from ..oauth.masking import mask_url
 from ..oauth.patience import Patience
 from ..store.grants import MemoryGrantStore
@@ -139,15 +139,8 @@ class _GatedRedirect(Redirect):
 
     def _read(self, url: str) -> AuthorizationCodeResult:
         """Take whatever comes back: it is judged after the gate, so that one sees what the client refuses."""
-        parameters = callback_parameters(url)
-        if "error" in parameters:
+        if "code" not in code_or_error(url):
             raise _Declined(url)
-        if not parameters.get("code"):
-            raise ProtocolError(
-                "The callback has neither a code nor an error.",
-                hint="Start again; if it stays so, tell the authorization server's operator.",
-                reference="RFC 6749 section 4.1.2",
-            )
         return AuthorizationCodeResult(code=url)
 
     async def answer(self) -> AuthorizationCodeResult:

@@ -179,30 +179,43 @@ def read_callback(url: str, flows: PendingFlows, *, iss_required: bool = False) 
         ReauthorizeError: the authorization server reported an error, `AccessDenied` for example.
         ProtocolError: a parameter is repeated, or there is neither a code nor an error.
     """
-    parameters = callback_parameters(url)
-    error = parameters.get("error")
-    # A code beside an error is not to be used.
-    code = None if error else parameters.get("code")
-    if not code and not error:
-        # Most often the address of another page was pasted: a wrong state would be the wrong news.
-        raise ProtocolError(
-            "This is not a callback: it has neither a code nor an error.",
-            hint="Give the whole address that the browser ended on after Authorize, not that of a page before it.",
-            reference="RFC 6749 section 4.1.2",
-        )
+    parameters = code_or_error(url)
     flow = flows.get(parameters.get("state"))
     if flow is None:
-        raise _unknown_state()
-    _check_issuer(parameters.get("iss"), flow.issuer, iss_required)
+        raise unknown_state()
+    check_issuer(parameters.get("iss"), flow.issuer, required=iss_required)
     # From here on the answer is genuine, and ends the flow whatever it says. A wrong one has left it waiting.
+    code = parameters.get("code")
     if not flows.answer(flow.state, code):
-        raise _unknown_state()
-    if not code:
+        raise unknown_state()
+    if code is None:
         raise callback_error(parameters)
     return AuthorizationResponse(code, flow)
 
 
-def _unknown_state() -> StateMismatch:
+def code_or_error(url: str) -> dict[str, str]:
+    """Return the query parameters of a callback, with a code or with an error, and nothing of it verified.
+
+    Raises:
+        ProtocolError: it has neither, or is none; see `callback_parameters`.
+    """
+    parameters = callback_parameters(url)
+    if parameters.get("error"):
+        # A code beside an error is not to be used.
+        parameters.pop("code", None)
+    elif not parameters.get("code"):
+        # Most often the address of another page was pasted: a wrong state would be the wrong news.
+        raise ProtocolError(
+            "This is not a callback: it has neither a code nor an error.",
+            hint="Give the whole address that the browser ended on after Authorize, not that of a page before it. If "
+            "it is that one, tell the operator of the authorization server.",
+            reference="RFC 6749 section 4.1.2",
+        )
+    return parameters
+
+
+def unknown_state() -> StateMismatch:
+    """Return the error for a callback that answers no request of ours."""
     return StateMismatch("The callback's state belongs to no authorization request that is pending here.")
 
 
@@ -271,14 +284,26 @@ def callback_parameters(url: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _check_issuer(iss: str | None, expected: str | None, required: bool) -> None:
-    # RFC 9207 section 2.4: simple string comparison, no normalisation; on error answers too.
+def check_issuer(iss: str | None, expected: str | None, *, required: bool) -> None:
+    """Check the issuer of a callback; of one with an error, too (RFC 9207 section 2.4).
+
+    Args:
+        iss: the parameter, if there is one.
+        expected: the issuer of the authorization server that the person was sent to, if that is known.
+        required: its metadata says that it always sends one.
+
+    Raises:
+        IssuerMismatch: the callback is of another one.
+    """
     if iss is None:
         if required:
-            raise IssuerMismatch("The callback has no iss, which this authorization server always sends.")
-        return
-    if expected is not None and iss != expected:
+            raise IssuerMismatch(
+                f"The callback has no iss, which {printable(expected or 'this server')} says that it always sends.",
+                hint="Start a new flow; if the same comes back, tell the operator: either every callback has `iss`, or "
+                "`authorization_response_iss_parameter_supported` is false.",
+            )
+    elif expected is not None and iss != expected:  # a comparison of strings, without normalisation
         raise IssuerMismatch(
-            f"The callback names the issuer {printable(iss) or '(empty)'}, but the user was sent to {expected}: "
-            f"{difference(expected, iss)}."
+            f"The callback names the issuer {printable(iss) or '(empty)'}, but the person was sent to "
+            f"{printable(expected)}: {difference(expected, iss)}."
         )

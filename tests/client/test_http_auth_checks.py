@@ -12,7 +12,7 @@ from mcp.client.auth import OAuthFlowError
 from mcp.shared.auth import OAuthMetadata
 from stepping import ISSUER, Steps
 
-from mcp_oauth_nb.client.flow_checks import answer_of, flow_error, other_issuer_came_back, read_token
+from mcp_oauth_nb.client.flow_checks import answer_of, flow_error, read_token
 from mcp_oauth_nb.client.metadata import check_metadata
 from mcp_oauth_nb.client.reading import FlowDiscovery
 from mcp_oauth_nb.oauth.allowed_urls import Places
@@ -101,8 +101,3 @@ def test_an_error_of_the_sdk_is_typed_by_what_it_says(text: str, kind: type[McpO
     assert type(error) is kind
     assert "a-state-of-nobody" not in str(error)
     assert "\x1b" not in str(error)
-
-
-def test_an_empty_issuer_that_came_back_is_not_called_a_missing_one() -> None:
-    assert "has no iss" in other_issuer_came_back(None, ISSUER).message
-    assert "names the issuer (empty)," in other_issuer_came_back("", ISSUER).message

@@ -11,8 +11,10 @@ import httpx2
 import pytest
 from mcp.shared.auth import AuthorizationCodeResult
 
+from mcp_oauth_nb import ManualClock
 from mcp_oauth_nb.client.jupyterhub import JupyterHub
 from mcp_oauth_nb.client.redirect import Redirect
+from mcp_oauth_nb.oauth.authorization import PendingFlow, PendingFlows, check_issuer, read_callback
 from mcp_oauth_nb.oauth.errors import (
     AccessDenied,
     ConfigurationError,
@@ -24,6 +26,7 @@ from mcp_oauth_nb.oauth.errors import (
     StateMismatch,
 )
 from mcp_oauth_nb.oauth.masking import mask, remember_heard, scrub
+from mcp_oauth_nb.oauth.pkce import PKCE
 from mcp_oauth_nb.oauth.secret_memory import MOST_CHARACTERS
 
 pytestmark = pytest.mark.anyio
@@ -258,6 +261,44 @@ async def test_an_answer_without_code_and_error_is_none() -> None:
     with pytest.raises(ProtocolError, match="neither a code nor an error"):
         await way.go()
     assert not way.redirect.answered
+
+
+SAME = "https://as.example"
+
+
+class Strict(Way):
+    """A way to a server that always says who it is."""
+
+    def check_issuer(self, iss: str | None) -> None:
+        check_issuer(iss, SAME, required=True)
+
+
+def said(error: McpOAuthError | None) -> tuple[Any, ...]:
+    return (error is None,) if error is None else (type(error), error.message, error.hint, error.reference)
+
+
+@pytest.mark.parametrize("iss", [SAME, "https://evil.example", "", None], ids=["same", "evil", "empty", "none"])
+@pytest.mark.parametrize("state", [STATE, "another", None], ids=["ours", "another's", "none"])
+@pytest.mark.parametrize(
+    "brings", ["code=1", "error=access_denied", "error=no&code=1", "error=&code=", "page=1", "code=1&code=2"]
+)
+async def test_whatever_comes_back_the_handler_and_a_session_say_the_same(
+    clock: ManualClock, brings: str, state: str | None, iss: str | None
+) -> None:
+    query = "&".join([brings, *([f"state={state}"] if state else []), *([f"iss={iss}"] if iss is not None else [])])
+    flows = PendingFlows(clock)
+    flows.add(PendingFlow(STATE, PKCE.generate(), HERE, SAME, (), clock.now()))
+    by_hand: McpOAuthError | None = None
+    try:
+        read_callback(f"{HERE}?{query}", flows, iss_required=True)
+    except McpOAuthError as error:
+        by_hand = error
+    over_http: McpOAuthError | None = None
+    try:
+        await Strict(query).go()
+    except McpOAuthError as error:
+        over_http = error
+    assert said(by_hand) == said(over_http)
 
 
 async def test_the_next_request_has_no_answer_yet() -> None:
