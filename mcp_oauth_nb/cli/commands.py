@@ -31,9 +31,9 @@ _INSTALL_LAB = 'pip install "mcp-oauth-nb[lab]"'
 
 _FIRST = "00-start-here.ipynb"
 
-# Libraries that report every request at INFO. With LOG_LEVEL=DEBUG they may.
+# Libraries that log every request at INFO, which is shown with LOG_LEVEL=DEBUG only.
 _CHATTY = ("httpx", "mcp")
-# These report sockets, which is no part of the flow at any level.
+# Libraries that log sockets, which is shown at no level.
 _SILENT = ("httpcore", "asyncio")
 
 
@@ -287,7 +287,7 @@ def copy_notebooks(directory: Path) -> None:
         click.ClickException: it exists, and they are not in it.
     """
     if not directory.exists():
-        # What makes the notebooks stays behind: it is for those who work on them.
+        # The programs that make the notebooks are not copied: they are for contributors.
         made_with = shutil.ignore_patterns("__pycache__", "refresh.py", "images")
         shutil.copytree(_packaged_notebooks(), directory, ignore=made_with)
         click.echo(f"The notebooks were copied to {directory}.")

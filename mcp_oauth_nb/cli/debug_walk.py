@@ -58,7 +58,7 @@ def _is_no_fault(cause: Cause, error: McpOAuthError | None) -> bool:
 
 
 def _nobody_came(error: McpOAuthError | None) -> bool:
-    # The class itself: those below it are a server's answers.
+    # Only the class itself: its subclasses are answers of a server.
     return type(error) is ReauthorizeError
 
 
@@ -102,7 +102,7 @@ def _check(check: Check, step: Step) -> list[str]:
         return [f"   {sign}{what}" + (click.style(f" ({check.reference})", dim=True) if check.reference else "")]
     known = {"Seen": check.message, "It should be": check.should, "See": check.reference}
     if step.error is not None and _is_about(check, step.error):
-        # Of a client that stopped, its own hint says more.
+        # If the client stopped, its own hint says more.
         known = {"Seen": check.message, "What to do": step.error.hint, "See": check.reference}
     return [f"   {sign}{check.name}", *(f"     {label}: {text}" for label, text in known.items() if text)]
 
@@ -209,7 +209,7 @@ def walk(
     """
 
     def show(lines: list[str], *, err: bool = False) -> None:
-        # Once more: a check may quote the address that somebody typed.
+        # Masked once more: a check may quote the address that the person typed.
         click.echo(scrub("\n".join(lines)), err=err, color=False if os.environ.get("NO_COLOR") else None)
 
     if form == "plain":

@@ -252,7 +252,7 @@ class LetsPagesIn(Breaking):
             return answer
         if answer.status == 401:
             self._challenge = answer
-        # The lab's server refuses pages; this one answers them as it answers all others.
+        # The lab's server refuses web pages; this one answers them like any other client.
         refused = answer.status == 403 and not asked.has_token
         told = self._challenge if refused and self._challenge is not None else answer
         return dataclasses.replace(told, headers={**told.headers, **self._shared})

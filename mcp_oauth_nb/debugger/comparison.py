@@ -14,7 +14,7 @@ from .recording import RELEVANT_HEADERS, asked
 from .run import FlowRun
 from .step import STEPS, Step
 
-#: What stands for a secret: that there was one, not which.
+#: Stands in the place of any secret: only that there was one is compared.
 SECRET = "(secret)"
 
 _MISSING = object()
@@ -75,7 +75,7 @@ def _reduced(value: Any) -> Any:
         return {name: _reduced(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_reduced(item) for item in value]
-    # How many bytes something unreadable had says nothing, and is not what a recording plays again.
+    # The number of bytes of an unreadable body is not compared, as a recording does not play them again.
     return _UNREADABLE.sub("(bytes of ", MASK.sub(SECRET, value)) if isinstance(value, str) else value
 
 

@@ -140,7 +140,7 @@ def _cancelled() -> SessionError:
     return SessionError("It was cancelled before it was sent.")
 
 
-#: Under this name in a request's extensions stands which step it is, where its maker knows.
+#: The name in a request's extensions under which its maker may say which step it is.
 KIND = "mcp_oauth_nb.step"
 
 _HANDSHAKES = ("initialize", "server/discover")

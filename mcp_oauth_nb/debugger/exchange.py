@@ -23,7 +23,7 @@ from ..oauth.masking import printable
 from ..oauth.metadata_reading import BOM, Reading, read_resource_metadata, read_server_metadata
 from ..oauth.urls import url_problem
 
-#: The `method` of a request to an MCP server that is not reached by HTTP.
+#: The `method` of a request to an MCP server in process, without HTTP.
 JSONRPC = "jsonrpc"
 
 
@@ -188,7 +188,7 @@ class Facts:
         elif seen.kind == "replay":
             self.ended = "maybe"
         elif seen.kind == "preflight" and seen.url == self.server_url:
-            # Any answer that shares itself with pages claims to let them in.
+            # A server that lets web pages read any of its answers claims to let them in.
             self.pages = ok and seen.header("access-control-allow-origin") != ""
         elif ok and seen.mcp_method in self.protected and seen.kind not in ("ended_token", "cross_origin"):
             self.accepted = seen
@@ -197,7 +197,7 @@ class Facts:
         self.ended = "no"
         if seen.kind == "token":
             self.exchange = seen.form
-            # Of another family: its use would end nothing of this one.
+            # It is of another family: its use would end no token of this one.
             self.spent = ""
             self.basic = seen.sent_header("authorization") or None
         else:

@@ -81,7 +81,7 @@ def with_fault(lab: HttpLab, name: str) -> McpAuth:
         raise ConfigurationError(f"There is no fault {name!r}.", hint=f"One of: {', '.join(FAULTS)}.")
     fault = FAULTS[name]
     breaking = fault.breaking()
-    # Below the recorder, which sees what the client sees.
+    # The fault is below the recorder, so that the recorder sees what the client sees.
     network = lab.network
     auth = lab.new_auth(client=lab.registered_client if fault.public else None)
 

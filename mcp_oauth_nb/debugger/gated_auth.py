@@ -134,7 +134,7 @@ class _GatedRedirect(Redirect):
 
     @property
     def _state(self) -> str:
-        # A changed request may have none.
+        # A changed request may have no state.
         return parse_qs(urlsplit(self._url).query).get("state", [""])[-1]
 
     def _read(self, url: str) -> AuthorizationCodeResult:
@@ -154,7 +154,7 @@ class _GatedRedirect(Redirect):
         try:
             return super()._read(await at_browser(self._run, "callback", url))
         except ReauthorizeError as refused:
-            # It may stand for another error; see `Redirect`.
+            # The error may carry another one, which is raised in its place; see `Redirect`.
             raise getattr(refused, "error", refused) from None
 
 
@@ -188,7 +188,7 @@ class GatedAuth(McpAuth):
         # A store of its own: a run begins without a token, and leaves none behind.
         given |= {"carrier": carrier, "clock": clock, "store": MemoryGrantStore(), "patience": Patience()}
         if auth.paste is None:
-            # Beside the listener: whatever comes first.
+            # The person and the listener are waited for together: the first answer counts.
             given |= {"paste": person.wait, "show": lambda text: None}
         return cls(**given, run=run)
 

@@ -104,7 +104,7 @@ class HttpFlow:
         more: Mapping[str, Any] | None = None,
         mode: Mode = "auto",
     ):
-        # As it is sent: host in lower case, no default port.
+        # The URL as httpx sends it: host in lower case, no default port.
         url = str(httpx2.URL(url))
         # A secret in the URL is known from here on, and masked in every text.
         for name, value in parse_qsl(urlsplit(url).query):

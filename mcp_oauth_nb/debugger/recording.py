@@ -169,7 +169,7 @@ def _changed(held: Held, name: str) -> str | None:
     value = held.parameters.get(name)
     if value is None or not is_secret_name(name):
         return held.shown().get(name)
-    # As long as it was: there are rules for that, such as RFC 7636 section 4.1.
+    # A stand-in is as long as the secret was: there are rules for lengths, such as RFC 7636 section 4.1.
     scheme, space, credentials = value.rpartition(" ")
     return scheme + space + ("changed-" * len(credentials))[: len(credentials)]
 

@@ -81,7 +81,7 @@ class Answers:
         )
 
     def _redirect_uri(self) -> str:
-        # With the port that was free then: the server's answers name it.
+        # The recorded redirect URI is used with its port: the server's answers name it.
         sent = (step.sent.get("redirect_uri") for step in self._steps if step.kind == "authorize")
         return next((uri for uri in sent if uri), str(self._setup.client["redirect_uri"]))
 
@@ -161,7 +161,7 @@ async def _nobody(error: str) -> None:
 
 
 def _alike(recorded: str, kind: str) -> bool:
-    # Whether a request is one with the token is for the flow to say.
+    # MCP requests with and without a token are alike here: the flow tells them apart.
     return recorded == kind or (recorded in _MCP and kind in _MCP)
 
 
@@ -293,7 +293,7 @@ def replayed(run: FlowRun, recording: Recording, ended: str = "") -> Replayed:
     """
     steps = observe(run)
     if recording.live:
-        # As if it were the recorded server, and the recorded place to come back to.
+        # The observation names the recorded server and the recorded redirect URI, so that it can be compared.
         steps = _translated(steps, {**_origins(recording), **_redirects(recording, steps)})
     return Replayed(steps, ended, bool(recording.live))
 

@@ -37,7 +37,7 @@ _SERVER_LOG = "Look into the MCP server's own log: the answer of this step shows
 
 T = TypeVar("T")
 
-#: A script: sends what it sends, and ends.
+#: A script: it sends the requests of one action, and ends.
 Script = Callable[[], Awaitable[None]]
 
 
@@ -296,7 +296,7 @@ class FlowRun:
         except (httpx.TransportError, httpx2.TransportError) as error:
             self._stop(Unreachable(f"There is no answer ({type(error).__name__})."))
         except ValidationError:
-            # Its text quotes the answer.
+            # The text of the error quotes the answer.
             self._stop(ProtocolError("The MCP server's answer is not one that the SDK can read.", hint=_SERVER_LOG))
         except RuntimeError as error:
             # The SDK has no class of its own for these.

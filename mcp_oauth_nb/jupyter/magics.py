@@ -290,7 +290,7 @@ def load(shell: InteractiveShell) -> None:
     ipython: Any = shell
     commands = _Commands(lambda: ipython.user_ns)
 
-    # Otherwise IPython would take the braces of JSON for its own.
+    # Without it IPython would expand the braces of JSON as variables.
     @no_var_expand
     def mcp(line: str) -> Any:
         return commands.run(line)
@@ -304,7 +304,7 @@ def load(shell: InteractiveShell) -> None:
 
     def undo() -> None:
         ipython.Completer.custom_matchers.remove(matcher)
-        # If somebody registered another one since, theirs stays.
+        # A magic that was registered over it since stays.
         if lines.get("mcp") is mcp:
             del lines["mcp"]
             del ipython.magics_manager.user_magics.mcp
@@ -334,7 +334,7 @@ def _matcher(commands: _Commands) -> Any:
         return {
             "completions": [SimpleCompletion(text=text, type="mcp") for text in offered],
             "matched_fragment": piece,
-            # Files and Python's names are no answer to a command of ours.
+            # Names of files and of Python are not offered after `%mcp`.
             "suppress": found is not None,
         }
 

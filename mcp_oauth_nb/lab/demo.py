@@ -86,6 +86,6 @@ async def demo(lab: Lab, write: Callable[[str], None] = print) -> None:
 def _shown(message: Message) -> str:
     """Write a message with its number in the diagram."""
     if message.title.startswith("tools/list"):
-        # Long, and no part of the flow: once, the SDK fetches the schema to check a tool's result against.
+        # The SDK fetches a tool's output schema once: a long answer, and no part of the flow.
         return f"{message.number}. {message.sender} -> {message.receiver}   {message.title} (the SDK's, once)"
     return f"{message.number}. {message}"

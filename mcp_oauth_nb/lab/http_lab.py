@@ -44,7 +44,7 @@ from .network import ByName, Network, Network2, Person, Running, resolve
 
 #: Where the MCP server is, and its authorization server.
 PUBLIC_URL = "https://mcp.example"
-#: Where the client has published its metadata document: its id, for servers that take such.
+#: The address of the client's metadata document, which is its id for servers that support that.
 CLIENT_METADATA_URL = "https://notebook.example/client.json"
 #: Where the browser is sent back to. No port is opened in a lab; any would do (RFC 8252 section 7.3).
 REDIRECT_URI = "http://127.0.0.1/callback"
@@ -56,7 +56,7 @@ _CLIENT = {
     "response_types": ["code"],
     "token_endpoint_auth_method": "none",
 }
-# The limits count by the real clock, which a lab has no part in.
+# The rate limits use the real clock, not that of the lab.
 _NO_RATES = Rates(authorize=None, token=None, register=None)
 _MANY_FAILURES = "1000000/second"
 
@@ -147,14 +147,14 @@ class HttpLab:
         return Opening(lab._open, HttpLab.aclose)
 
     async def _open(self) -> HttpLab:
-        # As most people's: signed in to GitHub before the story begins, so that the trace starts with the flow.
+        # The browser is signed in to GitHub already, as most people's is: so the trace starts with the flow.
         visitor = Autopilot(self.github.transport(), user=self.browser.user)
         await visitor.sign_in()
         self.browser.cookies.update(visitor.cookies)
         home = asyncio.get_running_loop() if self._loop == "current" else loops.loop()
         self._running = Running(self._app, home)
         await self._running.start()
-        # A cell that is run again drops the lab of the first time.
+        # A cell that is run again replaces the lab of the first time.
         weakref.finalize(self, self._running.stop_soon).atexit = False
         self.network.serve(self._app, home)
         await self.connect()
@@ -208,7 +208,7 @@ class HttpLab:
     async def aclose(self) -> None:
         """Close the sessions and stop the server. The trace, the clock and the mock can still be looked at."""
         async with AsyncExitStack() as closing:
-            # From the last to the first, and each of them whatever becomes of the others.
+            # All are closed, the last first, even if closing one of them fails.
             if self._running is not None:
                 closing.push_async_callback(self._running.stop)
             closing.push_async_callback(self.http.aclose)

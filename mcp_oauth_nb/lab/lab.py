@@ -108,7 +108,7 @@ class Lab:
         return Opening(lab._open, Lab.aclose)
 
     async def _open(self) -> Lab:
-        # As most people's: signed in to GitHub before the story begins, so that the trace starts with the flow.
+        # The browser is signed in to GitHub already, as most people's is: so the trace starts with the flow.
         visitor = Autopilot(self.github.transport(), user=self.browser.user)
         await visitor.sign_in()
         self.browser.cookies.update(visitor.cookies)

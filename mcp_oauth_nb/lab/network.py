@@ -23,7 +23,7 @@ from ..runtime import loops
 from ..trace.messages import AUTHORIZATION_SERVER, GITHUB, SERVER
 from .mock_github import Autopilot, MockGitHub
 
-#: Whose page the client's metadata document is.
+#: The web site of the client, which publishes its metadata document.
 CLIENT_SITE = "Client's site"
 
 # Consent page, GitHub, callback: a person is sent from one server to another no more often than this.
@@ -122,7 +122,7 @@ class Network(httpx.AsyncBaseTransport):
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
-    # A user name before the host is no part of where a request goes.
+    # A user name before the host is no part of the origin.
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 

@@ -91,7 +91,7 @@ _SUCCEEDED = "get_ipython()._nbval_strict_succeeded"
 
 
 def _is_cell(item: pytest.Item) -> bool:
-    # By name, so that pytest starts without importing nbval where it is not used.
+    # The class is known by its name, so that pytest starts without importing nbval where it is not used.
     return type(item).__name__ == "IPyNbCell"
 
 

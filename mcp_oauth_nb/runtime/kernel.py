@@ -61,7 +61,7 @@ class _Waker:
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         if before not in (-1, self._sender.fileno()):
-            # Somebody else's, which wakes the loop as well: asyncio's own, for loop.add_signal_handler().
+            # Another one is set, which wakes the loop as well: asyncio's own, for loop.add_signal_handler().
             signal.set_wakeup_fd(before)
             return
         self._loop = loop
@@ -155,7 +155,7 @@ def _shadow(shell: AnyShell, name: str, replacement: Callable[..., Any]) -> Undo
 
     def undo() -> None:
         nonlocal target
-        # If somebody else came in front of us since, theirs stays, and still calls here.
+        # A hook that was put in front of this one since stays, and still calls it.
         target = original
         if vars(shell).get(name) is shadow:
             delattr(shell, name)
@@ -209,7 +209,7 @@ def _report_groups(shell: AnyShell) -> Undo:
 
 
 def _has_group(error: BaseException | None) -> bool:
-    # The condition under which IPython gives up.
+    # Under this condition IPython shows no traceback.
     while error is not None and not isinstance(error, BaseExceptionGroup):
         error = error.__context__
     return error is not None
@@ -279,7 +279,7 @@ def _mask_stored_errors(shell: AnyShell) -> Undo:
 
 def _masked_error(error: BaseException) -> BaseException:
     """Return the error, or in its place one of the same name if its text holds a secret, or cannot be had."""
-    # With its notes, and the line of a syntax error.
+    # The text includes its notes, and the line of a syntax error.
     whole, text = "".join(traceback.format_exception_only(error)), said(str, error)
     if text is None:
         text = "<exception str() failed>"  # As Python has it.
@@ -334,7 +334,7 @@ def _mask_stray_errors() -> Undo:
 
     def undo() -> None:
         nonlocal active
-        # If somebody else came in front of us since, theirs stays, and still calls here.
+        # A hook that was put in front of this one since stays, and still calls it.
         active = False
         if threading.excepthook is in_thread:
             threading.excepthook = thread_before
@@ -367,7 +367,7 @@ def _mask_logs() -> Undo:
     def factory(*args: Any, **options: Any) -> logging.LogRecord:
         record = before(*args, **options)
         if active:
-            # Whatever is wrong with a record, the one who logs gets no error.
+            # A record that is wrong in any way raises no error in the code that logs.
             with suppress(Exception):
                 mask_record(record)
         return record

@@ -30,7 +30,7 @@ def mask_record(record: logging.LogRecord) -> None:
     error that was being handled.
     """
     if isinstance(record.args, tuple):
-        # One by one: an access log's formatter counts them.
+        # The arguments are masked one by one: an access log's formatter counts them.
         record.args = tuple(map(_masked_value, record.args))
     text = said(record.getMessage)
     if text is None:

@@ -30,7 +30,7 @@ THREAD_NAME = "mcp-oauth-nb loop"
 
 # A lock that waits without end cannot be interrupted on Windows, and elsewhere not if another thread got the signal.
 _SLICE_SECONDS = 0.2
-# For what is still open at exit. Stopping a stdio server takes up to two seconds if it ignores the end of its input.
+# Time for connections that are open at exit. A stdio server that ignores the end of its input takes two seconds.
 _EXIT_SECONDS = 3.0
 
 
@@ -113,7 +113,7 @@ async def _cancel_all_tasks() -> None:
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
-    # Their errors are for those who await them, not for the log.
+    # The errors of tasks are for the code that awaits them, not for the log.
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -223,7 +223,7 @@ def _hand_over(coroutine: Coroutine[Any, Any, T], target: asyncio.AbstractEventL
     if waiting is not None:
         waiting.add(future)
         future.add_done_callback(waiting.discard)
-    # Its thread may have ended meanwhile, and have told those that waited before this one was among them.
+    # The thread may have ended meanwhile, before this future was among those that it told.
     if target in _dead or target.is_closed():
         _tell_the_end(target, future)
     return future
@@ -365,7 +365,7 @@ def begin(work: Coroutine[Any, Any, Any]) -> Future[Any]:
 
 
 def _log_unexpected(future: Future[Any]) -> None:
-    # Its text may hold anything.
+    # The text of the error may hold anything, secrets too.
     error = None if future.cancelled() else future.exception()
     if error is not None and not isinstance(error, McpOAuthError):
         _log.error("An action of a panel ended with %s.", type(error).__name__)

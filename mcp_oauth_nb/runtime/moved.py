@@ -15,7 +15,7 @@ from typing import Any, cast
 
 _PACKAGE = __name__.partition(".")[0]
 
-# What kept its name, by the room that it is in.
+# The modules that kept their names, by the room that they are in now.
 _KEPT = {
     "oauth": (
         "auth_headers authorization challenge clock discovery discovery_report dotenv_text "

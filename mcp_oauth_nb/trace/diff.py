@@ -22,7 +22,7 @@ Change = Literal["same", "added", "removed", "changed"]
 #: A sign beside each word, so that no colour has to be told apart.
 SIGNS: dict[Change, str] = {"same": "=", "added": "+", "removed": "−", "changed": "≠"}
 
-# They follow from the moment, or from the body.
+# These headers depend on the time, or on the body, which is compared itself.
 _QUIET_HEADERS = frozenset({"date", "content-length"})
 
 
@@ -43,7 +43,7 @@ class Line:
             "removed": self.left,
             "changed": f"{self.left} -> {self.right}",
         }
-        # A peer wrote the name and the value.
+        # The name and the value come from a peer, so they are made printable.
         return escape(f"{SIGNS[self.change]} {self.change:<7}  {self.part} {self.name}: {shown[self.change]}")
 
 

@@ -225,7 +225,7 @@ def _masked_events(text: str) -> Any:
         messages = [json.loads(text) for text in data if text]
         if len(messages) == 1:
             return _masked_json(messages[0])
-        # All together: what one of them shows to be a secret may be in each.
+        # All events are masked together: a secret that one of them shows may be in each.
         masked = mask_fields(messages, JSONRPC_SECRET_NAMES)
     except (ValueError, RecursionError):
         return f"({len(text)} characters of events that are not JSON)"

@@ -16,7 +16,7 @@ WIDTH = 110
 _ORDER = (BROWSER, CLIENT, SERVER, AUTHORIZATION_SERVER, GITHUB)
 _LONGEST_NAME = 16
 
-# A title names the place by its path; which host it is, the arrow shows.
+# A title names the path only: the arrow shows the host.
 _URL = re.compile(r"(?<!\S)(?:[a-z][a-z0-9+.\-]*://[^\s/?#]*(/[^\s?#]*)?|(/[^\s?#]*))(?:[?#]\S*)?", re.IGNORECASE)
 
 
@@ -46,7 +46,7 @@ def lay_out(messages: Sequence[Message]) -> Layout:
     names = participants(messages)
     index = {name: place for place, name in enumerate(names)}
     boxes = [cells(name_of(name)) + 4 for name in names]
-    # Half of each box and two spaces between them; after the last, its other half.
+    # Between two lifelines: half of each box and two spaces. After the last: the other half of its box.
     least = [(left + 1) // 2 + 2 + right // 2 for left, right in pairwise(boxes)] + [(boxes[-1] + 1) // 2]
     wanted = list(least)
     for message in messages:
@@ -92,7 +92,7 @@ def title_of(message: Message) -> str:
     """Return a message's title on one line, its URLs cut down to their paths."""
     title = message.title
     if message.protocol == "http" and isinstance(message.body, dict) and {"jsonrpc", "method"} <= set(message.body):
-        # All MCP messages go to one URL: what it asks for says more than "POST /mcp".
+        # All MCP messages go to one URL: the method of the message says more than "POST /mcp".
         title = title.split(" ", 2)[-1]
     return printable(_URL.sub(lambda match: match[1] or match[2] or "/", title))
 

@@ -16,12 +16,12 @@ from ..oauth.text import json_text, url_lines
 
 #: The four parties of the flow.
 BROWSER, CLIENT, SERVER, GITHUB = "Browser", "MCP client", "MCP server", "GitHub"
-#: Over HTTP the MCP server has one of its own, which it shares an address with or not.
+#: Over HTTP the MCP server has an authorization server of its own, at the same address or another.
 AUTHORIZATION_SERVER = "Authorization server"
 
 Kind = Literal["request", "response", "error", "notification"]
 
-# Sent with every message or page and never the point; the recording has them, the rendering leaves them out.
+# Headers of every message or page, which say nothing about the flow: recorded, but left out where it is shown.
 _QUIET_HEADERS = frozenset(
     "host user-agent connection accept-encoding content-length date server transfer-encoding vary "
     "content-security-policy x-frame-options x-content-type-options referrer-policy".split()

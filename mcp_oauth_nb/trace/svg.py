@@ -10,7 +10,7 @@ from .messages import BROWSER, CLIENT, GITHUB, SERVER, Message
 
 # Pixels: a column of the layout, the margin around the drawing, a row of label and arrow, the space between exchanges.
 _COLUMN, _MARGIN, _ROW, _PAUSE = 7.8, 22, 40, 12
-# How far the loop of a message to oneself comes down.
+# The height of the loop of a message to oneself.
 _LOOP = 18
 _HEADER = 40
 # Above this many messages the participants are named at the bottom again.

@@ -54,7 +54,7 @@ class Generation:
     def __str__(self) -> str:
         refresh = f" with {self.refresh_token}" if self.refresh_token else " without a refresh token"
         verdict = f"✘ dead: {self.end}" if self.end else "✔ nothing known against it"
-        # The reason of a refusal is what a server wrote.
+        # The reason of a refusal comes from a server.
         return escape("; ".join([f"{self.number}. {self.access_token}{refresh}  {verdict}", *self.notes]))
 
 
@@ -115,7 +115,7 @@ class Family:
         children: dict[int | None, list[Generation]] = {}
         for generation in reversed(self.generations):
             children.setdefault(generation.parent, []).append(generation)
-        # The last comes first: who was born first is on top of the stack.
+        # The last child is pushed first, so that the first is on top of the stack.
         pending = [(0, root) for root in children.get(None, [])]
         while pending:
             depth, generation = pending.pop()
@@ -123,7 +123,7 @@ class Family:
             pending += [(depth + 1, child) for child in children.get(generation.number, [])]
 
     def _by_refresh(self, refresh_token: str) -> Generation | None:
-        # The newest that has it: a refresh token that stays in use belongs to several.
+        # The newest generation that has it: a refresh token that is not rotated belongs to several.
         found = (g for g in reversed(self.generations) if refresh_token and g.refresh_token == refresh_token)
         return next(found, None)
 

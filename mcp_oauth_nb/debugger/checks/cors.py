@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ...oauth.check import Check
 from ..exchange import Checks, Facts, Seen, verdict
 
-#: Where the page of the client stands: any server but those that are asked.
+#: The origin of the client's web page: a site that is none of the servers of the flow.
 ORIGIN = "https://client.example"
 
 _ASKED_FOR = "access-control-request-headers"

@@ -21,10 +21,10 @@ _SERVER_FIELDS = {
     "token_endpoint": "a code can be exchanged at it",
     "response_types_supported": "it gives codes",
 }
-# Where secrets go, if they are there at all.
+# Optional endpoints, to which secrets are sent if they are there.
 _OTHER_ENDPOINTS = ("registration_endpoint", "revocation_endpoint", "introspection_endpoint")
 _STRICT = frozenset({*_RESOURCE_FIELDS, *_SERVER_FIELDS, *_OTHER_ENDPOINTS})
-# For these there are checks of their own, which know what was asked for.
+# These fields have checks of their own, which know the URL that was asked for.
 _COMPARED = frozenset({"resource", "issuer"})
 
 

@@ -7,7 +7,7 @@ from ...oauth.token import split_scopes
 from ..exchange import Checks, Facts, Seen, answered, shown, verdict
 from .refusals import check_refusal, reason_to_refuse
 
-# GitHub's own words for invalid_grant; it says them with 200.
+# GitHub's own error codes for invalid_grant, which it sends with status 200.
 _ENDED = "an ended refresh token is refused"
 _REFUSALS = ("invalid_grant", "bad_refresh_token", "bad_verification_code")
 

@@ -68,7 +68,7 @@ def not_yet(text: str) -> Verdict:
 
 Check = TypeVar("Check", bound=Callable[..., Any])
 
-#: Looks at an answer before its check does, and says what it is instead of what the exercise asks for.
+#: Looks at the form of an answer before its check does: the verdict if it is wrong, else None.
 Form = Callable[[Any], Verdict | None]
 
 
@@ -114,7 +114,7 @@ def checked_async_function(check: Check) -> Check:
 def _function(answer: Any) -> Verdict | None:
     if not callable(answer):
         return not_yet("that cannot be called: assign the function itself, without parentheses.")
-    # The check would get a coroutine that nobody awaits, and Python would warn of it.
+    # The check would get a coroutine that is never awaited, and Python would warn of it.
     return not_yet("that function is made with `async def`: a plain `def` will do.") if _is_async(answer) else None
 
 
@@ -140,7 +140,7 @@ def _stumbled(error: Exception) -> Verdict:
     # The SDK wraps what a sampling callback raises in a group, which says nothing to the learner.
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    # The news and the hint; pydantic goes on for pages.
+    # The first lines have the message and the hint; pydantic's messages have pages.
     text = "\n".join(str(error).splitlines()[:_MOST_LINES])
     return not_yet(f"your answer raised {type(error).__name__}: {scrub(text)}")
 

@@ -14,7 +14,7 @@ from . import Verdict, checked, checked_async_function, checked_function, not_ye
 
 # -- 12: servers that are broken -------------------------------------------------------------------------------------
 
-# By number, since a name would tell what there is to find. The last one is the exercise's.
+# The servers have numbers, since a name would tell the fault. The last one is that of the exercise.
 _SERVERS = (
     "no_challenge",
     "wrong_resource",
@@ -93,7 +93,7 @@ def _says_what(step: Step) -> bool:
 
 _SHOP, _LOCAL = "https://shop.example/callback", "http://127.0.0.1/callback"
 
-# What is registered, what a request asks for, whether it may, and what the case is called.
+# The cases: the registered URI, the requested one, whether it is allowed, and a name.
 REDIRECTS: tuple[tuple[str, str, bool, str], ...] = (
     (_SHOP, _SHOP, True, "the registered URI itself"),
     (_SHOP, f"{_SHOP}/comments", False, "a page below it, where visitors write"),
@@ -128,7 +128,7 @@ _STATE, _ISSUER, _CODE = "the-state-of-this-flow", "https://mcp.example", "the-c
 _BACK = "http://127.0.0.1:51004/callback?"
 _GOOD = f"code={_CODE}&state={_STATE}&iss=https%3A%2F%2Fmcp.example"
 
-# The query of a callback, whether its code may go on, and what the case is called.
+# The cases: the query of a callback, whether its code may be used, and a name.
 CALLBACKS: tuple[tuple[str, bool, str], ...] = (
     (_GOOD, True, "the genuine answer"),
     (_GOOD.replace("state=the", "state=another"), False, "the state of another flow"),

@@ -165,7 +165,7 @@ async def check_store(answer: Any, lab: Lab) -> Verdict:
     missing = [name for name in ("load", "save", "delete") if not callable(getattr(answer, name, None))]
     if missing:
         return not_yet(f"a store has a method `{missing[0]}`.")
-    # None of this package's own, such as the one that would write to the system's keyring.
+    # No store of this package is taken: one of them would write to the system's keyring.
     if isinstance(answer, type) or any(each.__module__.startswith(_PACKAGE) for each in type(answer).__mro__):
         return not_yet("assign an object of a class that you wrote yourself.")
     first, restarted = _handler(lab, answer), _handler(lab, answer)

@@ -82,7 +82,7 @@ _ISSUERS = (
 def check_well_known_url(answer: Any) -> Verdict:
     """The answer is a function from an issuer to the URL of its metadata (RFC 8414 section 3.1)."""
     for issuer in _ISSUERS:
-        # The SDK's own, which knows the OpenID Connect forms too; RFC 8414's comes first.
+        # The SDK's own list, which has the OpenID Connect forms too; that of RFC 8414 comes first.
         expected = build_oauth_authorization_server_metadata_discovery_urls(issuer, issuer)[0]
         url = answer(issuer)
         if url != expected:
@@ -114,7 +114,7 @@ _CHALLENGE = AuthChallenge(
     authorization_url="https://login.example/authorize", token_url="https://login.example/token", scopes=("read",)
 ).to_jsonrpc()
 
-# What happened, the error object, and what a client should do about it.
+# The cases: a name, the error object, and what a client should do.
 _ERRORS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("a challenge", _CHALLENGE, "authorize"),
     ("a challenge under another code", {**_CHALLENGE, "code": -32042}, "authorize"),

@@ -90,7 +90,7 @@ METADATA: dict[str, Any] = {
     "token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_basic"],
 }
 
-# A registered redirect URI, one that a request brings, and whether it may have the code.
+# The cases: a registered redirect URI, the requested one, and whether the code may be sent there.
 _REDIRECTS = (
     ("https://app.example/callback", "https://app.example/callback", True),
     ("https://app.example/callback", "https://app.example/callback/", False),

@@ -87,7 +87,7 @@ class AuthorizeModel(HasTraits):
         return url
 
     def _show(self, state: str, message: str, *, hint: str = "", url: str = "") -> None:
-        # As one change: who watches never sees half of it.
+        # The traits change together: an observer never sees half of the change.
         with self.hold_trait_notifications():
             self.state, self.message, self.hint, self.url = state, message, hint, url
 
@@ -139,7 +139,7 @@ class AuthorizePanel:
     def _submit(self, _: Any = None) -> None:
         address, self.field.value = self.field.value, ""
         if address.strip() and self.model.state != "done":
-            # The status tells; a traceback in the log of the notebook would add nothing.
+            # The status shows the error; a traceback in the notebook's log would add nothing.
             with suppress(McpOAuthError):
                 run(self.model.complete(address))
 

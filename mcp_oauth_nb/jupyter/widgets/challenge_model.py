@@ -207,7 +207,7 @@ def _other_error(error: Mapping[str, Any]) -> str:
 
 
 _STOP = "Stop: nothing in it can be trusted to mean what it seems to."
-# RFC 9728 section 3: the well-known address does without a challenge.
+# RFC 9728 section 3: the well-known address is found without a challenge.
 _ABSENT = "It counts as absent: go on by the well-known address, as without it."
 
 

@@ -132,7 +132,7 @@ class FlowPanel(Panel):
         self._render()
 
     def _laid_out(self) -> Any:
-        # Always as high as its line: it comes and goes with every step.
+        # Its height is fixed, as its text comes and goes with every step.
         self._status.layout.min_height = "22px"
         self._moves = panel.row(self.back, self.forth)
         self._what_if = panel.row(self.parameter, self.value, self.set, self.drop)
@@ -214,7 +214,7 @@ class FlowPanel(Panel):
                 self._showing = outer
 
     def _show_choice(self) -> None:
-        # Before all that says which step is next: new options take away what was typed meanwhile.
+        # This is set before the next step is shown: new options remove a text that was typed meanwhile.
         names = flow_view.held_names(self.run.pending)
         if list(self.parameter.options) != names:
             self.parameter.options, self.parameter.value = names, ""

@@ -46,7 +46,7 @@ else:
     import ipywidgets
 
 
-#: RFC 7636 appendix B: a verifier that the whole world knows.
+#: RFC 7636 appendix B: a public verifier.
 APPENDIX_B = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
 #: RFC 7636 section 4.1, in the order in which `flip` goes through them.

@@ -108,10 +108,10 @@ class SequenceWidget(_AnyWidget):
     def _clicked(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
         exchange = content.get("chosen")
         if isinstance(exchange, int):
-            # The same arrow, once more, is a choice too: something else may be looked at meanwhile.
+            # A click on the same arrow counts again: another exchange may be shown meanwhile.
             self.chosen = 0
             self.chosen = exchange
 
     def __repr__(self) -> str:
-        # The library's own has a memory address.
+        # The repr of the library has a memory address.
         return "SequenceWidget()"

@@ -174,7 +174,7 @@ def _button(text: str, tooltip: str, *, primary: bool = False, width: str = "110
 def _body(model: TokenModel) -> Html:
     access, refresh = model.lifetimes
     rows = [_token_row(access, model.access_token), _token_row(refresh, model.refresh_token)]
-    # The system's own needs no telling, and would change with every look.
+    # The system's time is not shown: it would change with every look.
     told = f"clock: {iso(model.now)}" if model.can_advance else ""
     clock = element("span", told, style=f"font-weight:400;color:{QUIET};font-size:12px")
     return joined(heading(joined("Token ", clock)), table((), rows, widths=("18%", "28%", "54%")), _scopes(model))

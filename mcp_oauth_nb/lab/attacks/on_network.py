@@ -54,7 +54,7 @@ class _Places(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
-        # As every connection does: a name is looked up now, whatever was found when it was checked.
+        # A name is looked up again for the connection, whatever address was found when it was checked.
         address = (await self.resolve(host))[0] if is_public_name(host) else host
         if is_public(address):
             return httpx.Response(302, headers={"location": _METADATA_SERVICE}, request=request)

@@ -17,7 +17,7 @@ from ..lab import Lab
 
 World = TypeVar("World", Lab, HttpLab)
 
-# A port was free on one machine, at one time.
+# The port is another on each run, so it is left out.
 _PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+|(?<=\bPort )\d+")
 
 
@@ -151,7 +151,7 @@ class Attack(Generic[World]):
         )
 
 
-#: All of them, in the order of the table in SECURITY.md.
+#: All attacks, in the order of the table in SECURITY.md.
 ATTACKS: list[Attack[Any]] = []
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-# Where an audit event (PEP 578) has the command.
+# The index of the command among the arguments of an audit event (PEP 578).
 _STARTS = {"subprocess.Popen": 1, "os.posix_spawn": 1, "os.spawn": 2, "os.exec": 1, "os.system": 0, "os.startfile": 0}
 _TIMEOUT_SECONDS = 60
 
@@ -59,7 +59,7 @@ def _by_shell(url: str) -> str:
 
 
 def _by_library(url: str) -> str:
-    # Not relative, since this is a program here; and late, since the other client does without.
+    # Absolute imports, since this file is a program here; inside the function, since the other client needs none.
     from mcp_oauth_nb.client.auth import McpAuth
     from mcp_oauth_nb.oauth.errors import SecurityError
 
@@ -72,7 +72,7 @@ def _by_library(url: str) -> str:
 
 def _main(path: list[str], urls: list[str], shell: bool) -> None:
     sys.path[:] = path
-    # The one that `webbrowser` tries first.
+    # The browser that `webbrowser` tries first.
     os.environ["BROWSER"] = "xdg-open %s"
     everything: list[list[str]] = []
     sys.addaudithook(lambda event, args: _hold(event, args, everything))

@@ -179,11 +179,11 @@ class Api:
             response = self._over_limit(caller)
             if response is None:
                 response = self._answer(request, resource, token)
-                # A refusal costs nothing, and neither does an answer that the caller has already.
+                # A refusal over the limit does not count against the quota, nor does 304.
                 if response.status_code != 304:
                     self._limits.count(caller)
             response.headers.update(self._limits.quota(caller).headers())
-            # A GitHub App's tokens have no scopes to tell.
+            # A GitHub App's tokens have no scopes.
             if token is not None and token.access_token.startswith("gho_"):
                 response.headers["X-OAuth-Scopes"] = ", ".join(token.scopes)
                 response.headers.setdefault("X-Accepted-OAuth-Scopes", "")

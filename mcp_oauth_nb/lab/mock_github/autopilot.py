@@ -114,7 +114,7 @@ class Autopilot:
         raise ProtocolError(f"The authorization server did not come to an end within {_MOST_STEPS} steps.")
 
     async def _request(self, method: str, url: str, fields: Fields) -> httpx.Response:
-        # One client per request leaves no connection behind that belongs to this event loop.
+        # With one client for each request, no connection stays open that belongs to this event loop.
         async with httpx.AsyncClient(transport=self._transport, cookies=self.cookies) as client:
             headers = {"User-Agent": "mock-github-autopilot", "Accept": "text/html"}
             content = None

@@ -241,5 +241,5 @@ async def _send_spoiled(fault: WaitingFault, own: _Answer, send: Send) -> None:
 async def _hang_up(scope: Scope, send: Send) -> None:
     if HANG_UP in scope.get("extensions", {}):
         raise HungUp
-    # ASGI has no message for this. On a socket, a promise that is not kept comes closest.
+    # ASGI has no message for hanging up. On a socket, a body shorter than announced is nearest to it.
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})

@@ -262,7 +262,7 @@ class Ledger:
             raise _bad_refresh_token()
         if not old.can_refresh(now):
             if self._knobs.refresh_reuse_revokes and old.refresh_token_spent:
-                # RFC 9700 section 4.14.2: either the client or a thief used it first, and nobody can tell.
+                # RFC 9700 section 4.14.2: either the client or a thief used it first, which cannot be told apart.
                 self._kill_family(old)
             raise _bad_refresh_token()
         self._kill(old)

@@ -36,7 +36,7 @@ _AUTHORIZE_PATH = "/login/oauth/authorize"
 # RFC 7636 section 4.2: what S256 makes is always 43 characters of base64url.
 _CHALLENGE = re.compile(r"[A-Za-z0-9\-_]{43}")
 
-# What the consent form carries on. `response_type` and `resource` (RFC 8707) are undocumented and ignored:
+# Parameters that the consent form repeats. `response_type` and `resource` (RFC 8707) are undocumented and ignored:
 # there is no implicit grant, and GitHub's opaque tokens are bound to no resource.
 _CARRIED = ("client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
 
@@ -84,7 +84,7 @@ class Authorize:
         browser = submitting_browser(self._state, request, form)
         if browser is None or browser.user is None:
             return stale_form()
-        # Nothing that the page checked is taken on trust when its form comes back.
+        # The parameters are checked again when the form comes back.
         checked = self._check({name: form[name] for name in _CARRIED if form.get(name)})
         if isinstance(checked, Response):
             return checked

@@ -189,7 +189,7 @@ def _owned(state: State, login: str) -> list[Repository]:
     return [repository for repository in state.repositories if repository.owner == login]
 
 
-# Where else to look, as RFC 6570 templates behind the repository's own address. A name is that of its field.
+# Related addresses, as RFC 6570 templates after the repository's own address, by the names of their fields.
 _PLACES = {
     "forks": "forks",
     "keys": "keys{/key_id}",
