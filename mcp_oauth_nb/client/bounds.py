@@ -13,6 +13,7 @@ import anyio
 import httpx2
 
 from ..oauth.errors import McpOAuthError, ProtocolError
+from ..oauth.http import read_bounded
 from ..oauth.http_faults import MAX_BODY_BYTES, compressed, late, place_of
 
 #: The longest message of a server, as JSON or as one event, in bytes: a tool's result may be large.
@@ -89,27 +90,22 @@ def _is_message(request: httpx2.Request, response: httpx2.Response, media: str) 
 
 
 async def _read(stream: httpx2.AsyncByteStream, place: str, limit: int) -> bytes:
-    body = bytearray()
     try:
         with anyio.fail_after(MESSAGE_SECONDS):
-            async for chunk in stream:
-                body += chunk
-                if len(body) > limit:
-                    raise _too_long(place, limit)
+            body = await read_bounded(stream, limit)
     except TimeoutError as error:
         raise late(place, MESSAGE_SECONDS) from error
-    return bytes(body)
+    if len(body) > limit:
+        raise _too_long(place, limit)
+    return body
 
 
 async def _glance(stream: httpx2.AsyncByteStream) -> bytes:
     """Return a short body, and of any other nothing: half of it would be misread."""
-    body = bytearray()
-    with anyio.move_on_after(GLANCE_SECONDS) as scope:
-        async for chunk in stream:
-            body += chunk
-            if len(body) > GLANCE_BYTES:
-                return b""
-    return b"" if scope.cancelled_caught else bytes(body)
+    with anyio.move_on_after(GLANCE_SECONDS):
+        body = await read_bounded(stream, GLANCE_BYTES)
+        return body if len(body) <= GLANCE_BYTES else b""
+    return b""
 
 
 def _too_long(place: str, limit: int) -> ProtocolError:

@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import httpx
-import httpx2
-
 from ..oauth.errors import ConfigurationError, SessionError
 from ..oauth.http import read_bounded, unhurried
 from ..oauth.masking import is_secret_name, mask, mask_header, mask_url, scrub
@@ -182,7 +179,7 @@ class Tap:
         self._reads = reads
 
     async def handle(self, request: Any, send: Callable[[Any], Any], library: Any) -> Any:
-        """Pass one request on, and its answer back."""
+        """Pass one request on, and its answer back; see `oauth.http.around`."""
         body = await request.aread()
         method, url = request.method, str(request.url)
         kind = request.extensions.get(KIND) or self._classify(method, url, request.headers, body)
@@ -215,36 +212,6 @@ class Tap:
         )
         self._sink.arrived(number, seen)
         return response
-
-
-class Gated2(httpx2.AsyncBaseTransport):
-    """For the SDK's HTTP library."""
-
-    def __init__(self, tap: Tap, inner: httpx2.AsyncBaseTransport):
-        self._tap = tap
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response: httpx2.Response = await self._tap.handle(request, self._inner.handle_async_request, httpx2)
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class Gated(httpx.AsyncBaseTransport):
-    """For this package's own."""
-
-    def __init__(self, tap: Tap, inner: httpx.AsyncBaseTransport):
-        self._tap = tap
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response: httpx.Response = await self._tap.handle(request, self._inner.handle_async_request, httpx)
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 def _mcp_method(body: bytes) -> str:

@@ -11,10 +11,11 @@ import httpx
 
 from ..lab.lab import Lab
 from ..oauth.errors import AuthenticationRequired, Challenge, ConfigurationError, SessionError
+from ..oauth.http import around
 from ..oauth.token import Token
 from ..trace.messages import CLIENT
 from ..trace.recorder import Trace
-from .debug_gate import KIND, Gated, Held, Tap
+from .debug_gate import KIND, Held, Tap
 from .exchange import JSONRPC, Facts, Seen
 from .gated_auth import at_browser
 from .recording import Setup, public
@@ -60,7 +61,7 @@ class GuidedFlow:
             used=lab.oauth.token is not None,
         )
         self._tap = Tap(run.gate, run, self._classify, lambda kind: True)
-        self._oauth = lab.handler(lambda transport: Gated(self._tap, transport))
+        self._oauth = lab.handler(lambda transport: around(transport, self._tap.handle))
         self.actions: dict[str, Script] = {"authorize": self._call, "call": self._call, "refresh": self._refresh}
         self.actions |= {"reuse": self._reuse, "replay": self._replay, "revoke": self._revoke}
         self.actions["step_up"] = self._step_up
@@ -149,7 +150,7 @@ class GuidedFlow:
         return {name: self.facts.exchange[name] for name in names if name in self.facts.exchange}
 
     async def _send(self, kind: str, form: Mapping[str, str]) -> None:
-        transport = Gated(self._tap, self._lab.transport(CLIENT))
+        transport = around(self._lab.transport(CLIENT), self._tap.handle)
         async with httpx.AsyncClient(transport=transport, headers={"Accept": "application/json"}) as client:
             await client.post(self._lab.settings.oauth_token_url, data=dict(form), extensions={KIND: kind})
 

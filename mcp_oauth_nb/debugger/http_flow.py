@@ -21,12 +21,13 @@ import httpx2
 from ..client.auth import McpAuth
 from ..client.session import Session
 from ..oauth.errors import ConfigurationError, SessionFailed
+from ..oauth.http import around
 from ..oauth.masking import mask_fields, mask_url
 from ..oauth.urls import LOOPBACK_HOSTS
 from ..trace.http_recorder import receiver_of
 from ..trace.recorder import Trace
 from .checks.cors import ORIGIN
-from .debug_gate import KIND, Gated2, Tap, step_of
+from .debug_gate import KIND, Tap, step_of
 from .exchange import Facts, Seen
 from .gated_auth import Ahead, GatedAuth, PasteWaiter
 from .recording import Mode, Setup, client_of, public
@@ -285,7 +286,7 @@ class HttpFlow:
         recorded = (
             carrier if self._recorded else self.trace.http2(carrier, receiver=partial(receiver_of, server=self._url))
         )
-        return _offering(self._mode, Gated2(self._tap, recorded))
+        return _offering(self._mode, around(recorded, self._tap.handle))
 
     def _classify(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
         kind = step_of(method, url, headers, body, self._url)

@@ -10,16 +10,17 @@ import functools
 import json
 import math
 import ssl
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import anyio
 import httpx
+import httpx2
 
 from .errors import ProtocolError, Unreachable
 from .http_faults import (
@@ -111,14 +112,53 @@ def default_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=tls_context())
 
 
-async def read_bounded(stream: AsyncIterable[bytes]) -> bytes:
-    """Read a body to its end, or to the byte that shows that is too many: the reader then refuses it."""
+async def read_bounded(stream: AsyncIterable[bytes], limit: int = MAX_BODY_BYTES) -> bytes:
+    """Read a body to its end, or a little beyond the limit, in bytes: the reader then refuses it."""
     content = bytearray()
     async for chunk in stream:
         content += chunk
-        if len(content) > MAX_BODY_BYTES:
+        if len(content) > limit:
             break
     return bytes(content)
+
+
+Transport = TypeVar("Transport", httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport)
+#: Passes a request of either library on with `send`, and returns an answer of the same library.
+Handle = Callable[[Any, Callable[[Any], Awaitable[Any]], Any], Awaitable[Any]]
+
+
+class _Around:
+    library: Any
+
+    def __init__(self, inner: Any, handle: Handle):
+        self._inner = inner
+        self._handle = handle
+
+    async def handle_async_request(self, request: Any) -> Any:
+        return await self._handle(request, self._inner.handle_async_request, self.library)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _AroundHttpx(_Around, httpx.AsyncBaseTransport):
+    library = httpx
+
+
+class _AroundHttpx2(_Around, httpx2.AsyncBaseTransport):
+    library = httpx2
+
+
+def around(inner: Transport, handle: Handle) -> Transport:
+    """Make a transport around another one: of `httpx`, with which this package calls, or of `httpx2`, the SDK's.
+
+    The two libraries share the shape of requests and answers, but not their classes.
+
+    Args:
+        handle: is given each request, what sends it on, and the library.
+    """
+    made: Any = _AroundHttpx if isinstance(inner, httpx.AsyncBaseTransport) else _AroundHttpx2
+    return cast(Transport, made(inner, handle))
 
 
 _limits: ContextVar[tuple[anyio.CancelScope, ...]] = ContextVar("limits", default=())
@@ -224,12 +264,10 @@ async def send(
 async def _read(response: httpx.Response, place: str) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise compressed(place)
-    body = bytearray()
-    async for chunk in response.aiter_bytes(64 * 1024):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise too_long(place)
-    return bytes(body)
+    body = await read_bounded(response.aiter_bytes(64 * 1024))
+    if len(body) > MAX_BODY_BYTES:
+        raise too_long(place)
+    return body
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Records HTTP: a transport around a transport, and a body that is copied while it passes.
 
 `httpx`, with which this package calls, and `httpx2`, with which the SDK does, share the shape of their requests but
-not their classes. The recorder serves both; each has a transport and a body of its own.
+not their classes. The recorder serves both; each has a body of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -64,8 +64,24 @@ class HttpRecorder:
         self._sender = sender
         self._receiver = receiver
 
-    def request(self, method: str, address: str, headers: Mapping[str, str], body: bytes) -> PendingAnswer:
-        """Record a request."""
+    async def handle(self, request: Any, send: Callable[[Any], Awaitable[Any]], library: Any) -> Any:
+        """Record a request on its way, and its answer; see `oauth.http.around`."""
+        pending = self._request(request.method, str(request.url), request.headers, await request.aread())
+        try:
+            response = await send(request)
+        except library.TransportError as error:
+            pending.failed(error)
+            raise
+        head = (response.status_code, response.reason_phrase, response.headers)
+        if isinstance(response.stream, library.ByteStream):
+            # All there, as in a lab. It is recorded now: the caller may read it only after the next exchanges.
+            pending.arrived(*head, b"".join([chunk async for chunk in response.stream]))
+            return response
+        copy = _HttpxCopy if library is httpx else _Httpx2Copy
+        response.stream = copy(response.stream, lambda body: pending.arrived(*head, body))
+        return response
+
+    def _request(self, method: str, address: str, headers: Mapping[str, str], body: bytes) -> PendingAnswer:
         sender, url = _actor.get() or self._sender, mask_url(address)
         receiver = self._receiver if isinstance(self._receiver, str) else self._receiver(address)
         masked = _masked_body(headers, body)
@@ -115,32 +131,6 @@ class PendingAnswer:
         )
 
 
-class RecordingTransport(httpx.AsyncBaseTransport):
-    """Records what passes through another transport; see `Trace.http`."""
-
-    def __init__(self, recorder: HttpRecorder, inner: httpx.AsyncBaseTransport):
-        self._recorder = recorder
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        pending = self._recorder.request(request.method, str(request.url), request.headers, await request.aread())
-        try:
-            response = await self._inner.handle_async_request(request)
-        except httpx.TransportError as error:
-            pending.failed(error)
-            raise
-        head = (response.status_code, response.reason_phrase, response.headers)
-        if response.is_closed:
-            # Made with all its content, as by `httpx.MockTransport`: the stream is not read later.
-            pending.arrived(*head, response.content)
-        else:
-            response.stream = _Tee(_BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
 class _BodyCopy:
     """Passes a body on and keeps a copy, so that recording neither buffers nor reads ahead."""
 
@@ -149,8 +139,7 @@ class _BodyCopy:
         self._finished: Callable[[bytes], None] | None = finished
         self._copy = bytearray()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Pass the body on."""
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._inner:
             self._copy += chunk[: MOST_RECORDED + 1 - len(self._copy)]
             yield chunk
@@ -163,15 +152,10 @@ class _BodyCopy:
             finished(bytes(self._copy))
 
 
-class _Tee(httpx.AsyncByteStream):
-    def __init__(self, copy: _BodyCopy):
-        self._copy = copy
+class _HttpxCopy(_BodyCopy, httpx.AsyncByteStream): ...
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._copy.chunks()
 
-    async def aclose(self) -> None:
-        await self._copy.aclose()
+class _Httpx2Copy(_BodyCopy, httpx2.AsyncByteStream): ...
 
 
 def _masked_body(headers: Mapping[str, str], content: bytes) -> Any:
@@ -262,40 +246,3 @@ def _status_line(status: int, reason: str, headers: Mapping[str, str], body: Any
     if 300 <= status < 400 and (location := headers.get("location")) is not None:
         return f"{title} -> {mask_url(location).partition('?')[0]}"
     return title
-
-
-class RecordingTransport2(httpx2.AsyncBaseTransport):
-    """Records what passes through another transport; see `Trace.http2`."""
-
-    def __init__(self, recorder: HttpRecorder, inner: httpx2.AsyncBaseTransport):
-        self._recorder = recorder
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        pending = self._recorder.request(request.method, str(request.url), request.headers, await request.aread())
-        try:
-            response = await self._inner.handle_async_request(request)
-        except httpx2.TransportError as error:
-            pending.failed(error)
-            raise
-        head = (response.status_code, response.reason_phrase, response.headers)
-        if isinstance(response.stream, httpx2.ByteStream):
-            # All there, as in a lab. It is recorded now: the caller may read it only after the next exchanges.
-            pending.arrived(*head, b"".join([chunk async for chunk in response.stream]))
-            return response
-        response.stream = _Tee2(_BodyCopy(response.stream, lambda body: pending.arrived(*head, body)))
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class _Tee2(httpx2.AsyncByteStream):
-    def __init__(self, copy: _BodyCopy):
-        self._copy = copy
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._copy.chunks()
-
-    async def aclose(self) -> None:
-        await self._copy.aclose()

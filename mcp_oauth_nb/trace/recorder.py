@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from ..oauth.clock import Clock, SystemClock
+from ..oauth.http import around
 from ..oauth.masking import escape, scrub
 from .diagram import Diagram
 from .frames import recorded_frames
-from .http_recorder import HttpRecorder, Receiver, RecordingTransport, RecordingTransport2
+from .http_recorder import HttpRecorder, Receiver
 from .messages import CLIENT, GITHUB, SERVER, Exchange, Kind, Message
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Trace:
             sender: who uses it, such as `MCP client`.
             receiver: who answers, or a function that says so for a URL.
         """
-        return RecordingTransport(HttpRecorder(self, sender, receiver), transport)
+        return around(transport, HttpRecorder(self, sender, receiver).handle)
 
     def http2(
         self, transport: httpx2.AsyncBaseTransport, *, sender: str = CLIENT, receiver: Receiver = SERVER
@@ -156,7 +157,7 @@ class Trace:
             sender: who uses it, such as `MCP client`.
             receiver: who answers, or a function that says so for a URL.
         """
-        return RecordingTransport2(HttpRecorder(self, sender, receiver), transport)
+        return around(transport, HttpRecorder(self, sender, receiver).handle)
 
     def frames(
         self, transport: AbstractAsyncContextManager[tuple[Any, Any]], *, client: str = CLIENT, server: str = SERVER

@@ -12,8 +12,9 @@ import httpx2
 import pytest
 
 from mcp_oauth_nb.debugger.breaking import with_query
-from mcp_oauth_nb.debugger.debug_gate import Gate, Gated, Gated2, Held, Tap
+from mcp_oauth_nb.debugger.debug_gate import Gate, Held, Tap
 from mcp_oauth_nb.debugger.exchange import Seen
+from mcp_oauth_nb.oauth.http import around
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +45,7 @@ async def changed(library: Any, changes: dict[str, str | None], **content: Any) 
 
     gate, heard = Gate(), Heard()
     tap = Tap(gate, heard, lambda *request: "token", lambda kind: True)
-    gated = (Gated2 if library is httpx2 else Gated)(tap, library.MockTransport(answer))
+    gated = around(library.MockTransport(answer), tap.handle)
     headers = {"Authorization": "Bearer a-token", "MCP-Protocol-Version": "2025-11-25"}
     request = library.Request("POST", URL, headers=headers, extensions={"timeout": {"read": 3.0}}, **content)
     sending = asyncio.create_task(gated.handle_async_request(request))
