@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,12 @@ from mcp_oauth_nb.runtime import loops
 hypothesis.settings.register_profile("seeded", derandomize=True)
 hypothesis.settings.register_profile("searching", derandomize=False, database=None, print_blob=True, deadline=None)
 hypothesis.settings.load_profile("seeded" if os.environ.get("CI") else "searching")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there for the whole run, all the tests, out of the searches for garbage that some tests do."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -174,7 +174,7 @@ CONFIGURED = {
     "client/auth",
     "oauth/token",
     "server/authserver/clients",
-    "jupyter/widgets/settings_model",
+    "jupyter/widgets/settings_panel",
 }
 
 
