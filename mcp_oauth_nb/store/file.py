@@ -58,8 +58,8 @@ class FileStore(DocumentStore[R]):
         # mkstemp makes the file with mode 0600 before a byte is in it.
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".new")
         try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                json.dump(document, file, indent=1)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(document).encode())
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self.path)

@@ -99,6 +99,46 @@ def test_a_token_is_bound_to_issuer_client_and_resource(store: Store[Token], fie
     assert store.load(KEY) == token()
 
 
+def test_only_what_is_still_there_gives_way(store: Store[Token]) -> None:
+    assert not store.replace(KEY, token("one"), token("two"))
+    assert store.replace(KEY, None, None)
+    assert store.replace(KEY, None, token("one"))
+    assert not store.replace(KEY, None, token("two"))
+    assert not store.replace(KEY, token("two"), None)
+    assert store.entries() == {KEY: token("one")}
+    assert store.replace(KEY, token("one"), token("two"))
+    assert store.load(KEY) == token("two")
+    assert store.replace(KEY, token("two"), None)
+    assert store.entries() == {}
+
+
+def test_who_changes_the_list_of_what_is_stored_changes_nothing_in_the_store(store: Store[Token]) -> None:
+    store.save(KEY, token("one"))
+    store.entries().clear()
+    assert store.load(KEY) == token("one")
+
+
+@pytest.mark.anyio
+async def test_one_at_a_time_has_the_turn_and_gives_it_back_whatever_happens(store: Store[Token]) -> None:
+    async def fails() -> None:
+        async with store.alone(1) as mine:
+            assert mine
+            # To wait in vain, or no longer, is not to give back what one never had.
+            for _ in range(2):
+                async with store.alone(0.01) as another:
+                    assert not another
+            with anyio.move_on_after(0.01):
+                async with store.alone(10):
+                    pytest.fail("two were alone")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fails()
+    with anyio.fail_after(5):
+        async with store.alone(10) as mine:
+            assert mine
+
+
 def test_no_repr_shows_a_token(store: Store[Token]) -> None:
     store.save(KEY, token())
     assert "token-one" not in repr(store)

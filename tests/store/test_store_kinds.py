@@ -28,6 +28,8 @@ from mcp_oauth_nb.oauth.settings import IsolatedSettings
 from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
 from mcp_oauth_nb.store.records import CompletedStore, TokenKey, store_of
 
+pytestmark = pytest.mark.anyio
+
 KEY = TokenKey("https://id.example", "a-client", "https://api.example")
 GRANT = Grant(
     "https://id.example",
@@ -131,6 +133,35 @@ def test_a_completed_store_looks_before_it_changes() -> None:
     assert store.replace(GRANT.key, GRANT, newer)
     assert store.replace(GRANT.key, newer, None)
     assert own.entries() == {}
+
+
+class Drawer:
+    """A store of tokens with three methods."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[TokenKey, Token] = {}
+
+    def load(self, key: TokenKey, /) -> Token | None:
+        return self.tokens.get(key)
+
+    def save(self, key: TokenKey, value: Token, /) -> None:
+        self.tokens[key] = value
+
+    def delete(self, key: TokenKey, /) -> None:
+        del self.tokens[key]
+
+
+async def test_a_store_of_tokens_needs_no_list_of_them_and_keeps_nobody_waiting() -> None:
+    store = store_of(Token, own := Drawer())
+    store.save(KEY, Token("a-token"))
+    assert own.tokens == {KEY: Token("a-token")}
+    assert store.load(KEY) == Token("a-token")
+    async with store.alone(0) as first, store.alone(0) as second:
+        assert (first, second) == (True, True)
+    store.delete(KEY)
+    # There is nothing to delete.
+    assert store.replace(KEY, None, None)
+    assert own.tokens == {}
 
 
 @pytest.mark.parametrize("key", [None, SECRET], ids=["clear", "encrypted"])
