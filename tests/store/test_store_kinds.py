@@ -25,8 +25,10 @@ from mcp_oauth_nb import (
 )
 from mcp_oauth_nb.oauth.errors import ConfigurationError
 from mcp_oauth_nb.oauth.settings import IsolatedSettings
+from mcp_oauth_nb.server.authserver import AuthorizationServer
 from mcp_oauth_nb.store.grants import Grant, MemoryGrantStore
 from mcp_oauth_nb.store.records import CompletedStore, TokenKey, store_of
+from mcp_oauth_nb.store.shared import open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +89,14 @@ def test_a_store_of_grants_is_refused_where_tokens_are_kept_and_the_right_one_is
 def test_what_is_no_store_is_refused_at_once(make: Callable[..., Any], given: Any, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         make(store=given)
+
+
+@pytest.mark.parametrize("medium", TOKENS)
+def test_a_store_of_tokens_is_refused_where_a_server_keeps_its_state(medium: str, tmp_path: Path) -> None:
+    for store in (TOKENS[medium](tmp_path / "store.json"), GRANTS[medium](tmp_path / "store.json"), open_store(None)):
+        with pytest.raises(ConfigurationError, match=f"{type(store).__name__} is no key-value store") as refused:
+            AuthorizationServer("https://auth.example", settings=IsolatedSettings(), kv=store)
+        assert "open_store" in refused.value.hint
 
 
 @pytest.mark.parametrize("missing", ["load", "save", "delete"])

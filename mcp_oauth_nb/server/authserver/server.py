@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import ASGIApp
 
 from ...oauth.clock import Clock, SystemClock
-from ...oauth.errors import McpOAuthError, StoreUnavailable
+from ...oauth.errors import ConfigurationError, McpOAuthError, StoreUnavailable
 from ...oauth.http import ClientFactory, default_client
 from ...oauth.settings import Settings, current_settings
 from ...oauth.urls import check_public_url
@@ -82,7 +82,7 @@ class AuthorizationServer:
         rate_storage: where that is counted; in memory if not given.
 
     Raises:
-        ConfigurationError: the public URL, the key or a pre-registered client cannot work.
+        ConfigurationError: the public URL, the key, the store or a pre-registered client cannot work.
     """
 
     def __init__(
@@ -108,6 +108,12 @@ class AuthorizationServer:
         self.public_url = public_url
         self.resource = f"{public_url}/mcp"
         clock = clock or SystemClock()
+        if kv is not None and not hasattr(kv, "put"):
+            raise ConfigurationError(
+                f"{type(kv).__name__} is no key-value store, which the server keeps its state in.",
+                hint="Pass the `kv` of mcp_oauth_nb.store.shared.open_store(...), or leave it out. A store of tokens "
+                "is for OAuthHandler, one of grants for McpAuth.",
+            )
         store = kv if kv is not None else MemoryStore(max_entries_per_collection=_MOST_RECORDS)
         key = encryption_key if encryption_key is not None else secrets.token_bytes(32)
         vault = Vault(store, key, clock, exclusive=kv is None)
