@@ -94,7 +94,7 @@ def debug(url: str, **options: Any) -> None:
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Do the work and return its exit code, or that of what kept it from one, which is then shown."""
+    """Do the work and return its exit code. An error that ends the work is shown, and has an exit code too."""
     try:
         return work()
     except KeyboardInterrupt:
@@ -183,7 +183,7 @@ def _show_link(url: str) -> bool:
 
 
 def _quieten() -> None:
-    """Keep what the SDK logs, where nobody asked for logs, out of the report."""
+    """Keep the SDK's logs out of the report, unless logging was configured."""
     import logging
 
     logging.getLogger("mcp").addHandler(logging.NullHandler())

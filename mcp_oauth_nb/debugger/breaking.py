@@ -1,4 +1,4 @@
-"""How a server is broken on purpose: what stands between it and a client, and what damage that does.
+"""Ways to break a server on purpose: applications between it and a client, and the damage that each does.
 
 `faults` puts these together.
 """
@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class BreakableAnswer:
-    """What it is answered."""
+    """The answer to it."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +48,7 @@ class BreakableAnswer:
 
 
 class Breaking:
-    """What stands between a client and the servers; here it changes nothing."""
+    """Stands between a client and the servers; this base class changes nothing."""
 
     def asks(self, asked: Asked) -> Mapping[str, str]:
         """Return the form that the server is to get."""
@@ -152,7 +152,7 @@ class Callback(Breaking):
 
 
 class Again(Breaking):
-    """What was used up gets the same tokens once more."""
+    """A code or refresh token that was used up gets the same tokens once more."""
 
     def __init__(self, grant: str):
         self._grant = grant
@@ -217,7 +217,7 @@ class KeepsFamily(Breaking):
 
 
 class LetsPagesIn(Breaking):
-    """Clients in pages are let in everywhere, as far as they are.
+    """Lets clients in web pages in everywhere, with the headers that are given.
 
     Args:
         closed: a path that lets none in, after all.

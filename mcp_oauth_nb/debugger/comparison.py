@@ -1,4 +1,4 @@
-"""What a run looked like, reduced to what should be the same the next time, and the differences between two of them."""
+"""The parts of a run that should be the same the next time, and the differences between two runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:
 
 
 def observe(run: FlowRun) -> list[dict[str, Any]]:
-    """Reduce each step of a run to what should be the same the next time, as JSON has it."""
+    """Reduce each step of a run to the parts that should be the same the next time, as JSON values."""
     return [_step(step) for step in run.steps]
 
 

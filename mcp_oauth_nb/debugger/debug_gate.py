@@ -1,4 +1,4 @@
-"""Where what is about to be sent waits for somebody to look at it, change it and let it go.
+"""The gate, where a request waits for a person to look at it, change it and let it go.
 
 The transports hold each request at the gate and show each exchange to the checks. The SDK's client, or the handler,
 goes on working as it always does: it only waits a little longer for its answers.
@@ -22,7 +22,7 @@ from .exchange import Seen, json_object
 
 @dataclass
 class Held:
-    """Something that waits at the gate.
+    """A request, or a URL of the browser, that waits at the gate.
 
     Attributes:
         kind: which step of the flow it is; see `STEPS`.
@@ -70,7 +70,7 @@ def _shown(name: str, value: str) -> str:
 
 
 class Gate:
-    """Holds one thing after the other. It belongs to one event loop."""
+    """Holds requests, and releases them one after the other. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Held, asyncio.Future[None]]] = deque()
@@ -79,7 +79,7 @@ class Gate:
 
     @property
     def pending(self) -> Held | None:
-        """What waits longest, or None."""
+        """The request that waits longest, or None."""
         return self._waiting[0][0] if self._waiting else None
 
     async def hold(self, held: Held) -> Held:
@@ -103,7 +103,7 @@ class Gate:
         return held
 
     def release(self) -> None:
-        """Let what waits longest go."""
+        """Release the request that waits longest."""
         _, future = self._waiting.popleft()
         if not self._waiting:
             self._arrived.clear()
@@ -111,7 +111,7 @@ class Gate:
             future.set_result(None)
 
     def open(self) -> None:
-        """Hold what comes from now on."""
+        """Hold the requests that come from now on."""
         self._closed = False
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class Gate:
         self._arrived.clear()
 
     async def next(self, script: asyncio.Task[None]) -> Held | None:
-        """Wait until something waits here; None if the script that sends ended without."""
+        """Wait until a request waits here; None if the script ends without one."""
         arrival = asyncio.ensure_future(self._arrived.wait())
         try:
             await asyncio.wait((arrival, script), return_when=asyncio.FIRST_COMPLETED)
@@ -145,7 +145,7 @@ _METHODS = {"tools/list": "list", "tools/call": "call", **dict.fromkeys(_HANDSHA
 
 
 class GateListener(Protocol):
-    """Who hears of what passes."""
+    """Is told of each exchange that passes."""
 
     def sent(self, held: Held) -> int:
         """A held request is about to leave; return the number under which its exchange is known."""

@@ -146,7 +146,7 @@ class Facts:
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """Who the authorization server must be: whom the resource names, or, as in MCP 2025-03-26, its origin."""
+        """The issuer that must answer: the one that the resource names, or, as in MCP 2025-03-26, its origin."""
         if self.issuer:
             return (self.issuer,)
         parts = urlsplit(self.server_url)

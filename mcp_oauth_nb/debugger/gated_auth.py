@@ -112,7 +112,7 @@ class Ahead:
         return self._clock.now() + self._ahead
 
     def skip(self, seconds: float) -> None:
-        """Be further ahead from now on."""
+        """Put this clock further ahead."""
         self._ahead += seconds
 
 
@@ -144,7 +144,7 @@ class _GatedRedirect(Redirect):
         return AuthorizationCodeResult(code=url)
 
     async def answer(self) -> AuthorizationCodeResult:
-        """Wait for the browser, hold what it brought, and judge what left the gate."""
+        """Wait for the browser, hold its callback at the gate, and verify what leaves the gate."""
         try:
             brought = (await super().answer()).code
         except _Declined as declined:

@@ -221,7 +221,7 @@ class HttpFlow:
             await self._send_again("ended_token", self.facts.accepted, Authorization=f"Bearer {access_token}")
 
     async def _page(self) -> None:
-        """Ask what a browser would ask for a client in a page of another site, and call as that page would."""
+        """Send the preflight request of a browser for a client in another site's page, and call as that page would."""
         self._endpoint("token_endpoint")
         asked = [("POST", self._url, "authorization, content-type, mcp-protocol-version")]
         asked += [("GET", place, "mcp-protocol-version") for place in self.facts.places.values()]
@@ -238,7 +238,7 @@ class HttpFlow:
             await self._send_again("cross_origin", self.facts.accepted, Origin=ORIGIN)
 
     async def _send_again(self, kind: str, before: Seen, **others: str) -> None:
-        """Send a request of the client's once more, with other headers; its answer may be a stream, and is not read."""
+        """Send a request of the client's once more, with other headers. The answer may be a stream, and is not read."""
         own = ("authorization", "content-length", "host")
         headers = {name: value for name, value in before.sent_headers.items() if name.lower() not in own}
         headers |= others

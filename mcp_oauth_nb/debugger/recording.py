@@ -65,7 +65,7 @@ class Setup:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `FlowDebugger.open()` takes beside the lab."""
+        """The arguments of `FlowDebugger.open()` beside the lab."""
         return {"tool": self.tool, "arguments": self.arguments, "more": self.more}
 
 
@@ -94,7 +94,7 @@ def _public(name: str, value: Any) -> Any:
 
 
 class Recorder:
-    """Takes note, while a run goes on, of what its masked trace does not say."""
+    """Records, during a run, the facts that its masked trace does not show."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
@@ -109,7 +109,7 @@ class Recorder:
         self._begun[len(self._sent)] = action, cancelled
 
     def sent(self, held: Held) -> None:
-        """What was held leaves, as it was changed."""
+        """Record a request that leaves the gate, with its changes."""
         changes = {name: _changed(held, name) for name in held.changed}
         self._sent.append((held.shown(), changes))
 

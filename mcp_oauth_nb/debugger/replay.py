@@ -235,7 +235,7 @@ def _live_auth(client: Mapping[str, Any]) -> McpAuth:
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of a replay.
+    """The result of a replay.
 
     Attributes:
         steps: what was observed of each step; see `observe`.
@@ -372,7 +372,7 @@ def _origins(recording: Recording) -> dict[str, str]:
 
 
 def _redirects(recording: Recording, steps: list[dict[str, Any]]) -> dict[str, str]:
-    """Map where the browser came back to now to where it came then: another port was free."""
+    """Map the redirect URIs of now to the recorded ones: another port was free."""
     then = [step.asks for step in recording.steps if step.kind == "callback"]
     now = [step["asks"] for step in steps if step["kind"] == "callback"]
     return {is_.removeprefix("GET "): was.removeprefix("GET ") for was, is_ in zip(then, now, strict=False)}

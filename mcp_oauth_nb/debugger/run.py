@@ -42,7 +42,7 @@ Script = Callable[[], Awaitable[None]]
 
 
 class Flow(Protocol):
-    """What is stepped: a target with the client for it."""
+    """The flow that is stepped: a target with the client for it."""
 
     name: str
     #: Whether other people may depend on the server.
@@ -149,7 +149,7 @@ class FlowRun:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """What can be begun when nothing is under way."""
+        """The actions that can be begun when none is under way."""
         return tuple(self._flow.actions)
 
     def can(self, action: str) -> bool:
@@ -194,7 +194,7 @@ class FlowRun:
         return await self._on_loop(self._take_step(predict))
 
     async def run(self, *, until: str = "") -> FlowRun:
-        """Step to the end of what is under way.
+        """Step to the end of the action that is under way.
 
         Args:
             until: stop before a step of this kind is sent, such as `token`; see `STEPS`.
@@ -309,7 +309,7 @@ class FlowRun:
             self.gate.close()
 
     def _stop(self, error: McpOAuthError) -> None:
-        """Put the error to the step after which the client stopped."""
+        """Add the error to the step after which the client stopped."""
         self._error = error
         if not len(self._records):
             return

@@ -183,7 +183,7 @@ class Step:
 
     @property
     def outcome(self) -> str:
-        """What was answered, in one line: `200 OK`, or `400 Bad Request (error=invalid_grant)`."""
+        """The answer, in one line: `200 OK`, or `400 Bad Request (error=invalid_grant)`."""
         return self.messages[-1].title if self.messages else "nothing was sent"
 
     @property
@@ -251,7 +251,7 @@ def first_cause(steps: Iterable[Step]) -> Cause | None:
 
 
 class Records:
-    """Collects steps as their exchanges pass, from a trace that grows beside."""
+    """Collects steps as their exchanges pass, from a trace that grows at the same time."""
 
     def __init__(self, trace: Trace):
         self._trace = trace
@@ -265,7 +265,7 @@ class Records:
         return len(self._steps) - 1
 
     def replace(self, place: int, step: Step) -> None:
-        """Put more about a step in its place."""
+        """Replace a step by one with more facts."""
         self._steps[place] = step
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What the Tab key offers after `%mcp`, as a pure function. It asks no server: it knows what was listed before."""
+"""Offers of the Tab key after `%mcp`, by a pure function. No server is asked: the tools were listed before."""
 
 from __future__ import annotations
 

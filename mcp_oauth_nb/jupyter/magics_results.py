@@ -119,7 +119,7 @@ class Connected:
 
 @dataclass(frozen=True, repr=False)
 class ToolResult:
-    """What a tool answered.
+    """The answer of a tool.
 
     Attributes:
         tool: its name.

@@ -31,7 +31,7 @@ _MOST_SERVERS = 6
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Carries a request to the host that it is for.
+    """Sends a request to its host.
 
     Args:
         public_url: the origin of the MCP server and its authorization server.
@@ -157,7 +157,7 @@ class Network2(httpx2.AsyncBaseTransport):
 
 
 class ByName(httpx.AsyncBaseTransport):
-    """Leads a request that was pinned to an address to the host that it names.
+    """Sends a request that was pinned to an address to the host that it names.
 
     A client metadata document is fetched from the address that was checked, so that the name is not resolved twice.
     """

@@ -1,4 +1,4 @@
-"""What all programs here share: one loop thread, a kernel that shows honest errors, one call for many, people's pages.
+"""Shared by all programs here: one loop thread, a kernel that shows honest errors, one call for many, people's pages.
 
 Main names: `loops.run`, `single_flight.SingleFlight`, `pages.page`. It imports `oauth`. All its modules are public.
 """

@@ -1,4 +1,4 @@
-"""What `open()` returns, for both ways to use it.
+"""The value that `open()` returns, for both ways to use it.
 
 x = await X.open()              # outlives the cell; x.aclose() when done
 async with X.open() as x: ...   # closed at the end of the block
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Opening(Generic[T]):
-    """Something that is about to be opened. Nothing happens before it is awaited or entered.
+    """An object that is opened when this is awaited, or entered as a context; not before.
 
     Args:
         opened: opens it.

@@ -1,4 +1,4 @@
-"""What an IPython kernel needs to be honest.
+"""Makes an IPython kernel honest.
 
 On by `%load_ext mcp_oauth_nb` or the first `open()` in a kernel, off by `%unload_ext mcp_oauth_nb`:
 
@@ -53,7 +53,7 @@ class _Waker:
         self._planned: asyncio.Handle | None = None
 
     def cell_begins(self) -> None:
-        """Plan to be there when the loop gets its turn, that is, when the cell awaits. In other cells it never does."""
+        """Prepare the wakeup for the moment when the loop runs: when the cell awaits, if it does."""
         loop = running_loop()
         if loop is not None and threading.current_thread() is threading.main_thread():
             self._planned = loop.call_soon(self._arm, loop)
@@ -316,7 +316,7 @@ def _mask_usage_errors(shell: AnyShell) -> Undo:
 
 
 def _mask_stray_errors() -> Undo:
-    """Mask the errors that no cell is there to raise: of threads, and of finalizers."""
+    """Mask the errors that are raised outside of cells: in threads, and in finalizers."""
     thread_before, finalizer_before = threading.excepthook, sys.unraisablehook
     active = True
 

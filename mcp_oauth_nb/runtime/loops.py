@@ -49,7 +49,7 @@ class ReportingThread(threading.Thread):
         self._ended = ended
 
     def run(self) -> None:
-        """Do the work, and tell."""
+        """Do the work, and call `ended`."""
         try:
             self._work()
         except BaseException as error:  # noqa: BLE001 (whatever it is, it is handed over as it is)
@@ -261,7 +261,7 @@ def run(awaitable: Awaitable[T]) -> T:
 
 
 class _Work(Generic[T]):
-    """Something to await that can be given up at any moment.
+    """A call that is awaited and can be cancelled at any moment.
 
     `future.cancel()` would not do: a signal that comes while the work is handed over comes before there is a future.
     """

@@ -118,7 +118,7 @@ def _lifelines(layout: Layout) -> list[str]:
 
 
 def _write(line: list[str], column: int, text: str) -> None:
-    """Put a text into a line of cells; a wide character empties the cell after it."""
+    """Write a text into a line of cells; the cell after a wide character becomes empty."""
     for char in text:
         cells = cell(char)
         if cells == 0:

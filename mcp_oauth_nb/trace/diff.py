@@ -117,7 +117,7 @@ def _of(side: str, message: Message) -> Iterator[tuple[_Key, str]]:
 
 
 def _numbered(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Give a parameter that comes again a number, so that none is lost."""
+    """Number the parameters that occur more than once, so that none is lost."""
     seen: dict[str, int] = {}
     for name, value in pairs:
         seen[name] = seen.get(name, 0) + 1

@@ -1,4 +1,4 @@
-"""Where everything in a sequence diagram goes, in columns of a monospaced font; shared by its text and SVG forms."""
+"""The layout of a sequence diagram, in columns of a monospaced font; shared by its text and SVG forms."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _MOST_BODY_LINES = 60
 
 
 class Sink(Protocol):
-    """Takes messages, as `recorder.Trace` does: all that a recorder of one transport knows of the trace."""
+    """Takes messages, as `recorder.Trace` does. The recorder of a transport knows nothing else of the trace."""
 
     def record(
         self,

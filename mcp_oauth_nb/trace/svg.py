@@ -135,7 +135,7 @@ def _message(layout: Layout, message: Message, y: float) -> str:
 
 
 def _marked(layout: Layout, message: Message, y: float, group: str, *, lit: bool, choosable: bool) -> str:
-    """Put a band behind an arrow, which is seen if it is lit and can be clicked anywhere if it is choosable."""
+    """Put a band behind an arrow: visible if the arrow is lit, and clickable if it can be chosen."""
     width = _x(layout.width) + _MARGIN - 4
     height = _ROW + (_LOOP if message.sender == message.receiver else 0)
     band = (

@@ -1,4 +1,4 @@
-"""What each step of the flow must look like, as pure functions from an exchange and the facts before it to checks.
+"""Checks of each step of the flow: pure functions from an exchange, and the facts before it, to checks.
 
 The table here chooses the checks of a step; the modules hold them. A check that failed says what the server, or the
 client, should have sent. Nothing here quotes a secret.
@@ -40,7 +40,7 @@ _CHECKS: dict[str, Callable[[Seen, Facts], Checks]] = {
 
 
 def check(seen: Seen, facts: Facts) -> tuple[Check, ...]:
-    """Hold one exchange against what its step asks for.
+    """Check one exchange by the rules of its step.
 
     Args:
         seen: the exchange, in clear.

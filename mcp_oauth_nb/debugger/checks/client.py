@@ -1,4 +1,4 @@
-"""How the client introduces itself, and the way through the browser."""
+"""Checks of the client's registration, and of the way through the browser."""
 
 from __future__ import annotations
 

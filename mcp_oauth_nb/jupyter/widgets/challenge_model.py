@@ -32,7 +32,7 @@ _SCHEME = re.compile(r"(bearer\s)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class CarrierReading:
-    """What a client makes of one carrier.
+    """The challenge, as a client reads it from one carrier.
 
     Attributes:
         challenge: the challenge that was read, if it is one.

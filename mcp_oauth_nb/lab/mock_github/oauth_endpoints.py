@@ -129,7 +129,7 @@ class Authorize:
     # -- the decision ------------------------------------------------------------------------------------------
 
     def _wanted(self, checked: CheckedRequest, user: str) -> tuple[str, ...]:
-        """What is asked for; without a scope parameter, all that this user granted before."""
+        """The scopes that are asked for; without a scope parameter, all that this user granted before."""
         if checked.scopes is not None:
             return checked.scopes
         grant = self._state.ledger.grant(user, checked.app.client_id)
@@ -204,7 +204,7 @@ def _wants_another_account(parameters: Mapping[str, str], user: str) -> bool:
 
 
 def _choose_account(parameters: Mapping[str, str]) -> Response:
-    """Let the person pick an account; back here, what asked for the choice must not ask again."""
+    """Let the person pick an account; the parameter that asked for the choice is left out on the way back."""
     rest = {name: value for name, value in parameters.items() if name not in ("prompt", "login", "allow_signup")}
     return sign_in_first(
         f"{_AUTHORIZE_PATH}?{urlencode(rest)}",

@@ -1,4 +1,4 @@
-"""What can be read through the REST API, by whom: people, their addresses, organizations and repositories.
+"""The REST API for reading: people, their addresses, organizations and repositories, and who may see them.
 
 Lists of repositories are filtered, sorted and divided into pages.
 """
@@ -137,7 +137,7 @@ class _Page(Generic[_Item]):
 
 
 def _paginate(items: list[_Item], query: Mapping[str, str]) -> _Page[_Item]:
-    """Cut out the page that the query asks for. Numbers that make no sense count as not given."""
+    """Return the page that the query asks for. Numbers that make no sense count as not given."""
     per_page = min(_positive(query.get("per_page"), DEFAULT_PER_PAGE), MOST_PER_PAGE)
     number = _positive(query.get("page"), 1)
     last = max(1, -(-len(items) // per_page))
