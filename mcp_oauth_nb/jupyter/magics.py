@@ -46,7 +46,7 @@ _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
 class _Commands:
-    """What `%mcp` does in one shell.
+    """The commands of `%mcp` in one shell.
 
     Args:
         variables: returns the user's.

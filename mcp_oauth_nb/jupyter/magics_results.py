@@ -1,4 +1,4 @@
-"""What `%mcp` returns: values that read well as the last line of a cell, and that code can go on with."""
+"""Results of `%mcp`: values that read well as the last line of a cell, and that code can use further."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _argument(name: str, schema: dict[str, Any], required: bool) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Connected:
-    """What `%mcp` is connected to.
+    """The connection of `%mcp`.
 
     Attributes:
         target: what was asked for: a URL, or the name of a variable.

@@ -117,7 +117,7 @@ class ChallengeModel(HasTraits):
 
     @property
     def jsonrpc_reading(self) -> CarrierReading:
-        """What a client makes of the error."""
+        """The error, as a client reads it."""
         try:
             error = json.loads(self.jsonrpc)
         except json.JSONDecodeError as problem:
@@ -137,7 +137,7 @@ class ChallengeModel(HasTraits):
 
     @property
     def header_reading(self) -> CarrierReading:
-        """What a client makes of the header."""
+        """The header, as a client reads it."""
         try:
             challenge = AuthChallenge.from_www_authenticate(_value(self.header))
         except ProtocolError as problem:
@@ -168,13 +168,13 @@ class ChallengeModel(HasTraits):
 
     @property
     def jsonrpc_steps(self) -> tuple[str, ...]:
-        """What a client does next with the error."""
+        """The next step of a client that got the error."""
         reading = self.jsonrpc_reading
         return after_error(reading.challenge) if reading.challenge is not None else _stop(reading)
 
     @property
     def header_steps(self) -> tuple[str, ...]:
-        """What a client does next with the header."""
+        """The next step of a client that got the header."""
         reading = self.header_reading
         return after_header(reading.challenge) if reading.challenge is not None else _stop(reading, _ABSENT)
 

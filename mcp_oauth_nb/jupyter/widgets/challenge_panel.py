@@ -137,7 +137,7 @@ def _side(title: str, area: Any, reading: Any) -> Any:
 
 
 def _reading(reading: CarrierReading, steps: Sequence[str]) -> Html:
-    """What a client reads, and what it does next."""
+    """The challenge as a client reads it, and the client's next step."""
     if reading.error is not None:
         colour = COLOURS["failed"]
         told = joined(pill(f"✘ {reading.outcome}", colour), " ", reading.error.message)

@@ -1,4 +1,4 @@
-"""What the flow debugger's panel shows and does, without a widget: traits that follow a run."""
+"""The logic of the flow debugger's panel: traits that follow a run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FlowModel(HasTraits):
 
     @property
     def summary(self) -> str:
-        """Where the run stands, in one line."""
+        """The state of the run, in one line."""
         pending = self.run.pending
         after = f"; next: {STEPS[pending.kind].title}" if pending is not None else ""
         count = len(self.run.steps)
@@ -72,7 +72,7 @@ class FlowModel(HasTraits):
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What crossed the wire in what is looked at."""
+        """The messages of the step that is looked at."""
         if self.exchange:
             return tuple(message for message in self.run.trace.messages if message.exchange == self.exchange)
         return self.step.messages if self.step is not None else ()

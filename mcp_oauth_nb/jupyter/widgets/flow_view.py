@@ -52,7 +52,7 @@ def step_html(step: Step) -> Html:
 
 
 def head_html(run: FlowRun) -> Html:
-    """What is debugged, and where the run stands."""
+    """The server that is debugged, and the state of the run."""
     sign, colour = _STATES[run.state]
     count = len(run.steps)
     steps = _quiet(f"{count} step{'s' * (count != 1)}")
@@ -62,7 +62,7 @@ def head_html(run: FlowRun) -> Html:
 
 
 def newest_html(run: FlowRun, *, busy: bool) -> Html:
-    """What came of the newest step, or what is waited for."""
+    """The result of the newest step, or the event that is waited for."""
     if run.link:
         return panel.status("The run waits for the browser.", sign="…")
     if not run.steps:
@@ -84,7 +84,7 @@ def others_html(messages: Sequence[Message]) -> Html:
 
 
 def pending_html(run: FlowRun) -> Html:
-    """What will be sent next; its parameters are `parameters_html`."""
+    """The request that will be sent next; its parameters are in `parameters_html`."""
     held = run.pending
     if held is None:
         return panel.paragraph(_nothing_pending(run), quiet=True)

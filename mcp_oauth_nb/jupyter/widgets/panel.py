@@ -1,4 +1,4 @@
-"""What every panel shares: how it appears in a notebook, and the HTML that it is made of.
+"""The base of every panel: how it appears in a notebook, and the HTML that it is made of.
 
     class ThingPanel(Panel):
         def __init__(self, thing): self.model, self.widget = ThingModel(thing), ipywidgets.VBox([...])
@@ -180,7 +180,7 @@ def card(*content: object, colour: str = "") -> Html:
 
 
 def folded(summary: object, *content: object, opened: bool = False) -> Html:
-    """What opens at a click or the Enter key, in viewers without a kernel too."""
+    """A part that opens at a click or the Enter key, in viewers without a kernel too."""
     title = element("summary", summary, style=f"cursor:pointer;color:{INK};{_LINES}")
     attributes = {"open": "open"} if opened else {}
     return element("details", title, *content, style=f"margin:0 0 6px;max-width:{WIDTH}", **attributes)
@@ -204,7 +204,7 @@ def sign_in_link(url: str, then: str) -> Html:
 
 
 def without_kernel(by_code: str) -> Html:
-    """What is said below the static form of a panel."""
+    """The note below the static form of a panel."""
     line = joined(" By a line of code: ", code(verbatim(by_code)), ".") if by_code else ""
     return paragraph("This is a picture of the panel; run the cell to use it.", line, quiet=True)
 

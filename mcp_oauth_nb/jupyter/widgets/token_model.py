@@ -43,7 +43,7 @@ class Lifetime:
 
     @property
     def fraction(self) -> float:
-        """What is left of it, from 0 to 1."""
+        """The part of it that is left, from 0 to 1."""
         if self.left is None or not self.total:
             return 0.0
         return min(1.0, max(0.0, self.left / self.total))
@@ -68,7 +68,7 @@ class ScopeLine:
 
     @property
     def difference(self) -> str:
-        """What is to be marked; empty if it was asked for and granted."""
+        """The mark of the scope; empty if it was asked for and granted."""
         if self.asked and self.granted:
             return ""
         return "− asked, not granted" if self.asked else "+ granted, not asked"

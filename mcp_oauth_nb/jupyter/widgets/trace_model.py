@@ -134,7 +134,7 @@ class TraceModel(HasTraits):
 
     @property
     def exchange(self) -> Exchange | None:
-        """What is looked at."""
+        """The exchange that is looked at."""
         return self._by_number.get(self.chosen)
 
     @property

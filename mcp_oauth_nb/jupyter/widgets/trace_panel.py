@@ -1,4 +1,4 @@
-"""What crossed the wire, to look through: filter, search, one exchange in full, two compared, and their diagram.
+"""A recording to look through: filter, search, one exchange in full, two compared, and their diagram.
 
 view = TraceView(lab.trace)
 view                                             # a page of exchanges; an arrow of the diagram can be clicked

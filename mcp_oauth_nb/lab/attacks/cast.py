@@ -1,4 +1,4 @@
-"""Who and what takes part: a browser for each person, web sites of an attacker, and a client driven by hand.
+"""The parties of the attacks: a browser for each person, web sites of an attacker, and a client driven by hand.
 
 The client speaks OAuth and MCP request by request, and says what the answers mean.
 """

@@ -1,4 +1,4 @@
-"""What an attack is, and what came of one: the steps, what the attacker got, and the check that stops it."""
+"""An attack and its outcome: the steps, the attacker's gain, and the check that stops it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Refused(SecurityError):
 
 @dataclass
 class Plot:
-    """What an attack writes down while it runs.
+    """The notes that an attack takes while it runs.
 
     Attributes:
         defence: the check is on.
@@ -55,7 +55,7 @@ class Plot:
 
 @dataclass(frozen=True, repr=False)
 class Outcome:
-    """What came of an attack. No secret is in it in clear.
+    """The outcome of an attack. No secret is in it in clear.
 
     Attributes:
         attack: which one.

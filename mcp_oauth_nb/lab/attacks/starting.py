@@ -22,7 +22,7 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass
 class Opened:
-    """What came of one address.
+    """The result for one address.
 
     Attributes:
         url: the address.

@@ -23,7 +23,7 @@ _HOUR, _MINUTE = 3600.0, 60.0
 
 @dataclass
 class _Window:
-    """What one caller has used since `start`."""
+    """The requests of one caller since `start`."""
 
     start: float
     used: int = 0
@@ -31,7 +31,7 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Quota:
-    """What one caller may still do. `reset` is in seconds since the epoch."""
+    """The quota of one caller. `reset` is in seconds since the epoch."""
 
     limit: int
     used: int
@@ -109,7 +109,7 @@ _PREFLIGHT = {
 
 
 class Api:
-    """What is to be read, `/rate_limit` and an app's own tokens, behind the checks that all calls go through."""
+    """The resources, `/rate_limit` and an app's own tokens, behind the checks that all calls go through."""
 
     def __init__(self, state: State):
         self._state = state

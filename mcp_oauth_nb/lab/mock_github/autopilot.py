@@ -135,7 +135,7 @@ class _Control:
 
 @dataclass
 class _Page:
-    """What a person sees of a page: its title, and one form."""
+    """A page as a person sees it: its title, and one form."""
 
     title: str = ""
     action: str = ""

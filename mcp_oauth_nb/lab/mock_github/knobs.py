@@ -1,6 +1,6 @@
-"""What can be turned on the mock: knobs for what GitHub leaves open, and faults on demand.
+"""The mock's adjustable behaviour: knobs where GitHub's own is not certain, and faults on demand.
 
-What GitHub documents and what it was seen doing differ in places. Every knob is read at the call, so a test can turn
+GitHub's documentation and its observed behaviour differ in places. Every knob is read at the call, so a test can turn
 it in the middle of a flow. `unverified` in a comment means that the behaviour of the live service is not known: no
 client may depend on the default.
 
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 @dataclass
 class Knobs:
-    """What can be turned. Times and lifetimes are in seconds; a limit of None is no limit."""
+    """The knobs. Times and lifetimes are in seconds; a limit of None is no limit."""
 
     #: Send `iss` on callbacks (RFC 9207): yes, no, or this value instead (a mix-up attack).
     iss: bool | str = True
@@ -73,7 +73,7 @@ class HungUp(Exception):
 
 
 class FaultOptions(TypedDict, total=False):
-    """What can go wrong with one answer. Without any of these nothing does."""
+    """The faults of one answer. Without any of these it is as always."""
 
     #: Answer with this status instead of asking the endpoint.
     status: int

@@ -1,4 +1,4 @@
-"""What an app does with its own tokens over the REST API: check, reset, revoke.
+"""An app's management of its own tokens over the REST API: check, reset, revoke.
 
 A token is opaque, so to check it here is the only way to tell whether it was issued to this app: it stands in
 for the audience check that RFC 9700 section 4.10 asks for.

@@ -226,12 +226,12 @@ class MockGitHub:
 
     @property
     def knobs(self) -> Knobs:
-        """What can be chosen about the mock's behaviour; read at the call."""
+        """The knobs of the mock's behaviour; read at the call."""
         return self._state.knobs
 
     @property
     def faults(self) -> Faults:
-        """What can be made to go wrong; read at the call."""
+        """The faults on demand; read at the call."""
         return self._state.faults
 
     @property

@@ -46,7 +46,7 @@ def split_scopes(text: str) -> tuple[str, ...]:
 def normalise_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
     """Leave out scopes that another one includes, and those that do not exist: `user,user:email` is `user`.
 
-    What GitHub does with an unknown scope is unverified; here it is not granted.
+    GitHub's handling of an unknown scope is unverified; here it is not granted.
     """
     asked = tuple(dict.fromkeys(scope for scope in scopes if scope in _KNOWN_SCOPES))
     included = {inner for scope in asked for inner in _INCLUDES.get(scope, ())}
@@ -274,7 +274,7 @@ class DeviceRequest:
 
 @dataclass
 class AppAuthorization:
-    """What one user has allowed one app, over all flows."""
+    """The scopes that one user has allowed one app, over all flows."""
 
     user: str
     client_id: str

@@ -1,4 +1,4 @@
-"""What the REST API says about people, organizations, tokens and repositories: all fields of GitHub's schema."""
+"""The REST API's JSON for people, organizations, tokens and repositories: all fields of GitHub's schema."""
 
 from __future__ import annotations
 

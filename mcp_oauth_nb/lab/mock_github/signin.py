@@ -1,4 +1,4 @@
-"""What a person at the browser sees and sends: the pages, the sign-in with its cookie, forms of this browser alone.
+"""The browser's side of the mock: pages, the sign-in with its cookie, and forms that only this browser can submit.
 
 How the pages look is in `templates/`.
 """

@@ -1,4 +1,4 @@
-"""What everything in the mock shares: addresses, accounts, apps, browsers, the ledger, the lock.
+"""The state that all parts of the mock share: addresses, accounts, apps, browsers, the ledger, the lock.
 
 The accounts and repositories that exist from the start are the same for the same seed, on every machine.
 """
@@ -130,7 +130,7 @@ _MOST_REDIRECT_URIS = 10
 
 
 class State:
-    """What the endpoints read and change.
+    """The state that the endpoints read and change.
 
     Nothing awaits while it holds `lock`, so the mock serves any number of threads and event loops at once.
     """
