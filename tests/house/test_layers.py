@@ -141,3 +141,14 @@ def test_no_class_name_stands_for_two_things() -> None:
             if isinstance(item, ast.ClassDef) and not item.name.startswith("_"):
                 places.setdefault(item.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_file_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        # A door at the root has the name of what is behind it.
+        if path.parent != PACKAGE and path.stem != "__init__":
+            places.setdefault(path.stem, []).append(str(path.relative_to(PACKAGE)))
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    # Each is the same of two parties: what the store keeps and the server gives, the pages' frame and its pages.
+    assert twice.keys() <= {"grants", "metadata", "pages"}, twice

@@ -21,9 +21,9 @@ CHANGING = {
     "lab/mock_github/knobs.py": {"Knobs", "_Answer"},
     "lab/mock_github/api.py": {"_Window"},
     "lab/mock_github/model.py": {
-        "Browser",
+        "AppAuthorization",
+        "BrowserSession",
         "DeviceRequest",
-        "Grant",
         "IssuedCode",
         "IssuedToken",
         "OAuthApp",
