@@ -56,7 +56,6 @@ PLAN: dict[str, tuple[str, ...]] = {
     "oauth/allowed_urls.py": ("http_auth_places", "discovery_places", "probing"),
     "oauth/http_faults.py": ("http", "http_auth_carrier"),
     "client/reading.py": ("http_auth_reading", "http_auth_places", "http_auth_stepping"),
-    "client/metadata.py": ("http_auth_reading", "http_auth_checks"),
     "client/auth.py": ("sign_out", "http_auth", "http_auth_registration", "http_auth_faults", "jupyterhub"),
     "client/registration.py": ("http_auth_registration", "http_auth_stepping"),
     "client/redirect.py": ("redirect",),
@@ -127,7 +126,14 @@ PLAN: dict[str, tuple[str, ...]] = {
         "http_auth_registration",
     ),
     "client/step_up.py": ("http_auth_tokens", "http_auth_reading"),
-    "client/flow_requests.py": ("http_auth_wire", "http_auth_places", "http_auth_tokens", "http_auth_carrier"),
+    "client/flow_requests.py": (
+        "http_auth_checks",
+        "http_auth_reading",
+        "http_auth_wire",
+        "http_auth_places",
+        "http_auth_tokens",
+        "http_auth_carrier",
+    ),
     "client/transport.py": ("http_auth_grants", "http_answers"),
     "client/flow_checks.py": ("http_auth_checks", "http_auth_places", "http_auth_faults"),
 }

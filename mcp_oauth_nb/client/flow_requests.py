@@ -11,17 +11,19 @@ from urllib.parse import parse_qs
 import httpx2
 
 from ..oauth.allowed_urls import Places
-from ..oauth.errors import McpOAuthError
+from ..oauth.errors import McpOAuthError, SecurityError
 from ..oauth.http import read_bounded
 from ..oauth.http_faults import MAX_BODY_BYTES, compressed, place_of, redirected, too_long
 from ..oauth.masking import printable
+from ..oauth.metadata_reading import ENDPOINTS
 from ..oauth.patience import Patience
+from ..oauth.pkce import METHOD
+from .channels import ATTEMPTS, ERROR
 from .context import Context
 from .flow_checks import answer_of
-from .metadata import check_metadata
 from .reading import FlowDiscovery
 from .registration import check_registration_offered
-from .retrying import DEADLINE_SECONDS, allow, error_of, no_answer
+from .retrying import DEADLINE_SECONDS, no_answer
 
 
 class Wire:
@@ -61,13 +63,13 @@ class Wire:
         return None
 
     async def _prepare(self, request: httpx2.Request) -> None:
-        if (error := error_of(request)) is not None:
+        if (error := ERROR.of(request)) is not None:
             raise error
         # GitHub answers form-encoded unless asked for JSON; and what is compressed cannot be bounded.
         request.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
         # A request that no client built has no timeout at all.
         request.extensions["timeout"] = httpx2.Timeout(DEADLINE_SECONDS).as_dict()
-        allow(request, attempts=_attempts(request))
+        ATTEMPTS.put(request, _attempts(request))
         if request.method == "POST" and not (is_refresh(request) or is_revocation(request)):
             # These go to the server that issued the token, which may not be the one that was found since.
             self.check_metadata()
@@ -77,8 +79,29 @@ class Wire:
         await self.places.check_resolved(str(request.url))
 
     def check_metadata(self) -> None:
-        """Check that the authorization server may be used; see `metadata.check_metadata`."""
-        check_metadata(self._context, self.places, self.discovery)
+        """Check, before anything is sent there, that an authorization server may be used by what its metadata says.
+
+        Raises:
+            McpOAuthError: there is no metadata that can be used; see `FlowDiscovery.check`.
+            SecurityError: it does not announce PKCE with S256, or names an endpoint that is no place for one.
+        """
+        metadata = self._context.oauth_metadata
+        if metadata is None:
+            self.discovery.check()
+            return
+        if METHOD not in (metadata.code_challenge_methods_supported or ()):
+            issuer = printable(str(metadata.issuer))
+            reason = self.discovery.reason("code_challenge_methods_supported")
+            raise SecurityError(
+                f"The authorization server {issuer} does not announce PKCE with S256.{reason}",
+                hint="Without it a stolen code could be used by anybody. Tell its operator: the metadata needs "
+                '"code_challenge_methods_supported": ["S256"].',
+                reference="MCP 2026-07-28, Authorization; RFC 8414 section 2; RFC 9700 section 2.1.1",
+            )
+        for name in ENDPOINTS:
+            endpoint = getattr(metadata, name)
+            if endpoint is not None:
+                self.places.check(str(endpoint), credentials=True)
 
     def check_patience(self, token_endpoint: str) -> None:
         """Check that a token may be asked for now; see `Patience.check`."""
@@ -108,7 +131,7 @@ class Wire:
 
     async def _check(self, request: httpx2.Request, response: httpx2.Response) -> None:
         place = printable(place_of(request.url))
-        if (error := error_of(response)) is not None:
+        if (error := ERROR.of(response)) is not None:
             raise error
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise compressed(place)

@@ -5,6 +5,28 @@ and adds: typed errors without a body in them, places checked before anything go
 that are refreshed in turn, before a new authorization, and survive a server's bad day (`refreshing`), an end to
 step-up (`step_up`), and calls that do not wait for each other.
 
+What one request goes through, by the state that it is in:
+
+    state        what happens                                           next
+    look         the token is valid, and not the one that got a 401     call
+                 it is due, has expired, or got a 401                    refresh, after whoever is at it
+                 there is none, or none that can be refreshed            authorize
+    refresh      a token came, or another session has stored one         call
+                 it was refused                                          authorize
+                 the server asks for a wait that fits the deadline       look, after it, once
+                 nobody answers there                                    moved?
+                 the user signed out                                     revoke what came; `AuthenticationRequired`
+    call         401, of three calls at most                             look
+                 401 to the token that has just come, or at the last     authorize
+                 403 that asks for scopes                                authorize
+                 any other answer                                        done
+    moved?       the metadata names another token endpoint               authorize
+                 it names the same one                                   the error of the refresh
+    authorize    the SDK's flow: metadata, registration, browser, code   call; done
+
+An early refresh is a courtesy: where it fails while the token is valid, the token is used. What travels beside the
+requests is in `channels`.
+
 A flow may be stepped by hand, one request at a time and from any task:
 
     flow = provider.async_auth_flow(request)
@@ -17,11 +39,9 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import TypeGuard
 
-import anyio
 import httpx2
 from mcp.client.auth import OAuthFlowError
 from mcp.client.auth.utils import extract_resource_metadata_from_www_auth
@@ -48,20 +68,18 @@ from ..oauth.token import Token
 from ..oauth.token_endpoint import BAD_CLIENT
 from ..oauth.urls import Resolver, peer_of, resolve
 from ..store.grants import Grant
+from .channels import GRANT, SCOPE
 from .context import Context, Stop, stopping
 from .flow_checks import flow_error
 from .flow_requests import Wire, is_registration, is_token_request
 from .front_channel import FrontChannel, with_one_query
 from .redirect import Redirect
 from .refresher import SignedOut
-from .refreshing import GrantProvider, Unreached, held_by
+from .refreshing import GrantProvider, Unreached
 from .registration import read_registration, redirects_elsewhere, registration_request
 from .sdk_storage import GrantStorage
 from .sign_out import GrantRevocation
 from .step_up import StepUps, challenged_scopes, is_challenge
-
-#: The cancel scope around the request that is being authorized.
-sending: ContextVar[anyio.CancelScope | None] = ContextVar("sending", default=None)
 
 _Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
@@ -72,6 +90,13 @@ logging.getLogger("mcp.client.auth").addHandler(logging.NullHandler())
 def is_out_of_service(error: McpOAuthError) -> TypeGuard[TransientError]:
     """Say whether an error may mean that nobody serves an address any more. Who names a time to come back does."""
     return isinstance(error, Unreachable | ServerUnavailable) and error.retry_at is None
+
+
+def _shield(request: httpx2.Request, on: bool) -> None:
+    """Keep an interrupt away from the call that a request is of, or let it come again."""
+    scope = SCOPE.of(request)
+    if scope is not None:
+        scope.shield = on
 
 
 class AuthProvider(GrantProvider):
@@ -142,15 +167,15 @@ class AuthProvider(GrantProvider):
                 else:
                     instead = await self._wire.prepare(outgoing)
                     # An interrupted cell must not lose a token between the server's answer and the store.
-                    self._shield(is_token_request(outgoing))
+                    _shield(request, is_token_request(outgoing))
                     response = instead or await self._wire.check(outgoing, (yield outgoing))
                 outgoing = await flow.asend(response)
-                self._shield(False)
+                _shield(request, False)
         except StopAsyncIteration:
             return
         except SignedOut as out:
             # Nobody else would end the token that has just come: an interrupted cell waits for it.
-            revocation = GrantRevocation(self.context, replace(held_by(outgoing), token=out.orphan))
+            revocation = GrantRevocation(self.context, replace(GRANT.at(outgoing), token=out.orphan))
             while (ending := revocation.request()) is not None:
                 instead = await self._wire.prepare(ending)
                 await revocation.read(instead or await self._wire.check(ending, (yield ending)))
@@ -170,7 +195,7 @@ class AuthProvider(GrantProvider):
             hint = "Tell the server's operator: every address in its challenge and its metadata has to be a URL."
             raise self._annotated(ProtocolError(text, hint=hint, reference="RFC 9728 section 2")) from None
         finally:
-            self._shield(False)
+            _shield(request, False)
             await flow.aclose()
 
     async def revoke(self, grant: Grant, send: Callable[[httpx2.Request], Awaitable[httpx2.Response]]) -> None:
@@ -199,12 +224,6 @@ class AuthProvider(GrantProvider):
         self._wire.discovery.annotate(error)
         return error
 
-    @staticmethod
-    def _shield(on: bool) -> None:
-        scope = sending.get()
-        if scope is not None:
-            scope.shield = on
-
     # -- the flow of one request ----------------------------------------------------------------------------------
 
     async def _auth_flow(self, request: httpx2.Request) -> _Flow:
@@ -227,7 +246,7 @@ class AuthProvider(GrantProvider):
                         refreshed = await self._finish_refresh((yield refresh), sent)
             except Stop as stop:
                 # Nobody has the turn meanwhile, and an interrupt ends the wait.
-                self._shield(False)
+                _shield(request, False)
                 if not waited and refresh is not None and await self._wire.outlast(refresh):
                     waited = True
                     continue

@@ -20,17 +20,9 @@ from ..oauth.clock import Clock
 from ..oauth.errors import McpOAuthError, ProtocolError
 from ..oauth.masking import printable
 from ..oauth.metadata_reading import Reading, dumped, read_resource_metadata, read_server_metadata
+from .channels import CHALLENGE, FINDINGS
 from .context import Context
 from .flow_checks import answer_of
-
-_CHALLENGE = "mcp-oauth-nb/challenge"
-_FINDINGS = "mcp-oauth-nb/findings"
-
-
-def challenge_of(response: httpx2.Response) -> AuthChallenge | None:
-    """Return the Bearer challenge of a response that came from `FlowDiscovery.challenged`."""
-    challenge = response.extensions.get(_CHALLENGE)
-    return challenge if isinstance(challenge, AuthChallenge) else None
 
 
 class FlowDiscovery:
@@ -72,16 +64,19 @@ class FlowDiscovery:
             return response
         challenge, findings = read_challenge(response.headers.get_list("www-authenticate"))
         # A copy: whoever sent the request gets the headers that came. Of the body the flow reads nothing.
-        return httpx2.Response(
+        plain = httpx2.Response(
             response.status_code,
             headers=_plain(challenge, response.status_code),
             request=request,
-            extensions={**response.extensions, _CHALLENGE: challenge, _FINDINGS: findings},
+            extensions=dict(response.extensions),
         )
+        CHALLENGE.put(plain, challenge)
+        FINDINGS.put(plain, findings)
+        return plain
 
     def answered(self, response: httpx2.Response) -> None:
         """Keep what is wrong with the challenge that an authorization begins or ends with."""
-        self.note(*response.extensions.get(_FINDINGS, ()))
+        self.note(*(FINDINGS.of(response) or ()))
 
     # -- the documents ---------------------------------------------------------------------------------------------
 

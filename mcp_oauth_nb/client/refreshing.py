@@ -29,17 +29,17 @@ from ..oauth.token import Token
 from ..oauth.token_endpoint import GrantType, refusing
 from ..store.grants import Grant
 from ..store.lock import still_taken
+from .channels import ERROR, GRANT
 from .context import Context, Stop, free_lock, stopping
 from .flow_checks import read_token
 from .refresher import SignedOut, outcome
 from .registration import client_refused
-from .retrying import error_of, unsent
+from .retrying import unsent
 from .sdk_storage import GrantStorage
 
 #: How long to wait for others that refresh: as long as they may take.
 TURN_SECONDS = 35.0
 
-_GRANT = "mcp-oauth-nb/grant"
 # What the SDK's state says of the authorization server.
 _KNOWN = ("client_info", "oauth_metadata", "protected_resource_metadata", "auth_server_url")
 
@@ -50,12 +50,6 @@ class Unreached(NamedTuple):
     token_endpoint: str
     error: TransientError
     held: Grant
-
-
-def held_by(refresh: httpx2.Request) -> Grant:
-    """Return the grant that a request refreshes: until its answer is there, another call may hold something else."""
-    grant: Grant = refresh.extensions[_GRANT]
-    return grant
 
 
 class GrantProvider(OAuthClientProvider):
@@ -194,7 +188,8 @@ class GrantProvider(OAuthClientProvider):
         finally:
             for name, value in found.items():
                 setattr(self.context, name, value)
-        request.extensions[_GRANT] = held
+        # Until the answer is there, another call may hold something else.
+        GRANT.put(request, held)
         return request
 
     async def _finish_refresh(self, response: httpx2.Response, rejected: Token | None) -> bool:
@@ -214,7 +209,7 @@ class GrantProvider(OAuthClientProvider):
             raise
         except Stop as stop:
             if isinstance(stop.error, RefreshRejected) and not self._is_usable(rejected):
-                self._set_aside(held_by(response.request))
+                self._set_aside(GRANT.at(response.request))
             else:
                 with stopping():
                     self._put_off(stop.error, rejected)
@@ -231,7 +226,7 @@ class GrantProvider(OAuthClientProvider):
         self.context.to_the_end = True
 
     async def _handle_refresh_response(self, response: httpx2.Response) -> bool:
-        held = held_by(response.request)
+        held = GRANT.at(response.request)
         assert held.token is not None, "it was refreshed"
         asked, replace = self._token(response, held.token), partial(self._replace, held)
         stored, refused = self._storage.stored, self._storage.forget_token
@@ -263,7 +258,7 @@ class GrantProvider(OAuthClientProvider):
 
     def _doubt_endpoint(self, refresh: httpx2.Request, error: TransientError) -> Unreached:
         """Go on without the token until a discovery has said where the token endpoint is by now."""
-        held = held_by(refresh)
+        held = GRANT.at(refresh)
         self._unreached = Unreached(str(refresh.url), error, held)
         self._set_aside(held)
         return self._unreached
@@ -336,7 +331,7 @@ class GrantProvider(OAuthClientProvider):
     async def _token(self, response: httpx2.Response, refreshed: Token | None = None) -> Token:
         grant: GrantType = "authorization_code" if refreshed is None else "refresh_token"
         with refusing(grant):
-            if (error := error_of(response)) is not None:
+            if (error := ERROR.of(response)) is not None:
                 raise error
         return await read_token(
             response,

@@ -16,39 +16,26 @@ from ..oauth.errors import McpOAuthError
 from ..oauth.http import limited, read_bounded
 from ..oauth.http_faults import late, out_of_reach, place_of
 from .bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS, ErrorFrame, bound
+from .channels import ATTEMPTS, ERROR
 
 #: Of one request of an authorization: all attempts, with their answers, in seconds.
 DEADLINE_SECONDS = 30.0
 
 _LATER = "Check the host name and the network, and call again: your tokens are kept."
 
-_ATTEMPTS = "mcp-oauth-nb/attempts"
-_ERROR = "mcp-oauth-nb/error"
-
-
-def allow(request: httpx2.Request, *, attempts: int) -> None:
-    """Mark a request as one of an authorization.
-
-    Args:
-        attempts: how often it may be sent while no answer arrives.
-    """
-    request.extensions[_ATTEMPTS] = attempts
-
-
-def error_of(message: httpx2.Request | httpx2.Response) -> McpOAuthError | None:
-    """Return the error that an answer, or a request that cannot be made, stands for; None if it is a real one."""
-    error = message.extensions.get(_ERROR)
-    return error if isinstance(error, McpOAuthError) else None
-
 
 def unsent(url: str, error: McpOAuthError) -> httpx2.Request:
     """Make what stands for a refresh that cannot be asked for."""
-    return httpx2.Request("POST", url, extensions={_ERROR: error})
+    request = httpx2.Request("POST", url)
+    ERROR.put(request, error)
+    return request
 
 
 def no_answer(error: McpOAuthError, request: httpx2.Request | None = None) -> httpx2.Response:
     """Make the answer that stands for an error."""
-    return httpx2.Response(503, extensions={_ERROR: error}, request=request)
+    response = httpx2.Response(503, request=request)
+    ERROR.put(response, error)
+    return response
 
 
 def _pause(failed: int) -> float:
@@ -57,7 +44,7 @@ def _pause(failed: int) -> float:
 
 
 class PatientTransport(httpx2.AsyncBaseTransport):
-    """Sends the requests that `allow` marked by their terms, and bounds what all others are answered: `bounds`.
+    """Sends the requests that carry `ATTEMPTS` so often, and bounds what all others are answered: `bounds`.
 
     Args:
         inner: does the work.
@@ -81,7 +68,7 @@ class PatientTransport(httpx2.AsyncBaseTransport):
         self._pause = pause
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        attempts = request.extensions.get(_ATTEMPTS)
+        attempts = ATTEMPTS.of(request)
         if attempts is None:
             return await self._message(request)
         place = place_of(request.url)

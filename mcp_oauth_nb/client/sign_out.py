@@ -10,9 +10,9 @@ from ..oauth.errors import NotRevoked
 from ..oauth.masking import printable
 from ..oauth.revocation import Revocation, not_revoked
 from ..store.grants import Grant
+from .channels import ERROR
 from .context import Context, Stop
 from .flow_checks import answer_of
-from .retrying import error_of
 
 
 class GrantRevocation:
@@ -47,7 +47,7 @@ class GrantRevocation:
 
     async def read(self, response: httpx2.Response) -> None:
         """Read the answer to the last request."""
-        answer = error_of(response) or await answer_of(response)
+        answer = ERROR.of(response) or await answer_of(response)
         if response.status_code == 400 and not self._empty_secret and self._context.auth_method != "client_secret_post":
             # The SDK's server wants the field of every client; RFC 6749 section 3.2: an empty one counts as none.
             self._empty_secret = {"client_secret": ""}

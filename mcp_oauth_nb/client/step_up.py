@@ -6,21 +6,21 @@ import httpx2
 
 from ..oauth.errors import InsufficientScope, TokenRejected
 from ..oauth.masking import printable
-from .reading import challenge_of
+from .channels import CHALLENGE
 
 
 def is_challenge(response: httpx2.Response) -> bool:
     """Say whether an answer makes the SDK authorize."""
     if response.status_code == 401:
         return True
-    challenge = challenge_of(response)
+    challenge = CHALLENGE.of(response)
     # The SDK's own condition for a step-up.
     return response.status_code == 403 and challenge is not None and challenge.error == "insufficient_scope"
 
 
 def challenged_scopes(response: httpx2.Response) -> frozenset[str]:
     """Return the scopes that a challenge names."""
-    challenge = challenge_of(response)
+    challenge = CHALLENGE.of(response)
     return frozenset(challenge.scopes if challenge is not None else ())
 
 

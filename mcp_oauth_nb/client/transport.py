@@ -32,8 +32,8 @@ from ..oauth.http_faults import place_of
 from ..oauth.masking import printable
 from ..oauth.token_endpoint import check_available
 from ..trace.http_recorder import receiver_of
+from .channels import SCOPE
 from .cookies import BoundedCookies
-from .provider import sending
 from .retrying import PatientTransport
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class _Client(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         with anyio.CancelScope() as scope:
-            outer = sending.set(scope)
+            SCOPE.put(request, scope)
             try:
                 response = await super().send(request, **options)
             except McpOAuthError as error:
@@ -209,8 +209,6 @@ class _Client(httpx2.AsyncClient):
                 if answer is None:
                     raise
                 return answer
-            finally:
-                sending.reset(outer)
         self._saw(request, response)
         try:
             return await self._of_a_server(request, response)

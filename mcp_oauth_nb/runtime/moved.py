@@ -44,7 +44,7 @@ _RENAMED = {
     "http_auth_context": "client.context",
     "http_auth_front": "client.front_channel",
     "http_auth_grants": "client.refreshing",
-    "http_auth_metadata": "client.metadata",
+    "http_auth_metadata": "client.flow_requests",
     "http_auth_provider": "client.provider",
     "http_auth_reading": "client.reading",
     "http_auth_redirect": "client.redirect",

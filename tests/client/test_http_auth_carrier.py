@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from mcp_oauth_nb import Session, Trace
 from mcp_oauth_nb.client.bounds import FAREWELL_SECONDS, STREAM_PACE_SECONDS
-from mcp_oauth_nb.client.retrying import PatientTransport, allow, error_of, unsent
+from mcp_oauth_nb.client.channels import ATTEMPTS, ERROR
+from mcp_oauth_nb.client.retrying import PatientTransport, unsent
 from mcp_oauth_nb.oauth.errors import ProtocolError, SessionFailed, Unreachable
 from mcp_oauth_nb.oauth.http_faults import MAX_BODY_BYTES
 
@@ -65,7 +66,7 @@ class Body(httpx2.AsyncByteStream):
 
 def marked(attempts: int) -> httpx2.Request:
     request = httpx2.Request("GET", "https://auth.example/x?secret=1")
-    allow(request, attempts=attempts)
+    ATTEMPTS.put(request, attempts)
     return request
 
 
@@ -93,7 +94,7 @@ async def test_what_is_not_marked_is_sent_once_and_an_event_stream_passes_as_it_
 async def test_a_request_that_fails_is_sent_again_as_often_as_allowed() -> None:
     transport, line = patient(BROKEN, httpx2.ReadTimeout("slow"), Body(iter([b"{", b"}"])))
     answer = await transport.handle_async_request(marked(3))
-    assert (await answer.aread(), line.sent, error_of(answer)) == (b"{}", 3, None)
+    assert (await answer.aread(), line.sent, ERROR.of(answer)) == (b"{}", 3, None)
 
 
 async def test_an_answer_that_breaks_off_is_none() -> None:
@@ -107,7 +108,7 @@ async def test_an_answer_that_breaks_off_is_none() -> None:
 async def test_after_the_last_attempt_the_answer_says_so_without_the_query(attempts: int) -> None:
     transport, line = patient(*[BROKEN] * attempts)
     answer = await transport.handle_async_request(marked(attempts))
-    error = error_of(answer)
+    error = ERROR.of(answer)
     assert (answer.status_code, line.sent) == (503, attempts)
     assert error is not None
     assert error.message == "https://auth.example/x cannot be reached (ConnectError)."
@@ -118,7 +119,7 @@ async def test_an_answer_that_never_ends_is_given_up_at_the_deadline() -> None:
     body = Body(iter([b"{"]), hangs=True)
     transport, _ = patient(body, deadline=0.05)
     with anyio.fail_after(5):
-        error = error_of(await transport.handle_async_request(marked(3)))
+        error = ERROR.of(await transport.handle_async_request(marked(3)))
     assert error is not None
     assert "no complete answer within 0.05 seconds" in error.message
     assert isinstance(error.__cause__, TimeoutError)
@@ -135,7 +136,7 @@ async def test_all_attempts_have_one_deadline() -> None:
 
     silent = Body(iter([]), hangs=True)
     transport = PatientTransport(Deadlines(BROKEN, silent), pause=lambda failed: 0.0, deadline=0.05)
-    error = error_of(await transport.handle_async_request(marked(3)))
+    error = ERROR.of(await transport.handle_async_request(marked(3)))
     assert error is not None
     assert "0.05 seconds" in error.message
     assert deadlines == [deadlines[0]] * 2
@@ -213,7 +214,7 @@ async def test_a_request_of_an_authorization_has_thirty_seconds() -> None:
 def test_what_stands_for_a_refresh_that_cannot_be_asked_for_says_why() -> None:
     error = ProtocolError("The client cannot authenticate.")
     request = unsent("https://auth.example/token", error)
-    assert (request.method, error_of(request)) == ("POST", error)
+    assert (request.method, ERROR.of(request)) == ("POST", error)
 
 
 async def test_a_farewell_that_is_not_answered_in_time_is_a_typed_error() -> None:

@@ -13,8 +13,7 @@ from mcp.shared.auth import OAuthMetadata
 from stepping import ISSUER, Steps
 
 from mcp_oauth_nb.client.flow_checks import answer_of, flow_error, read_token
-from mcp_oauth_nb.client.metadata import check_metadata
-from mcp_oauth_nb.client.reading import FlowDiscovery
+from mcp_oauth_nb.client.flow_requests import Wire
 from mcp_oauth_nb.oauth.allowed_urls import Places
 from mcp_oauth_nb.oauth.clock import ManualClock
 from mcp_oauth_nb.oauth.errors import (
@@ -25,6 +24,7 @@ from mcp_oauth_nb.oauth.errors import (
     ServerUnavailable,
     StateMismatch,
 )
+from mcp_oauth_nb.oauth.patience import Patience
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +56,11 @@ async def test_a_server_without_tls_may_be_asked_but_nobody_is_sent_there(name: 
     places = Places(f"{origin}/mcp", Steps().resolve)
     places.check(f"{origin}/.well-known/oauth-protected-resource", credentials=False)
     metadata = Steps().metadata() | {name: f"{origin}/x"}
-    context: Any = SimpleNamespace(oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER)
+    context: Any = SimpleNamespace(
+        oauth_metadata=OAuthMetadata.model_validate(metadata), auth_server_url=ISSUER, clock=ManualClock(NOW)
+    )
     with pytest.raises(SecurityError, match="without TLS"):
-        check_metadata(context, places, FlowDiscovery(context, ManualClock(NOW)))
+        Wire(context, places, Patience()).check_metadata()
 
 
 # -- the token -----------------------------------------------------------------------------------------------------

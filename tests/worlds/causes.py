@@ -213,7 +213,7 @@ ROWS: list[tuple[str, str, str, str, str]] = [
         "RFC 6749 section 5.2",
     ),
     (
-        "client/metadata.check_metadata",
+        "client/flow_requests.check_metadata",
         "SecurityError",
         "The authorization server {...} does not announce PKCE with …",
         "Without it a stolen code could be used by anybody. Tell its…",
