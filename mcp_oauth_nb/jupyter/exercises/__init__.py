@@ -1,7 +1,7 @@
 """Checks for the notebooks' exercises: each looks at an answer and says what is still missing.
 
     answer = ...                       # the learner's
-    nb03.check_verifier(answer)        # "Not yet: ..." until it is right; it never raises
+    nb03.check_challenge(answer)       # "Not yet: ..." until it is right; it never raises
 
 The checks of a subject stand together. A notebook finds its own by its number, such as `nb03`. The solutions are in
 `notebooks/solutions`, and a test runs them.
