@@ -35,7 +35,10 @@ KEY_VARIABLE = "STORE_ENCRYPTION_KEY"
 
 # A worker has three seconds to drain, so an answer that takes longer is none.
 _TIMEOUT_SECONDS = 2.0
-_KINDS = "memory, a directory or disk:///directory, redis://host:port/number, rediss://host:port/number"
+_KINDS = (
+    f"--store, or {URL_VARIABLE}, is one of: memory, a directory or disk:///directory, redis://host:port/number, "
+    "rediss://host:port/number"
+)
 
 
 async def _nothing() -> None:
@@ -160,14 +163,14 @@ def open_store(url: str | None) -> SharedStore:
         if mistyped := re.match(r"[a-z][a-z0-9+.\-]+:", url, re.IGNORECASE):
             raise ConfigurationError(
                 f"The store begins with {mistyped[0]}, and its two slashes are missing.",
-                hint=f"--store is one of: {_KINDS}. If a directory is called so, write ./ before it.",
+                hint=f"{_KINDS}. If a directory is called so, write ./ before it.",
             )
         return _on_disk(Path(url))
     if scheme == "disk":
         return _on_disk(Path(unquote(rest)))
     if scheme in ("redis", "rediss"):
         return _in_redis(url)
-    raise ConfigurationError(f"There is no store of the kind {scheme}.", hint=f"--store is one of: {_KINDS}.")
+    raise ConfigurationError(f"There is no store of the kind {scheme}.", hint=f"{_KINDS}.")
 
 
 def configured_url() -> str | None:

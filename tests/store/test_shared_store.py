@@ -62,6 +62,7 @@ def test_a_url_without_its_slashes_is_no_name_of_a_directory(elsewhere: Path, ur
     with pytest.raises(ConfigurationError, match="two slashes") as caught:
         open_store(url)
     assert PASSWORD not in str(caught.value)
+    assert "--store, or STORE_URL, is one of" in caught.value.hint
     assert list(elsewhere.iterdir()) == []
 
 
