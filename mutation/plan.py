@@ -38,7 +38,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "store/document.py": (*_STORE, "store_kinds", "store_restart"),
     "store/seal.py": ("store_encrypted",),
     "store/key.py": ("store_encrypted", "shared_store", "deployment_settings"),
-    "store/lock.py": ("store", "store_keyring", "oauth_handler_sharing"),
+    "store/lock.py": ("store", "store_keyring"),
     "store/keyring.py": ("store_keyring",),
     "oauth/secret_forms.py": ("redaction",),
     "oauth/secret_index.py": ("secret_search",),

@@ -23,9 +23,8 @@ from ..oauth.errors import Unreachable
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# How often a process looks whether the one that refreshes is done, and the one that changes something.
+# How often a process looks whether the one that refreshes is done.
 _LOOK_SECONDS = 0.05
-_LOOK_FOR_CHANGE_SECONDS = 0.005
 
 
 class ProcessLock:
@@ -45,7 +44,7 @@ class ProcessLock:
         Raises:
             OSError: no lock file can be made.
         """
-        with self._lock("lock").acquire(poll_interval=_LOOK_FOR_CHANGE_SECONDS):
+        with self._lock("lock"):
             yield
 
     @contextlib.asynccontextmanager
@@ -74,7 +73,7 @@ class ProcessLock:
 
         _make(self._path.parent)
         # A file of its own: a lock on the store itself would be on the one that is replaced.
-        return FileLock(self._path.with_name(f".{self._path.name}.{purpose}"), mode=0o600, thread_local=False)
+        return FileLock(self._path.with_name(f".{self._path.name}.{purpose}"), mode=0o600)
 
 
 def _make(directory: Path) -> None:
