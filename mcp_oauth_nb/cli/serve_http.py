@@ -27,8 +27,8 @@ from ..oauth.http import ClientFactory, default_client
 from ..oauth.settings import IsolatedSettings, Settings
 from ..oauth.urls import LOOPBACK_HOSTS
 from ..runtime.loops import ReportingThread
-from ..server.authserver import AuthorizationServer
-from ..server.resource import build_http_app, build_http_server, upstream_by
+from ..server.authserver import AuthorizationServer, Rates
+from ..server.resource import Limits, build_http_app, build_http_server, upstream_by
 from ..store.shared import SharedStore, configured_url, open_store, required_key
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def build(
         token_lifetime=token_lifetime,
         kv=store.kv,
         encryption_key=encryption_key,
-        rate_storage=store.rates,
+        rates=Rates(storage=store.rates),
     )
     server = build_http_server(
         settings, upstream_by(authorization_server.upstream_token), client, public_url=public_url
@@ -98,7 +98,7 @@ def build(
         verifier=authorization_server,
         authorization_server_routes=authorization_server.routes(),
         stateless=stateless,
-        limit_storage=store.rates,
+        limits=Limits(storage=store.rates),
     )
     app.router.lifespan_context = _lifespan(app, authorization_server, store)
     return HttpServer(app, authorization_server)

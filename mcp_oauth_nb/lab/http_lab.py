@@ -34,7 +34,7 @@ from ..runtime import loops
 from ..runtime.awaitable_context import Opening
 from ..server.authserver import AuthorizationServer, Rates
 from ..server.authserver.documents import DocumentFetcher
-from ..server.resource import build_http_app, build_http_server, upstream_by
+from ..server.resource import Limits, build_http_app, build_http_server, upstream_by
 from ..store.grants import MemoryGrantStore
 from ..trace.messages import AUTHORIZATION_SERVER, BROWSER, CLIENT, SERVER
 from ..trace.recorder import Trace
@@ -58,7 +58,7 @@ _CLIENT = {
 }
 # The rate limits use the real clock, not that of the lab.
 _NO_RATES = Rates(authorize=None, token=None, register=None)
-_MANY_FAILURES = "1000000/second"
+_MANY_FAILURES = Limits(failures="1000000/second")
 
 
 class HttpLab:
@@ -289,6 +289,6 @@ class HttpLab:
             # A stream does not fit into an exchange that is recorded as a whole, nor a session into many loops.
             json_response=True,
             stateless=True,
-            failure_limit=_MANY_FAILURES,
+            limits=_MANY_FAILURES,
             clock=self.clock,
         )

@@ -323,7 +323,7 @@ async def test_whoever_cannot_be_counted_is_asked_to_try_again(caplog: pytest.Lo
         async def incr(self, *args: Any, **options: Any) -> int:
             raise StorageError(OSError("gone"))
 
-    world = World(rates=Rates(), rate_storage=Away())
+    world = World(rates=Rates(storage=Away()))
     response = await world.http.get("/authorize", params=world.request())
     assert (response.status_code, response.headers["retry-after"]) == (503, "5")
     assert await world.stored() == 0

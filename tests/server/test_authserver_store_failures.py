@@ -20,6 +20,7 @@ from mcp_oauth_nb.oauth.errors import StoreUnavailable
 from mcp_oauth_nb.server.authserver import Rates
 from mcp_oauth_nb.server.authserver.server import _every
 from mcp_oauth_nb.server.authserver.vault import Vault
+from mcp_oauth_nb.server.resource.limits import Limits
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +98,7 @@ async def test_a_client_that_is_known_gets_the_error_by_redirect(world: World, s
 
 
 async def test_counts_that_cannot_be_kept_are_503_too(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(rates=Rates(), rate_storage=FailingCounts())
+    world = World(rates=Rates(storage=FailingCounts()))
     with caplog.at_level(logging.WARNING):
         assert (await world.http.post("/token", data=world.exchange("x"))).status_code == 503
         assert (await world.http.post("/register", json={})).status_code == 503
@@ -354,7 +355,7 @@ class FailingWindow(MemoryStorage):
 
 
 async def test_where_failures_cannot_be_looked_up_a_token_is_not_looked_at_and_open_tools_work() -> None:
-    world = resource_world.World(limit_storage=FailingWindow(answers=False))
+    world = resource_world.World(limits=Limits(storage=FailingWindow(answers=False)))
     token = world.verifier.issue("octocat", "read:user")
     async with world.running():
         response = await world.post(resource_world.call(era=resource_world.MODERN), token=token)
@@ -365,7 +366,7 @@ async def test_where_failures_cannot_be_looked_up_a_token_is_not_looked_at_and_o
 
 
 async def test_where_failures_cannot_be_counted_a_bad_token_is_refused_all_the_same() -> None:
-    world = resource_world.World(limit_storage=FailingWindow(answers=True))
+    world = resource_world.World(limits=Limits(storage=FailingWindow(answers=True)))
     async with world.running():
         response = await world.post(resource_world.call(era=resource_world.MODERN), token="nobody-s-token")
         assert response.status_code == 401

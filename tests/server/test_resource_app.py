@@ -20,6 +20,7 @@ from mcp_oauth_nb.server.rate_limits import BoundedCounts
 from mcp_oauth_nb.server.resource import PublicAddress, build_http_app
 from mcp_oauth_nb.server.resource.app import _lifespan
 from mcp_oauth_nb.server.resource.front_door import transport_security
+from mcp_oauth_nb.server.resource.limits import Limits
 from mcp_oauth_nb.server.resource.sessions import Sessions
 
 pytestmark = pytest.mark.anyio
@@ -99,9 +100,9 @@ async def test_what_a_call_needs_and_where_to_authorize_is_what_the_operator_say
 async def test_workers_that_share_their_counts_share_each_limit() -> None:
     counts, hello = BoundedCounts(), {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
     opening = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
-    limits = {"failure_limit": "1/minute", "session_limit": "1/minute", "limit_storage": counts}
+    limits = Limits("1/minute", "1/minute", storage=counts)
     wrong = [("Authorization", "Bearer of-nobody")]
-    async with World(**limits).running() as one, World(**limits).running() as other:
+    async with World(limits=limits).running() as one, World(limits=limits).running() as other:
         assert (await one.post(call(), headers=wrong)).status_code == 401
         assert (await other.post(call(), headers=wrong)).status_code == 429
         # A limit that is reached is no other limit.
@@ -215,7 +216,7 @@ def test_a_users_session_ends_when_it_was_idle_for_as_long_as_the_operator_says(
     idle: float | None, there: float, gone: float | None
 ) -> None:
     async def wait() -> None:
-        async with World(session_idle_timeout=idle).running() as world:
+        async with World(sessions=Sessions(idle)).running() as world:
             token = world.verifier.issue("octocat", "read:user", expires_at=None)
             params = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
             opening = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
@@ -238,7 +239,7 @@ async def test_a_server_that_is_not_on_this_machine_answers_at_its_public_name_a
 
 async def test_a_body_may_be_as_long_as_the_operator_says_and_no_longer() -> None:
     body, most = json.dumps(LIST).encode(), 6 * 1024 * 1024
-    async with World(stateless=True, max_body_bytes=most).running() as world:
+    async with World(stateless=True, limits=Limits(body_bytes=most)).running() as world:
         assert (await world.post(body + b" " * (most - len(body)))).status_code == 200
         assert (await world.post(body + b" " * (most - len(body) + 1))).status_code == 413
 

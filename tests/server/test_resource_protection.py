@@ -31,6 +31,7 @@ from mcp_oauth_nb.oauth.errors import ServerUnavailable
 from mcp_oauth_nb.oauth.masking import scrub
 from mcp_oauth_nb.server.resource import PublicAddress, ResourceGate
 from mcp_oauth_nb.server.resource.bearer import RefusedRequest
+from mcp_oauth_nb.server.resource.limits import Limits
 from mcp_oauth_nb.server.resource.sessions import Sessions
 from mcp_oauth_nb.server.tools import required_scopes
 
@@ -394,7 +395,7 @@ async def test_a_call_without_an_id_needs_a_token_like_any_other(world: World) -
 
 @pytest.mark.parametrize("declared", [True, False])
 async def test_a_body_over_the_limit_is_refused(declared: bool) -> None:
-    async with World(max_body_bytes=1000).running() as world:
+    async with World(limits=Limits(body_bytes=1000)).running() as world:
 
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(20):
@@ -434,7 +435,7 @@ async def fail(world: World, **request: Any) -> int:
 
 
 async def test_after_too_many_failures_an_address_has_to_wait_whatever_it_brings() -> None:
-    async with World(failure_limit="3/minute", stateless=True).running() as world:
+    async with World(limits=Limits(failures="3/minute"), stateless=True).running() as world:
         good = world.verifier.issue("octocat", "read:user")
         assert [await fail(world) for _ in range(4)] == [401, 401, 401, 429]
         answer = await world.post(call(), token=good)
@@ -465,7 +466,7 @@ async def test_after_too_many_failures_an_address_has_to_wait_whatever_it_brings
     ids=["bad token", "too few scopes", "malformed", "no token", "another scheme", "good token"],
 )
 async def test_only_a_failed_attempt_counts_against_the_limit(wrong: list[tuple[str, str]], counts: bool) -> None:
-    async with World(failure_limit="1/minute", stateless=True).running() as world:
+    async with World(limits=Limits(failures="1/minute"), stateless=True).running() as world:
         world.verifier.issue("octocat", "read:user")
         world.verifier.issue("octocat/none")
         statuses = [(await world.post(call(), headers=wrong)).status_code for _ in range(2)]
@@ -476,7 +477,7 @@ async def test_only_a_failed_attempt_counts_against_the_limit(wrong: list[tuple[
 
 
 async def test_an_ipv6_network_counts_as_one_client_and_a_mapped_address_as_itself() -> None:
-    async with World(failure_limit="1/minute", stateless=True).running() as world:
+    async with World(limits=Limits(failures="1/minute"), stateless=True).running() as world:
         assert [await fail(world, client=host) for host in ("2001:db8::1", "2001:db8::2")] == [401, 429]
         assert await fail(world, client="2001:db8:0:1::1") == 401
         assert [await fail(world, client=host) for host in ("::ffff:192.0.2.9", "192.0.2.9")] == [401, 429]

@@ -24,7 +24,7 @@ from mcp_oauth_nb.oauth.errors import StoreUnavailable
 from mcp_oauth_nb.server.rate_limits import BoundedCounts, Shares
 from mcp_oauth_nb.server.resource.front_door import FrontDoor, transport_security
 from mcp_oauth_nb.server.resource.gate import MOST_REQUESTS_OF_STRANGERS
-from mcp_oauth_nb.server.resource.limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, RateLimit
+from mcp_oauth_nb.server.resource.limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, Limits, RateLimit
 from mcp_oauth_nb.server.resource.metadata import PublicAddress
 from mcp_oauth_nb.server.resource.sessions import ANONYMOUS_IDLE_SECONDS, MOST_ANONYMOUS, Sessions
 
@@ -69,7 +69,7 @@ async def deployed(*shares: Shares | None, **options: Any) -> AsyncIterator[Depl
 
 
 async def test_an_address_that_opens_session_after_session_without_a_token_is_told_when_to_come_back() -> None:
-    async with deployed(session_limit="3/minute") as world:
+    async with deployed(limits=Limits(openings="3/minute")) as world:
         for _ in range(3):
             await world.open()
         answer = await world.post(OPEN, headers=[])
@@ -83,7 +83,7 @@ async def test_an_address_that_opens_session_after_session_without_a_token_is_to
 
 async def test_whoever_tries_without_opening_anything_is_counted_all_the_same() -> None:
     # The SDK makes a session before it reads the message.
-    async with deployed(session_limit="3/minute") as world:
+    async with deployed(limits=Limits(openings="3/minute")) as world:
         for _ in range(3):
             assert (await world.post(LIST)).status_code == 400
         assert (await world.post(OPEN, headers=[])).status_code == 429
@@ -91,7 +91,7 @@ async def test_whoever_tries_without_opening_anything_is_counted_all_the_same() 
 
 @pytest.mark.parametrize("era", [LEGACY, MODERN])
 async def test_requests_that_open_no_session_are_not_counted_as_if_they_did(era: str) -> None:
-    async with deployed(session_limit="1/minute") as world:
+    async with deployed(limits=Limits(openings="1/minute")) as world:
         headers = [("Mcp-Session-Id", await world.open())] if era == LEGACY else []
         body = LIST if era == LEGACY else call("no-such-tool", era=MODERN)
         for _ in range(3):
@@ -99,7 +99,7 @@ async def test_requests_that_open_no_session_are_not_counted_as_if_they_did(era:
 
 
 async def test_an_endpoint_without_sessions_counts_none() -> None:
-    async with World(stateless=True, session_limit="1/minute").running() as world:
+    async with World(stateless=True, limits=Limits(openings="1/minute")).running() as world:
         for _ in range(3):
             assert (await world.post(LIST)).status_code == 200
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 import anyio
 from key_value.aio.protocols import AsyncKeyValue
 from key_value.aio.stores.memory import MemoryStore
-from limits.aio.storage import Storage
 from mcp.server.auth.handlers.metadata import MetadataHandler
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.routes import AUTHORIZATION_PATH, REGISTRATION_PATH, REVOCATION_PATH, TOKEN_PATH
@@ -28,6 +27,7 @@ from ...oauth.errors import ConfigurationError, McpOAuthError, StoreUnavailable
 from ...oauth.http import ClientFactory, default_client
 from ...oauth.settings import Settings, current_settings
 from ...oauth.urls import check_public_url
+from ..tools import BASE_SCOPES, PRIVATE_SCOPES
 from . import metadata
 from .authorize import AuthorizeEndpoint, too_many, unavailable_page
 from .browsers import Browsers
@@ -43,6 +43,9 @@ from .throttle import Endpoint, Handler, Rates, Throttle
 from .vault import Vault
 
 log = logging.getLogger(__name__)
+
+# What can be asked for: what the tools need. Each is a scope at GitHub too.
+_SCOPES = (*BASE_SCOPES, *PRIVATE_SCOPES)
 
 CONSENT_PATH = "/consent"
 CALLBACK_PATH = "/oauth/callback"
@@ -71,15 +74,13 @@ class AuthorizationServer:
             raises `StoreUnavailable`, as those of `store.shared` do, the answer is 503.
         encryption_key: seals it; 32 random bytes or more, the same in every worker. Random if not given, and what
             a shared store holds is then lost at a restart.
-        scopes: what can be asked for; each is a scope at GitHub too.
         default_scopes: what a request that names none asks for.
         clients: pre-registered ones.
         token_lifetime: seconds that an access token is good.
         refresh_lifetime: seconds after which the person must consent again, however often tokens were refreshed.
         token_bytes: the source of randomness.
         document_client: gets Client ID Metadata Documents.
-        rates: how often one address may ask.
-        rate_storage: where that is counted; in memory if not given.
+        rates: how often one address may ask, and where that is counted.
 
     Raises:
         ConfigurationError: the public URL, the key, the store or a pre-registered client cannot work.
@@ -94,15 +95,13 @@ class AuthorizationServer:
         clock: Clock | None = None,
         kv: AsyncKeyValue | None = None,
         encryption_key: bytes | None = None,
-        scopes: Sequence[str] = ("read:user", "repo"),
-        default_scopes: Sequence[str] = ("read:user",),
+        default_scopes: Sequence[str] = BASE_SCOPES,
         clients: Iterable[OAuthClientInformationFull] = (),
         token_lifetime: int = 3600,
         refresh_lifetime: int = 30 * 24 * 3600,
         token_bytes: Callable[[int], bytes] = secrets.token_bytes,
         document_client: DocumentFetcher | None = None,
         rates: Rates | None = None,
-        rate_storage: Storage | None = None,
     ):
         check_public_url(public_url)
         self.public_url = public_url
@@ -136,7 +135,7 @@ class AuthorizationServer:
         self._upstream_tokens = UpstreamTokens(upstream, self._grants)
         documents = CachedDocuments(document_client or DocumentFetcher(), vault, clock)
         provider = SdkProvider(
-            ClientDirectory(vault, documents, clients, scopes, clock),
+            ClientDirectory(vault, documents, clients, _SCOPES, clock),
             self._grants,
             consent_url=public_url + CONSENT_PATH,
             resource=self.resource,
@@ -144,10 +143,10 @@ class AuthorizationServer:
             token_bytes=token_bytes,
             clock=clock,
         )
-        self._throttle = Throttle(rates or Rates(), rate_storage)
+        self._throttle = Throttle(rates or Rates())
         browsers = Browsers(secure=public_url.startswith("https://"), token_bytes=token_bytes)
         #: The metadata document (RFC 8414).
-        self.metadata = metadata.describe(public_url, scopes=scopes, default_scopes=default_scopes)
+        self.metadata = metadata.describe(public_url, scopes=_SCOPES, default_scopes=default_scopes)
         self._authorize = AuthorizeEndpoint(
             provider,
             browsers,
@@ -157,7 +156,7 @@ class AuthorizationServer:
         )
         self._consent = ConsentEndpoint(provider, upstream, browsers, public_url=public_url)
         self._back = BackChannel(
-            provider, resource=self.resource, options=metadata.registration(scopes, default_scopes)
+            provider, resource=self.resource, options=metadata.registration(_SCOPES, default_scopes)
         )
 
     @contextlib.asynccontextmanager

@@ -23,25 +23,26 @@ Endpoint = Literal["authorize", "token", "register"]
 class Rates:
     """How often one address may ask each endpoint, in the notation of `limits`; None is no limit.
 
-    A registration is stored for months, so it has the tightest. `authorize` also covers the consent page.
+    A registration is stored for months, so it has the tightest. `authorize` also covers the consent page. It is counted
+    in `storage`, or in memory; `limits` measures real time, whatever our clock says. One that can fail is made with
+    `wrap_exceptions`.
     """
 
     authorize: str | None = "120/minute"
     token: str | None = "300/minute"
     register: str | None = "60/minute;1000/day"
+    storage: Storage | None = None
 
 
 class Throttle:
     """Counts requests by address.
 
     Args:
-        rates: how many are allowed.
-        storage: where the counts are; in memory if not given. `limits` measures real time, whatever our clock says.
-            One that can fail is made with `wrap_exceptions`.
+        rates: how many are allowed, and where they are counted.
     """
 
-    def __init__(self, rates: Rates, storage: Storage | None = None):
-        self._limiter = FixedWindowRateLimiter(storage if storage is not None else BoundedCounts())
+    def __init__(self, rates: Rates):
+        self._limiter = FixedWindowRateLimiter(rates.storage if rates.storage is not None else BoundedCounts())
         self._items: dict[Endpoint, list[RateLimitItem]] = {
             "authorize": _items(rates.authorize),
             "token": _items(rates.token),

@@ -2,7 +2,8 @@
 
 from .app import build_http_app
 from .gate import ResourceGate
+from .limits import Limits
 from .many_users import build_http_server, upstream_by
 from .metadata import PublicAddress
 
-__all__ = ["PublicAddress", "ResourceGate", "build_http_app", "build_http_server", "upstream_by"]
+__all__ = ["Limits", "PublicAddress", "ResourceGate", "build_http_app", "build_http_server", "upstream_by"]

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
-from limits.aio.storage import Storage
 from mcp.server import MCPServer
 from mcp.server.auth.provider import TokenVerifier
-from mcp.server.streamable_http_manager import DEFAULT_SESSION_IDLE_TIMEOUT, StreamableHTTPASGIApp
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -23,8 +22,8 @@ from ...oauth.challenge import AuthChallenge
 from ...oauth.clock import Clock
 from ..tools import BASE_SCOPES, PRIVATE_SCOPES, required_scopes
 from .front_door import FrontDoor, transport_security
-from .gate import MAX_BODY_BYTES, RequiredScopes, ResourceGate
-from .limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, RateLimit
+from .gate import RequiredScopes, ResourceGate
+from .limits import USUAL_LIMITS, Limits
 from .metadata import MCP_PATHS, PublicAddress, metadata_routes
 from .sessions import Sessions
 
@@ -46,12 +45,8 @@ def build_http_app(
     allowed_origins: Sequence[str] = (),
     json_response: bool = False,
     stateless: bool = False,
-    session_idle_timeout: float | None = DEFAULT_SESSION_IDLE_TIMEOUT,
-    max_body_bytes: int = MAX_BODY_BYTES,
-    failure_limit: str = FAILED_AUTHORIZATIONS,
-    session_limit: str = ANONYMOUS_SESSIONS,
     sessions: Sessions | None = None,
-    limit_storage: Storage | None = None,
+    limits: Limits = USUAL_LIMITS,
     clock: Clock | None = None,
 ) -> Starlette:
     """Build the application. Its lifespan runs the server's sessions: start one application for each server.
@@ -69,12 +64,8 @@ def build_http_app(
         allowed_origins: web pages that may call the MCP endpoint.
         json_response: answer with JSON where no stream is needed; sampling in earlier versions then fails.
         stateless: keep no sessions for versions before 2026-07-28; sampling in them then fails.
-        session_idle_timeout: seconds; None keeps idle sessions.
-        max_body_bytes: of a request to the MCP endpoint.
-        failure_limit: failed authorizations of one address.
-        session_limit: sessions that one address opens without a token.
-        sessions: how many there may be; if not given, as many as `resource.sessions` says.
-        limit_storage: counts failures and openings, in memory if not given; share one between workers.
+        sessions: how many there may be, and for how long; if not given, as `resource.sessions` says.
+        limits: what one address may cost.
         clock: tells whether a token has expired.
 
     Raises:
@@ -83,15 +74,15 @@ def build_http_app(
     address = PublicAddress(public_url)
     security = transport_security(address, allowed_hosts, allowed_origins)
     # One that is empty, as they all are at first, is one all the same.
-    given = sessions if sessions is not None else Sessions(session_idle_timeout)
+    given = sessions if sessions is not None else Sessions()
     kept = None if stateless else given
     # Hosts and origins are checked in front of everything, so not again inside. Nor are sessions counted there: the SDK
     # would refuse the next person, whoever opened them all.
     server.streamable_http_app(
         json_response=json_response,
         stateless_http=stateless,
-        session_idle_timeout=session_idle_timeout,
-        max_request_body_size=max_body_bytes,
+        session_idle_timeout=given.idle_timeout,
+        max_request_body_size=limits.body_bytes,
         max_sessions=None,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
@@ -101,10 +92,8 @@ def build_http_app(
         resource_url=address.resource,
         required_scopes=required_scopes,
         challenge=challenge or address.challenge(BASE_SCOPES),
-        failures=RateLimit(failure_limit, "failed authorizations", storage=limit_storage),
-        openings=RateLimit(session_limit, "anonymous sessions", storage=limit_storage),
+        limits=limits,
         sessions=kept,
-        max_body_bytes=max_body_bytes,
         clock=clock,
     )
     app = Starlette(

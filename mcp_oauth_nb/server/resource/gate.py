@@ -32,11 +32,8 @@ from ..rate_limits import RETRY_SECONDS, client_address
 from . import audit
 from .bearer import RefusedRequest, bearer_token, presents_credentials
 from .incoming import Incoming, parse_message, read_body
-from .limits import ANONYMOUS_SESSIONS, FAILED_AUTHORIZATIONS, InService, RateLimit
+from .limits import USUAL_LIMITS, InService, Limits, RateLimit
 from .sessions import Principal, Sessions
-
-#: The most bytes of a request's body.
-MAX_BODY_BYTES = 1024 * 1024
 
 #: Requests of one address that are served at a time without a token.
 MOST_REQUESTS_OF_STRANGERS = 100
@@ -60,10 +57,8 @@ class ResourceGate:
         resource_url: the audience that a token must have (RFC 8707).
         required_scopes: says what a call of a tool needs.
         challenge: where to authorize; its scopes are asked for where the call itself names none.
-        failures: the rate limit on failed authorizations.
-        openings: the rate limit on sessions that are opened without a token.
+        limits: what one address may cost.
         sessions: who uses which session; None if the endpoint keeps none.
-        max_body_bytes: 413 above it.
         clock: tells whether a token has expired.
     """
 
@@ -75,10 +70,8 @@ class ResourceGate:
         resource_url: str,
         required_scopes: RequiredScopes,
         challenge: AuthChallenge,
-        failures: RateLimit | None = None,
-        openings: RateLimit | None = None,
+        limits: Limits = USUAL_LIMITS,
         sessions: Sessions | None = None,
-        max_body_bytes: int = MAX_BODY_BYTES,
         clock: Clock | None = None,
     ):
         self._app = app
@@ -86,14 +79,14 @@ class ResourceGate:
         self._audience = _normalised(resource_url)
         self._required_scopes = required_scopes
         self._challenge = challenge
-        self._failures = failures or RateLimit(FAILED_AUTHORIZATIONS, "failed authorizations")
-        self._openings = openings or RateLimit(ANONYMOUS_SESSIONS, "anonymous sessions")
+        self._failures = RateLimit(limits.failures, "failed authorizations", storage=limits.storage)
+        self._openings = RateLimit(limits.openings, "anonymous sessions", storage=limits.storage)
         self._strangers = InService(MOST_REQUESTS_OF_STRANGERS)
         self._sessions = sessions
         if sessions is not None:
             sessions.end = self._end_session
         self._clock = clock or SystemClock()
-        self._bounded = RequestBodyLimitMiddleware(self._serve, max_body_bytes)
+        self._bounded = RequestBodyLimitMiddleware(self._serve, limits.body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from limits import parse
 from limits.aio.storage import Storage
@@ -16,6 +17,29 @@ from ..rate_limits import BoundedCounts, counted_in_store, seconds_left
 FAILED_AUTHORIZATIONS = "30/minute"
 #: How many sessions an address may open without a token.
 ANONYMOUS_SESSIONS = "300/minute"
+#: The most bytes of a request's body.
+MAX_BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one address may cost the MCP endpoint; how often is in the notation of `limits`.
+
+    Attributes:
+        failures: authorizations that fail.
+        openings: sessions that are opened without a token.
+        body_bytes: of a request; the answer to more is 413.
+        storage: counts, in this process's memory if not given. Share one between workers.
+    """
+
+    failures: str = FAILED_AUTHORIZATIONS
+    openings: str = ANONYMOUS_SESSIONS
+    body_bytes: int = MAX_BODY_BYTES
+    storage: Storage | None = None
+
+
+#: What holds where nobody says otherwise.
+USUAL_LIMITS = Limits()
 
 
 class RateLimit:

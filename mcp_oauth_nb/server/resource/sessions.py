@@ -61,6 +61,7 @@ class Sessions:
         now: tells the time, in seconds.
 
     Attributes:
+        idle_timeout: what was given.
         end: ends one that has to give way. Set by whoever knows the SDK's endpoint.
     """
 
@@ -78,6 +79,7 @@ class Sessions:
         # Those that are given are empty, and what is empty counts as false.
         self._anonymous = Shares(MOST_ANONYMOUS, MOST_ANONYMOUS_EACH, idle) if anonymous is None else anonymous
         self._owned = Shares(MOST_OWNED, MOST_OWNED_EACH, forgotten) if owned is None else owned
+        self.idle_timeout = idle_timeout
         self._now = now
         self._sessions: dict[str, _Session] = {}
         self._numbers = itertools.count()
