@@ -16,6 +16,7 @@ from issuing import TOKEN, Answer, Issuing
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from stepping import ISSUER, SERVER, Plain
 
+from mcp_oauth_nb import HttpLab
 from mcp_oauth_nb.client.provider import AuthProvider
 from mcp_oauth_nb.client.sdk_storage import GrantStorage
 from mcp_oauth_nb.oauth.clock import ManualClock
@@ -578,6 +579,18 @@ async def test_where_nobody_comes_back_a_registration_of_another_day_is_dropped_
     with pytest.raises(ReauthorizeError):
         await server.call(server.new(client=client, paste=never, timeout=0.05))
     assert len(server.store.entries()) == kept
+
+
+async def test_a_step_up_that_nobody_answers_costs_neither_the_registration_nor_the_token() -> None:
+    async with HttpLab.open() as lab:
+        await lab.session.call_tool("get_github_user_info")
+        before = dict(lab.auth.store.entries())
+        session = await lab.connect(auth=replace(lab.auth, paste=never, timeout=0.05))
+        with pytest.raises(ReauthorizeError):
+            await session.call_tool("get_github_user_info", {"include_private": True})
+        assert lab.auth.store.entries() == before
+        await session.call_tool("get_github_user_info")
+        assert len(lab.trace.find("/register")) == 1
 
 
 async def test_a_person_who_came_back_once_does_not_vouch_for_the_registration_the_next_time() -> None:

@@ -62,6 +62,7 @@ def test_a_handler_is_told_the_error_that_it_takes_for_another(handler: Callable
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
+        ((BOTH.to_jsonrpc(), BOTH.to_www_authenticate(), METADATA), "not a pair"),
         ((BOTH.to_data(), BOTH.to_www_authenticate()), "not the error object"),
         ((BOTH.to_jsonrpc(), 'Basic realm="x"'), "no challenge"),
         ((BOTH.to_jsonrpc(), f'Bearer resource_metadata="{METADATA}"'), "header asks for no scope"),

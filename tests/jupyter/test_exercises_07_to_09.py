@@ -100,6 +100,7 @@ async def test_a_redirect_uri_that_github_changes_is_not_yet_right(lab: Lab) -> 
 @pytest.mark.parametrize(
     ("host", "says"),
     [
+        ({"command": sys.executable, "args": []}, "a dict with the keys command, args and env"),
         ({**SERVE, "env": {}}, "answers -32000, OAuth is not configured"),
         ({"command": sys.executable, "args": ["--secret", "s3cret"], "env": {"OAUTH_CLIENT_SECRET": "s3cret"}}, "args"),
         # A short secret that happens to be a part of `mcp_oauth_nb` is not in the arguments.

@@ -116,6 +116,13 @@ async def called_twice() -> Lab:
     return lab
 
 
+async def signed_in_twice() -> Lab:
+    lab = await Lab.open()
+    await lab.session.call_tool("get_github_user_info", authorize=lab.authorize)
+    await lab.authorize()
+    return lab
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -124,6 +131,7 @@ async def called_twice() -> Lab:
         (called_the_other_tool, "nobody has called"),
         (gave_no_authorize, "was refused"),
         (called_twice, "more than one call"),
+        (signed_in_twice, "signed in twice"),
     ],
 )
 async def test_a_lab_with_another_story_than_one_call_is_told_which(
@@ -246,15 +254,15 @@ async def test_a_strict_handler_of_another_app_is_not_the_labs() -> None:
     assert "settings of its own" in said.text
 
 
-async def test_a_form_that_github_alone_would_take_does_not_cost_the_code() -> None:
+@pytest.mark.parametrize("wrong", [{"grant_type": "code"}, {"resource": "https://api.example.com"}], ids=str)
+async def test_a_form_that_github_alone_would_take_does_not_cost_the_code(wrong: dict[str, str]) -> None:
     async with Lab.open() as lab:
         request = lab.oauth.get_authorization_url()
         response = lab.oauth.read_callback(await lab.browser.authorize(request.url))
-        form = {"grant_type": "code", "code": response.code, "code_verifier": request.code_verifier}
-        form |= {"redirect_uri": lab.settings.oauth_redirect_uri, "resource": lab.oauth.resource_uri}
-        form |= {"client_id": lab.github.client_id, "client_secret": lab.github.client_secret}
-        assert "a stricter server would not" in (await nb04.check_token_request(form, lab)).text
-        right = {**form, "grant_type": "authorization_code"}
+        right = {"grant_type": "authorization_code", "code": response.code, "code_verifier": request.code_verifier}
+        right |= {"redirect_uri": lab.settings.oauth_redirect_uri, "resource": lab.oauth.resource_uri}
+        right |= {"client_id": lab.github.client_id, "client_secret": lab.github.client_secret}
+        assert "a stricter server would not" in (await nb04.check_token_request({**right, **wrong}, lab)).text
         assert (await nb04.check_token_request(right, lab)).right
         again = await nb04.check_token_request(right, lab)
         assert "GitHub says bad_verification_code. If the code was sent before" in again.text
@@ -308,6 +316,18 @@ async def test_an_outage_after_which_the_user_signed_in_again_is_not_one_that_co
         await lab.session.call_tool("get_github_user_info")
         # Now there is a refresh that was answered, and a call that succeeded by it.
         assert "had to authorize again" in nb05.check_outage(lab.trace).text
+
+
+async def test_an_outage_after_which_a_token_came_from_elsewhere_shows_no_refresh() -> None:
+    async with Lab.open() as lab:
+        await lab.authorize()
+        lab.clock.advance(hours=8)
+        lab.github.faults.next_token(status=503)
+        with pytest.raises(MCPError):
+            await lab.session.call_tool("get_github_user_info")
+        lab.oauth.token = Token(lab.github.issue_token().access_token)
+        await lab.session.call_tool("get_github_user_info")
+        assert not nb05.check_outage(lab.trace).right
 
 
 class OneDrawer:
@@ -371,6 +391,7 @@ class Borrowed(MemoryTokenStore):
         (KeepsOnlyTheLast, "takes the place of the first"),
         (DeletesAll, "has deleted the token for another API too"),
         (Borrowed, "a class that you wrote yourself"),
+        (lambda: OneDrawer, "a class that you wrote yourself"),
     ],
 )
 async def test_a_store_that_loses_a_token_is_told_which(store: Callable[[], Any], says: str) -> None:
@@ -424,10 +445,11 @@ async def test_a_path_that_differs_by_its_last_slash_is_not_one_of_its_own() -> 
     assert "not one of its own" in said.text
 
 
-async def test_credentials_that_env_does_not_hold_are_seen_in_the_list_of_processes() -> None:
+@pytest.mark.parametrize("env", [{}, {"OAUTH_CLIENT_SECRET": "another"}], ids=["nothing", "no id"])
+async def test_credentials_that_env_does_not_hold_are_seen_in_the_list_of_processes(env: dict[str, str]) -> None:
     import_and_set = "import os; os.environ.update(OAUTH_CLIENT_ID='a', OAUTH_CLIENT_SECRET='b'); "
     program = import_and_set + "from mcp_oauth_nb.cli.commands import main; main(['serve'])"
-    said = await nb08.check_host({"command": sys.executable, "args": ["-c", program], "env": {}})
+    said = await nb08.check_host({"command": sys.executable, "args": ["-c", program], "env": env})
     assert "not from env" in said.text
 
 

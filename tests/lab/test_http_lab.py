@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import httpx
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from mcp_oauth_nb import AuthenticationRequired, HttpLab, run
 from mcp_oauth_nb.lab.network import Network2
@@ -294,3 +299,23 @@ async def test_no_secret_shows_anywhere() -> None:
             secrets |= {secret for secret in [grant.client.client_secret] if secret is not None}
     assert len(secrets) > 8
     assert not [secret for secret in secrets if secret in shown]
+
+
+async def test_a_server_that_stands_in_for_a_while_is_started_and_stopped_whatever_happens() -> None:
+    seen = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        seen.append("started")
+        yield
+        seen.append("stopped")
+
+    other = Starlette(routes=[Route("/mcp", lambda request: PlainTextResponse("another"))], lifespan=lifespan)
+    async with HttpLab.open() as lab:
+        with contextlib.suppress(ZeroDivisionError):
+            async with lab.network.running_instead(other):
+                assert (await lab.http.get("/mcp")).text == "another"
+                assert seen == ["started"]
+                raise ZeroDivisionError
+        assert seen == ["started", "stopped"]
+        assert (await lab.http.get("/health")).json() == {"status": "ok"}
