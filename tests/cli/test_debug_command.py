@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -339,6 +339,24 @@ def test_a_person_who_declines_hides_no_finding_either(site: Site, capsys: pytes
     said = capsys.readouterr().out
     assert "access_denied" in said
     assert "First cause: step 1, Introduction" in said
+
+
+class Counted(FlowDebugger):
+    """A debugger that counts how often it was closed."""
+
+    closed = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        await super().aclose()
+
+
+@pytest.mark.parametrize("form", ["plain", "json", "a form that there is not"])
+def test_the_connection_is_closed_whatever_comes_of_the_walk(site: Site, form: str) -> None:
+    debug = run(Counted.open(site.url, tool="whoami", auth=McpAuth(open_browser=follows, show=str)))
+    with suppress(KeyError):
+        walk(debug, no_browser=True, form=form)
+    assert debug.closed == 1
 
 
 USAGE = {

@@ -512,6 +512,14 @@ async def test_an_answer_to_no_request_is_kept_but_pairs_with_nothing() -> None:
     assert trace.exchanges == ()
 
 
+async def test_a_second_answer_does_not_take_the_place_of_the_first() -> None:
+    trace = Trace()
+    await through(trace, Frame(id=1, method="ping"), Frame(id=1, result={"n": 1}), Frame(id=1, result={"n": 2}))
+    asked, *_ = trace.exchanges
+    assert asked.response is not None
+    assert asked.response.body["result"] == {"n": 1}
+
+
 async def test_a_result_that_asks_for_input_says_so() -> None:
     trace = Trace()
     await through(trace, Frame(id=1, result={"inputRequests": {"x": {}}}), Frame(id=1, method="tools/call", params=[]))
