@@ -22,7 +22,6 @@ class SignedOut(Exception):
     """The user signed out during the refresh: `orphan` is what it brought, and is to be revoked."""
 
     def __init__(self, orphan: Token | None = None):
-        super().__init__()
         self.orphan = orphan
 
 
