@@ -33,17 +33,18 @@ class GrantRevocation:
 
     def request(self) -> httpx2.Request | None:
         """Make the next request, if there is one (RFC 7009 section 2.1)."""
-        while self._endpoint is not None and (form := self._revocation.form) is not None:
-            # As at the token endpoint, which the SDK tells its client id whatever authenticates it.
-            data = {**form, "client_id": str(self._grant.client.client_id)}
-            try:
-                data, headers = self._context.prepare_token_auth(data, {})
-            except Stop as stop:
-                # A damaged registration: the client cannot authenticate as it says.
-                self._revocation.read(stop.error, self._context.clock.now())
-                continue
-            return httpx2.Request("POST", str(self._endpoint), data={**data, **self._empty_secret}, headers=headers)
-        return None
+        form = self._revocation.form
+        if self._endpoint is None or form is None:
+            return None
+        # As at the token endpoint, which the SDK tells its client id whatever authenticates it.
+        data = {**form, "client_id": str(self._grant.client.client_id)}
+        try:
+            data, headers = self._context.prepare_token_auth(data, {})
+        except Stop as stop:
+            # A damaged registration: the client cannot authenticate as it says.
+            self._revocation.read(stop.error, self._context.clock.now())
+            return None
+        return httpx2.Request("POST", str(self._endpoint), data={**data, **self._empty_secret}, headers=headers)
 
     async def read(self, response: httpx2.Response) -> None:
         """Read the answer to the last request."""

@@ -478,6 +478,29 @@ async def test_the_client_authenticates_as_it_does_at_the_token_endpoint(method:
     assert secrets == {"a-secret" if method == "client_secret_post" else None}
 
 
+def with_secret(**changes: Any) -> OAuthClientInformationFull:
+    """A client that was made beforehand, with a secret."""
+    known = {"client_id": "mine", "client_secret": "a-secret", "redirect_uris": ["http://127.0.0.1/callback"]}
+    return OAuthClientInformationFull.model_validate({**known, "issuer": ISSUER, **changes})
+
+
+async def test_a_client_whose_method_nobody_named_authenticates_as_the_issuers_metadata_says() -> None:
+    listed = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
+    server = Revoking(changed={"revocation_endpoint": REVOKE, **listed})
+    auth = await carried(server, client=with_secret())
+    assert await auth.revoke(SERVER)
+    assert {form.get("client_secret") for form in server.revoked} == {"a-secret"}
+
+
+async def test_a_secret_in_the_form_is_never_replaced_by_an_empty_one() -> None:
+    server = Revoking()
+    auth = await carried(server, client=with_secret(token_endpoint_auth_method="client_secret_post"))
+    server.answered = [says(400, error="invalid_request")] * 2
+    with pytest.raises(NotRevoked):
+        await auth.revoke(SERVER)
+    assert [form["client_secret"] for form in server.revoked] == ["a-secret"] * 2
+
+
 async def test_a_registration_that_is_damaged_is_told_and_nothing_is_sent() -> None:
     server = Revoking()
     auth = await carried(server)
