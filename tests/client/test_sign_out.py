@@ -138,6 +138,7 @@ async def test_both_clients_end_a_call_alike_whose_user_signed_out_during_its_re
     with pytest.raises(AuthenticationRequired) as caught:
         await handler.refresh_access_token()
     by_hand = caught.value
+    assert by_hand.challenge == handler.challenge()
     assert (type(by_hand), by_hand.message, by_hand.hint) == (type(over_http), over_http.message, over_http.hint)
 
 
@@ -236,6 +237,7 @@ async def test_the_handler_tells_so_too(clock: ManualClock, fails: bool) -> None
         await handler.refresh_access_token()
     assert isinstance(caught.value.__cause__, NotRevoked)
     assert caught.value.__cause__.alive == ("refresh_token", "access_token")
+    assert caught.value.challenge == handler.challenge()
 
 
 @pytest.mark.parametrize("endpoint", ["https://10.0.0.1/revoke", "http://auth.example/revoke", None])
