@@ -32,7 +32,7 @@ PLAN: dict[str, tuple[str, ...]] = {
     "oauth/pkce.py": ("pkce",),
     "oauth/token.py": ("tokens", *_HANDLER),
     "store/records.py": ("store_kinds",),
-    "store/memory.py": ("store",),
+    "store/memory.py": ("store", "store_kinds"),
     "store/tokens.py": (*_STORE, "oauth_handler_sharing"),
     "store/file.py": _STORE,
     "store/document.py": (*_STORE, "store_kinds", "store_restart"),
