@@ -463,10 +463,11 @@ async def test_a_server_that_asks_for_no_token_is_not_the_one_of_the_exercise() 
 
 
 async def test_a_command_that_is_no_server_is_not_waited_for_for_ever() -> None:
+    others = set(connection._owners)
     said = await nb08.check_host({"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"], "env": {}})
     assert "did not answer within 15 seconds" in said.text
     # The process is ended on the loop thread, after the answer.
-    if owners := list(connection._owners):
+    if owners := connection._owners - others:
         await loops.on(loops.loop(), asyncio.wait(owners))
 
 
