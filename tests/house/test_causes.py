@@ -79,18 +79,20 @@ def _text(node: ast.expr) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+FOUND = sorted(found())
+
+
 def test_every_error_that_a_peer_can_provoke_has_its_row_and_every_row_its_error() -> None:
-    rows = sorted(found())
-    assert [row for row in rows if row not in ROWS] == []
-    assert [row for row in ROWS if row not in rows] == []
+    assert [row for row in FOUND if row not in ROWS] == []
+    assert [row for row in ROWS if row not in FOUND] == []
 
 
-@pytest.mark.parametrize("row", [row for row in sorted(found()) if row[1] in MANY_CAUSES], ids=lambda row: row[0])
+@pytest.mark.parametrize("row", [row for row in FOUND if row[1] in MANY_CAUSES], ids=lambda row: row[0])
 def test_an_error_of_a_class_with_many_causes_has_the_hint_of_its_cause(row: Row) -> None:
     assert row[3] != "of the class"
 
 
-@pytest.mark.parametrize("row", [row for row in sorted(found()) if row[1] == "SecurityError"], ids=lambda row: row[0])
+@pytest.mark.parametrize("row", [row for row in FOUND if row[1] == "SecurityError"], ids=lambda row: row[0])
 def test_a_refusal_for_safety_names_the_section_that_asks_for_it(row: Row) -> None:
     assert row[4]
 
