@@ -353,10 +353,13 @@ class OAuthHandler:
 
     async def _lives_on(self, orphan: Token | None) -> NotRevoked | None:
         """Revoke a token that is not kept; return what may still be good of it."""
+        if orphan is None:
+            return None
         try:
-            return None if orphan is None or await self._revoke(orphan) else not_revoked(orphan, None)
+            ended = await self._revoke(orphan)
         except McpOAuthError as error:
-            return not_revoked(orphan, error) if orphan is not None else None
+            return not_revoked(orphan, error)
+        return None if ended else not_revoked(orphan, None)
 
     async def _revoke(self, token: Token) -> bool:
         return await revoke(

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from drawer import Drawer
 from keyrings import MemoryKeyring
 from provider import API, CLIENT_ID, Provider, handler_for, settings_for, signed_in, token_of
 from starlette.responses import JSONResponse
@@ -90,22 +91,6 @@ async def test_a_cancelled_exchange_keeps_the_token_that_is_under_way(provider: 
             await asyncio.sleep(0)
     assert handler.access_token in provider.secrets
     assert len(provider.seen) == 1
-
-
-class Drawer:
-    """A store of three methods, which cannot give anybody a turn."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[TokenKey, Token] = {}
-
-    def load(self, key: TokenKey, /) -> Token | None:
-        return self.tokens.get(key)
-
-    def save(self, key: TokenKey, value: Token, /) -> None:
-        self.tokens[key] = value
-
-    def delete(self, key: TokenKey, /) -> None:
-        self.tokens.pop(key, None)
 
 
 class Overtaken(MemoryTokenStore):

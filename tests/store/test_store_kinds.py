@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawer import Drawer
 from keyrings import MemoryKeyring
 from mcp.shared.auth import OAuthClientInformationFull
 from stepping import Plain
@@ -143,22 +144,6 @@ def test_a_completed_store_looks_before_it_changes() -> None:
     assert store.replace(GRANT.key, GRANT, newer)
     assert store.replace(GRANT.key, newer, None)
     assert own.entries() == {}
-
-
-class Drawer:
-    """A store of tokens with three methods."""
-
-    def __init__(self) -> None:
-        self.tokens: dict[TokenKey, Token] = {}
-
-    def load(self, key: TokenKey, /) -> Token | None:
-        return self.tokens.get(key)
-
-    def save(self, key: TokenKey, value: Token, /) -> None:
-        self.tokens[key] = value
-
-    def delete(self, key: TokenKey, /) -> None:
-        del self.tokens[key]
 
 
 async def test_a_store_of_tokens_needs_no_list_of_them_and_keeps_nobody_waiting() -> None:
